@@ -1,0 +1,78 @@
+#include "binding/convert.h"
+
+#include <algorithm>
+
+namespace zazen::binding {
+namespace {
+
+Napi::Value field(const Napi::Object& object, const char* key, bool valid, const char* expected) {
+  ZAZEN_CHECK(valid, "BAD_ARGUMENT", "[native] ", key, ": expected ", expected);
+  return object.Get(key);
+}
+
+template <class Array>
+Array typed(const Napi::Object& object, const char* key, napi_typedarray_type type, const char* expected) {
+  const Napi::Value value = object.Get(key);
+  const bool valid = value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type;
+  return field(object, key, valid, expected).As<Array>();
+}
+
+bool absent(const Napi::Object& object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  return value.IsUndefined() || value.IsNull();
+}
+
+}  // namespace
+
+double number(const Napi::Object& object, const char* key) {
+  return field(object, key, object.Get(key).IsNumber(), "a number").As<Napi::Number>().DoubleValue();
+}
+int64_t integer(const Napi::Object& object, const char* key) {
+  return field(object, key, object.Get(key).IsNumber(), "an integer").As<Napi::Number>().Int64Value();
+}
+bool boolean(const Napi::Object& object, const char* key) {
+  return field(object, key, object.Get(key).IsBoolean(), "a boolean").As<Napi::Boolean>().Value();
+}
+std::string string(const Napi::Object& object, const char* key) {
+  return field(object, key, object.Get(key).IsString(), "a string").As<Napi::String>().Utf8Value();
+}
+Napi::Object object(const Napi::Value& value, const char* where) {
+  ZAZEN_CHECK(value.IsObject(), "BAD_ARGUMENT", "[native] ", where, ": expected an object");
+  return value.As<Napi::Object>();
+}
+
+Napi::Float32Array float_array(const Napi::Object& object, const char* key) {
+  return typed<Napi::Float32Array>(object, key, napi_float32_array, "a Float32Array");
+}
+Napi::Int32Array int_array(const Napi::Object& object, const char* key) {
+  return typed<Napi::Int32Array>(object, key, napi_int32_array, "an Int32Array");
+}
+std::vector<float> floats(const Napi::Object& object, const char* key) {
+  if (absent(object, key)) return {};
+  const auto array = float_array(object, key);
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
+std::vector<int32_t> ints(const Napi::Object& object, const char* key) {
+  if (absent(object, key)) return {};
+  const auto array = int_array(object, key);
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
+
+Napi::Float32Array to_array(Napi::Env env, const std::vector<float>& values) {
+  auto array = Napi::Float32Array::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+Napi::Int32Array to_array(Napi::Env env, const std::vector<int32_t>& values) {
+  auto array = Napi::Int32Array::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+
+Napi::Error to_error(Napi::Env env, const std::string& code, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, code));
+  return error;
+}
+
+}  // namespace zazen::binding

@@ -1,0 +1,47 @@
+// Between JavaScript values and plain C++ structs. JavaScript has validated and filled every field; a missing or mistyped one is a
+// programming error and throws BAD_ARGUMENT.
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "core/check.h"
+
+namespace zazen::binding {
+
+double number(const Napi::Object& object, const char* key);
+int64_t integer(const Napi::Object& object, const char* key);
+bool boolean(const Napi::Object& object, const char* key);
+std::string string(const Napi::Object& object, const char* key);
+Napi::Object object(const Napi::Value& value, const char* where);
+
+// Copies of typed arrays; an undefined or null value is an empty vector.
+std::vector<float> floats(const Napi::Object& object, const char* key);
+std::vector<int32_t> ints(const Napi::Object& object, const char* key);
+
+// Views, for calls that finish before they return.
+Napi::Float32Array float_array(const Napi::Object& object, const char* key);
+Napi::Int32Array int_array(const Napi::Object& object, const char* key);
+
+// Arrays on the JavaScript heap.
+Napi::Float32Array to_array(Napi::Env env, const std::vector<float>& values);
+Napi::Int32Array to_array(Napi::Env env, const std::vector<int32_t>& values);
+
+// A JavaScript Error with `code`.
+Napi::Error to_error(Napi::Env env, const std::string& code, const std::string& message);
+
+// Runs `body` and turns native exceptions into JavaScript ones.
+template <class Body>
+auto guarded(Napi::Env env, const Body& body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    throw to_error(env, error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    throw to_error(env, "OUT_OF_MEMORY", "[native] the system refused memory");
+  }
+}
+
+}  // namespace zazen::binding

@@ -1,0 +1,243 @@
+#include "binding/engine.h"
+
+#include "binding/convert.h"
+
+namespace zazen::binding {
+namespace {
+
+PackedTokens packed_tokens(const Napi::Object& args) { return {ints(args, "ids"), ints(args, "cuSeqlens")}; }
+
+Isa isa_of(const std::string& name) {
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
+    if (name == isa_name(isa)) return isa;
+  return best_isa();
+}
+
+EngineConfig engine_config(const Napi::Object& args) {
+  EngineConfig c;
+  c.spec.vocab = integer(args, "vocabSize");
+  c.spec.hidden = integer(args, "hiddenSize");
+  c.spec.intermediate = integer(args, "intermediateSize");
+  c.spec.layers = integer(args, "layers");
+  c.spec.heads = integer(args, "heads");
+  c.spec.kv_heads = integer(args, "kvHeads");
+  c.spec.head_dim = integer(args, "headDim");
+  c.spec.max_positions = integer(args, "maxPositions");
+  c.spec.rope_theta = number(args, "ropeTheta");
+  c.spec.rms_norm_eps = static_cast<float>(number(args, "rmsNormEps"));
+  c.spec.tied = boolean(args, "tieWordEmbeddings");
+  c.isa = isa_of(string(args, "isa"));
+  c.threads = static_cast<int>(integer(args, "threads"));
+  c.micro_batch_tokens = integer(args, "microBatchTokens");
+  c.kv_bytes = integer(args, "kvBytes");
+  c.trainable = boolean(args, "trainable");
+  c.reference = boolean(args, "reference");
+  return c;
+}
+
+GenerateArgs generate_args(const Napi::Object& args) {
+  GenerateArgs g;
+  g.prompts = packed_tokens(args);
+  g.samples = integer(args, "samples");
+  g.max_tokens = integer(args, "maxTokens");
+  g.temperature = static_cast<float>(number(args, "temperature"));
+  g.top_k = integer(args, "topK");
+  g.top_p = static_cast<float>(number(args, "topP"));
+  g.stop = ints(args, "stop");
+  g.banned = ints(args, "banned");
+  g.seed = static_cast<uint64_t>(integer(args, "seed"));
+  g.step = static_cast<uint32_t>(integer(args, "step"));
+  for (const int32_t problem : ints(args, "problemIds")) g.problems.push_back(static_cast<uint32_t>(problem));
+  return g;
+}
+
+TrainArgs train_args(const Napi::Object& args) {
+  return {packed_tokens(args), floats(args, "weights"), floats(args, "advantages"), floats(args, "oldLogprobs"),
+          floats(args, "refLogprobs")};
+}
+
+LossArgs loss_args(const Napi::Object& args) {
+  LossArgs loss;
+  if (string(args, "kind") == "sft") return loss;
+  const auto real = [&](const char* key) { return static_cast<float>(number(args, key)); };
+  loss.kind = LossKind::policy;
+  loss.temperature = real("temperature");
+  loss.policy = {real("clipLow"), real("clipHigh"), real("dualClip"), real("klCoefficient"), real("entropyCoefficient")};
+  return loss;
+}
+
+OptimArgs optim_args(const Napi::Object& args) {
+  const auto real = [&](const char* key) { return static_cast<float>(number(args, key)); };
+  return {real("learningRate"), real("beta1"), real("beta2"), real("eps"), real("weightDecay"), real("maxGradNorm")};
+}
+
+// Samples laid end to end: one allocation each on the JavaScript heap.
+Napi::Value samples_object(Napi::Env env, const std::vector<Sample>& samples) {
+  std::vector<int32_t> tokens, cu{0}, finish;
+  std::vector<float> logp, sampler_logp;
+  for (const Sample& s : samples) {
+    tokens.insert(tokens.end(), s.tokens.begin(), s.tokens.end());
+    logp.insert(logp.end(), s.logp.begin(), s.logp.end());
+    sampler_logp.insert(sampler_logp.end(), s.sampler_logp.begin(), s.sampler_logp.end());
+    cu.push_back(static_cast<int32_t>(tokens.size()));
+    finish.push_back(static_cast<int32_t>(s.finish));
+  }
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("tokens", to_array(env, tokens));
+  out.Set("cuSeqlens", to_array(env, cu));
+  out.Set("finish", to_array(env, finish));
+  out.Set("logprobs", to_array(env, logp));
+  out.Set("samplerLogprobs", to_array(env, sampler_logp));
+  return out;
+}
+
+Napi::Value scores_object(Napi::Env env, const Scores& scores) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("logprobs", to_array(env, scores.logp));
+  out.Set("entropy", to_array(env, scores.entropy));
+  out.Set("topIds", to_array(env, scores.top_ids));
+  out.Set("topLogprobs", to_array(env, scores.top_logp));
+  return out;
+}
+
+Napi::Value sums_object(Napi::Env env, const PolicyLossSums& sums) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("loss", sums.loss);
+  out.Set("kl", sums.kl);
+  out.Set("ratio", sums.ratio);
+  out.Set("clipped", sums.clipped);
+  out.Set("entropy", sums.entropy);
+  out.Set("maxAbsDrift", sums.max_abs_drift);
+  out.Set("tokens", static_cast<double>(sums.tokens));
+  return out;
+}
+
+}  // namespace
+
+void EngineObject::define(Napi::Env env, Napi::Object exports) {
+  exports.Set("Engine", DefineClass(env, "Engine",
+                                    {InstanceMethod<&EngineObject::open>("open"), InstanceMethod<&EngineObject::generate>("generate"),
+                                     InstanceMethod<&EngineObject::logprobs>("logprobs"),
+                                     InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
+                                     InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
+                                     InstanceMethod<&EngineObject::gradient>("gradient"), InstanceMethod<&EngineObject::abort>("abort"),
+                                     InstanceMethod<&EngineObject::dispose>("dispose")}));
+}
+
+EngineObject::EngineObject(const Napi::CallbackInfo& info)
+    : ObjectWrap(info),
+      env_(info.Env()),
+      cleanup_(env_.AddCleanupHook(
+          +[](EngineObject* self) {
+            self->environment_gone_ = true;
+            self->close();
+          },
+          this)),
+      worker_(env_) {}
+
+EngineObject::~EngineObject() {
+  if (!environment_gone_) cleanup_.Remove(env_);  // a hook that ran has freed itself
+  close();
+}
+
+void EngineObject::close() {
+  worker_.stop();
+  engine_.reset();
+}
+
+Engine& EngineObject::engine() {
+  ZAZEN_CHECK(engine_, "ENGINE_DISPOSED", "[engine] expected an open engine, got none");
+  return *engine_;
+}
+
+// Runs work(control) -> Result on the engine's thread and resolves to convert(env, result).
+template <class Result, class Work, class Convert>
+Napi::Value EngineObject::run(const Napi::CallbackInfo& info, Work work, Convert convert) {
+  auto job = std::make_unique<Job>(info.Env());
+  auto result = std::make_shared<Result>();
+  job->work = [result, work = std::move(work)](Control& control) { *result = work(control); };
+  job->result = [result, convert](Napi::Env env) -> Napi::Value { return convert(env, *result); };
+  if (info.Length() > 1 && info[1].IsFunction()) job->on_progress = Napi::Persistent(info[1].As<Napi::Function>());
+  job->owner = Napi::Persistent(info.This().As<Napi::Object>());
+  return worker_.submit(info.Env(), std::move(job));
+}
+
+Napi::Value EngineObject::open(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Napi::Object args = object(info[0], "open");
+    const EngineConfig config = engine_config(args);
+    const std::string path = string(args, "path");
+    const auto seed = static_cast<uint64_t>(integer(args, "seed"));
+    const auto std = static_cast<float>(number(args, "std"));
+    return run<int64_t>(
+        info,
+        [this, config, path, seed, std](Control&) {
+          engine_ = std::make_unique<Engine>(config, path, seed, std);
+          return engine_->parameters().count();
+        },
+        [](Napi::Env env, int64_t count) { return Napi::Number::New(env, static_cast<double>(count)); });
+  });
+}
+
+Napi::Value EngineObject::generate(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto work = [this, args = generate_args(object(info[0], "generate"))](Control& control) { return engine().generate(args, control); };
+    return run<std::vector<Sample>>(info, std::move(work), samples_object);
+  });
+}
+
+Napi::Value EngineObject::logprobs(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Napi::Object o = object(info[0], "logprobs");
+    const ScoreArgs args{packed_tokens(o), static_cast<float>(number(o, "temperature")), integer(o, "top")};
+    const bool reference = boolean(o, "reference");
+    auto work = [this, args, reference](Control& control) { return engine().score(args, reference, control); };
+    return run<Scores>(info, std::move(work), scores_object);
+  });
+}
+
+Napi::Value EngineObject::forward_backward(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Napi::Object o = object(info[0], "forwardBackward");
+    auto work = [this, args = train_args(o), loss = loss_args(o)](Control& control) {
+      return engine().forward_backward(args, loss, control);
+    };
+    return run<PolicyLossSums>(info, std::move(work), sums_object);
+  });
+}
+
+Napi::Value EngineObject::optim_step(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto work = [this, args = optim_args(object(info[0], "optimStep"))](Control&) { return engine().step(args); };
+    return run<OptimResult>(info, std::move(work), [](Napi::Env env, const OptimResult& result) -> Napi::Value {
+      Napi::Object out = Napi::Object::New(env);
+      out.Set("gradNorm", result.grad_norm);
+      out.Set("step", static_cast<double>(result.step));
+      return out;
+    });
+  });
+}
+
+Napi::Value EngineObject::save(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto work = [this, path = string(object(info[0], "save"), "path")](Control&) {
+      engine().save(path);
+      return 0;
+    };
+    return run<int>(info, std::move(work), [](Napi::Env env, int) { return env.Undefined(); });
+  });
+}
+
+Napi::Value EngineObject::gradient(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto work = [this, name = string(object(info[0], "gradient"), "name")](Control&) { return engine().gradient(name); };
+    return run<std::vector<float>>(info, std::move(work),
+                                   [](Napi::Env env, const std::vector<float>& values) { return to_array(env, values); });
+  });
+}
+
+void EngineObject::abort(const Napi::CallbackInfo&) { worker_.abort(); }
+
+void EngineObject::dispose(const Napi::CallbackInfo&) { close(); }
+
+}  // namespace zazen::binding

@@ -1,0 +1,46 @@
+// A fixed set of threads that run one loop at a time. The caller works too, so a pool of 1 starts no thread.
+// Workers spin for a short while between loops and then sleep; a kernel's result never depends on their number.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace zazen {
+
+class ThreadPool {
+ public:
+  using Task = void (*)(void* context, int64_t index);
+
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls task(context, i) for every i in [0, count), in any order, and returns when all are done.
+  // Tasks must not throw. Not reentrant.
+  void run(int64_t count, Task task, void* context);
+
+ private:
+  void work();
+  void drain();
+
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<int64_t> next_{0};
+  std::atomic<int> busy_{0};
+  std::atomic<bool> stop_{false};
+  int sleepers_ = 0;
+  int64_t count_ = 0;
+  Task task_ = nullptr;
+  void* context_ = nullptr;
+};
+
+}  // namespace zazen

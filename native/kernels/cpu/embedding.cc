@@ -1,0 +1,55 @@
+// Moving rows: embedding lookup and its gradient, gather and scatter of rows, and the residual addition.
+#include "kernels/cpu/lanes.h"
+#include "kernels/cpu/ops.h"
+
+namespace zazen::ZAZEN_ISA {
+namespace {
+
+constexpr int64_t kColumnGranule = 64;  // columns of the table gradient that a task takes at least: four cache lines
+
+inline void copy_row(float* out, const float* in, int64_t H) { std::memcpy(out, in, static_cast<size_t>(H) * sizeof(float)); }
+
+void add_row(float* x, const float* y, int64_t n) {
+  for_lanes(n, [&](int64_t i, auto lanes) { lanes.store(x + i, lanes.load(x + i) + lanes.load(y + i)); });
+}
+
+void lookup_row(float* x, const EmbeddingTable& table, int64_t id) {
+  const int64_t H = table.hidden;
+  if (!table.panels) return copy_row(x, table.data + id * H, H);
+  const float* column = table.data + panel_index(id, 0, H);
+  for (int64_t k = 0; k < H; ++k) x[k] = column[k * kPanel];
+}
+
+}  // namespace
+
+void embedding_forward(ThreadPool& pool, float* x, const EmbeddingTable& table, const int32_t* ids, int64_t T) {
+  parallel_pieces(pool, T, task_items(table.hidden), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) lookup_row(x + t * table.hidden, table, ids[t]);
+  });
+}
+
+// x[t] = table[ids[t]], so dtable[ids[t]] += dx[t]. Tasks share columns, not tokens: an id may occur many times.
+void embedding_backward(ThreadPool& pool, float* dtable, const float* dx, const int32_t* ids, int64_t T, int64_t H) {
+  parallel_pieces(pool, H, task_items(T, kColumnGranule), [&](int64_t begin, int64_t end) {
+    for (int64_t t = 0; t < T; ++t) add_row(dtable + ids[t] * H + begin, dx + t * H + begin, end - begin);
+  });
+}
+
+void gather_rows(ThreadPool& pool, float* out, const float* x, const int32_t* rows, int64_t R, int64_t H) {
+  parallel_pieces(pool, R, task_items(H), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) copy_row(out + r * H, x + rows[r] * H, H);
+  });
+}
+
+void scatter_rows(ThreadPool& pool, float* dx, const float* dout, const int32_t* rows, int64_t R, int64_t H) {
+  parallel_pieces(pool, R, task_items(H), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) copy_row(dx + rows[r] * H, dout + r * H, H);
+  });
+}
+
+void add(ThreadPool& pool, float* x, const float* y, int64_t n) {
+  parallel_pieces(pool, n, task_items(1, kLanes),
+                  [&](int64_t begin, int64_t end) { add_row(x + begin, y + begin, end - begin); });
+}
+
+}  // namespace zazen::ZAZEN_ISA

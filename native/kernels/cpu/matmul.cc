@@ -1,0 +1,197 @@
+// Linear layers over weights in panels: forward, gradient of the input, gradient of the weight.
+// Blocking, packing and the split over threads decide where data waits, never the order of one output's sum.
+#include "kernels/cpu/ops.h"
+#include "kernels/cpu/tile.h"
+
+namespace zazen::ZAZEN_ISA {
+namespace {
+
+constexpr int64_t kDepth = 256;           // inner indices in a block: a panel of it (32 KiB) stays in L1
+constexpr int64_t kBlockRows = 192;       // rows in a block: packed it takes 192 KiB of L2
+constexpr int64_t kFewRows = 2 * 12;      // up to here threads share the panels, not the rows
+constexpr int64_t kPackFromColumns = 512; // fewer outputs do not repay packing the rows
+constexpr int64_t kGradColumns = 384;     // weight-gradient inputs in a block: packed it takes 384 KiB of L2
+constexpr int64_t kGradPanels = 8;        // panels that share one packed block
+constexpr int64_t kTransposeRows = 2048;  // outputs whose transposed weights are held at a time
+constexpr int64_t kMinWork = 1 << 15;     // multiply-adds worth handing to another thread
+
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// Panels of a [K][N] matrix: element (k, n) at data[(n / 32) * stride + k * 32 + n % 32].
+struct Panels {
+  const float* data;
+  int64_t stride;
+};
+
+// One block of rows against panels [first, last): C (+)= A * B over the given depth.
+void multiply_panels(float* c, int64_t ldc, TileA A, Panels B, int64_t rows, int64_t N, int64_t first, int64_t last, int64_t K,
+                     bool accumulate) {
+  for (int64_t p = first; p < last; ++p) {
+    const int64_t columns = least(kPanel, N - p * kPanel);
+    small_matmul(c + p * kPanel, ldc, A, B.data + p * B.stride, kPanel, rows, columns, K, accumulate);
+  }
+}
+
+#if defined(__AVX512F__)
+// Few rows: several panels at once, so that enough independent chains hide the latency of one.
+template <int R, int P>
+int64_t multiply_wide(float* c, int64_t ldc, TileA A, Panels B, int64_t N, int64_t first, int64_t last, int64_t K) {
+  for (; first + P <= last && (first + P) * kPanel <= N; first += P)
+    tile<R, P, 2>(c + first * kPanel, ldc, A, {B.data + first * B.stride, kPanel, B.stride}, K, P * kPanel, false);
+  return first;
+}
+int64_t multiply_few(float* c, int64_t ldc, TileA A, Panels B, int64_t rows, int64_t N, int64_t first, int64_t last, int64_t K) {
+  switch (rows) {
+    case 1: return multiply_wide<1, 4>(c, ldc, A, B, N, first, last, K);
+    case 2: return multiply_wide<2, 4>(c, ldc, A, B, N, first, last, K);
+    case 3: return multiply_wide<3, 3>(c, ldc, A, B, N, first, last, K);
+    case 4: return multiply_wide<4, 3>(c, ldc, A, B, N, first, last, K);
+    case 5: return multiply_wide<5, 2>(c, ldc, A, B, N, first, last, K);
+    case 6: return multiply_wide<6, 2>(c, ldc, A, B, N, first, last, K);
+    default: return first;
+  }
+}
+#else
+int64_t multiply_few(float*, int64_t, TileA, Panels, int64_t, int64_t, int64_t first, int64_t, int64_t) { return first; }
+#endif
+
+// Rows [0, rows) x depth [0, K) of A, laid out as [tile][k][kTileRows].
+void pack_rows(float* packed, const float* a, int64_t lda, int64_t rows, int64_t K) {
+  for (int64_t i = 0; i < rows; i += kTileRows) {
+    const int64_t r = least(kTileRows, rows - i);
+    for (int64_t j = 0; j < r; ++j) {
+      const float* source = a + (i + j) * lda;
+      float* target = packed + i * K + j;
+      for (int64_t k = 0; k < K; ++k) target[k * kTileRows] = source[k];
+    }
+  }
+}
+
+// All depths of one block of rows.
+void multiply_rows(float* c, int64_t ldc, const float* a, int64_t lda, Panels B, int64_t rows, int64_t N, int64_t K, bool accumulate) {
+  alignas(64) float packed[round_up(kBlockRows, kTileRows) * kDepth];
+  const int64_t panels = ceil_div(N, kPanel);
+  const bool pack = N >= kPackFromColumns;
+  for (int64_t k = 0; k < K; k += kDepth) {
+    const int64_t depth = least(kDepth, K - k);
+    const bool add = accumulate || k > 0;
+    if (pack) pack_rows(packed, a + k, lda, rows, depth);
+    for (int64_t p = 0; p < panels; ++p) {
+      const Panels panel{B.data + p * B.stride + k * kPanel, 0};
+      for (int64_t i = 0; i < rows; i += kTileRows) {
+        const TileA A = pack ? TileA{packed + i * depth, 1, kTileRows} : TileA{a + i * lda + k, lda, 1};
+        multiply_panels(c + i * ldc + p * kPanel, ldc, A, panel, least(kTileRows, rows - i), N - p * kPanel, 0, 1, depth, add);
+      }
+    }
+  }
+}
+
+// C [M, N] (+)= A [M, K] * B.
+void multiply(ThreadPool& pool, float* c, int64_t ldc, const float* a, int64_t lda, Panels B, int64_t M, int64_t N, int64_t K,
+              bool accumulate) {
+  const int64_t panels = ceil_div(N, kPanel);
+  if (M <= kFewRows) {
+    const int64_t piece = most(4, least(ceil_div(panels, 2 * pool.threads()), ceil_div(kMinWork, M * K * kPanel)));
+    parallel_pieces(pool, panels, piece, [&](int64_t first, int64_t last) {
+      for (int64_t i = 0; i < M; i += kTileRows) {
+        const int64_t rows = least(kTileRows, M - i);
+        const TileA A{a + i * lda, lda, 1};
+        float* out = c + i * ldc;
+        const int64_t done = accumulate ? first : multiply_few(out, ldc, A, B, rows, N, first, last, K);
+        multiply_panels(out, ldc, A, B, rows, N, done, last, K, accumulate);
+      }
+    });
+    return;
+  }
+  const int64_t shares = round_up(ceil_div(M, kBlockRows), pool.threads());
+  const int64_t rows = M * N * K < kMinWork ? M : round_up(ceil_div(M, shares), kTileRows);
+  parallel_pieces(pool, M, least(rows, kBlockRows), [&](int64_t first, int64_t last) {
+    multiply_rows(c + first * ldc, ldc, a + first * lda, lda, B, last - first, N, K, accumulate);
+  });
+}
+
+// Rows n of W as rows of 32 consecutive k: out[(k / 32)][n][k % 32] for n in [first, first + count).
+void transpose_panels(ThreadPool& pool, float* out, const float* w, int64_t first, int64_t count, int64_t K) {
+  parallel_for(pool, ceil_div(K, kPanel), [&](int64_t q) {
+    const int64_t k0 = q * kPanel, columns = least(kPanel, K - k0);
+    float* target = out + q * count * kPanel;
+    for (int64_t n = 0; n < count; ++n) {
+      const float* source = w + panel_index(first + n, k0, K);
+      for (int64_t k = 0; k < columns; ++k) target[n * kPanel + k] = source[k * kPanel];
+    }
+  });
+}
+
+// x[t][k0 .. k0 + columns) for `depth` tokens as [tile][t][kTileRows].
+void pack_columns(float* packed, const float* x, int64_t ldx, int64_t columns, int64_t depth) {
+  for (int64_t k = 0; k < columns; k += kTileRows) {
+    const int64_t r = least(kTileRows, columns - k);
+    float* target = packed + k * depth;
+    for (int64_t t = 0; t < depth; ++t) store(target + t * kTileRows, load(x + t * ldx + k, r), r);
+  }
+}
+
+// dy[t][n0 .. n0 + columns) for `depth` tokens as [t][32], zero-padded.
+void pack_panel(float* packed, const float* dy, int64_t lddy, int64_t columns, int64_t depth) {
+  for (int64_t t = 0; t < depth; ++t)
+    for (int64_t v = 0; v < kPanel; v += kLanes)
+      store(packed + t * kPanel + v, load(dy + t * lddy + v, most(0, least(kLanes, columns - v))));
+}
+
+// One block of dW: panels [first, last), inputs [k0, k0 + columns), all tokens in order.
+void weight_gradient_block(float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M, int64_t N, int64_t K,
+                           int64_t first, int64_t last, int64_t k0, int64_t columns) {
+  alignas(64) float inputs[round_up(kGradColumns, kTileRows) * kDepth];
+  alignas(64) float outputs[kDepth * kPanel];
+  for (int64_t t = 0; t < M; t += kDepth) {
+    const int64_t depth = least(kDepth, M - t);
+    pack_columns(inputs, x + t * ldx + k0, ldx, columns, depth);
+    for (int64_t p = first; p < last; ++p) {
+      pack_panel(outputs, dy + t * lddy + p * kPanel, lddy, N - p * kPanel, depth);
+      float* target = dw + (p * K + k0) * kPanel;
+      for (int64_t k = 0; k < columns; k += kTileRows)
+        small_matmul(target + k * kPanel, kPanel, {inputs + k * depth, 1, kTileRows}, outputs, kPanel,
+                     least(kTileRows, columns - k), kPanel, depth, true);
+    }
+  }
+}
+
+}  // namespace
+
+void linear_forward(ThreadPool& pool, float* y, int64_t ldy, const float* x, int64_t ldx, const float* w, int64_t M, int64_t N,
+                    int64_t K) {
+  multiply(pool, y, ldy, x, ldx, {w, K * kPanel}, M, N, K, false);
+}
+
+int64_t linear_scratch(int64_t N, int64_t K) { return least(N, kTransposeRows) * round_up(K, kPanel); }
+
+// y = x W^T, so dx = dy W: the chain runs over the outputs n in ascending order.
+void linear_backward_input(ThreadPool& pool, float* dx, int64_t lddx, const float* dy, int64_t lddy, const float* w, int64_t M,
+                           int64_t N, int64_t K, bool accumulate, float* scratch) {
+  for (int64_t n = 0; n < N; n += kTransposeRows) {
+    const int64_t count = least(kTransposeRows, N - n);
+    transpose_panels(pool, scratch, w, n, count, K);
+    multiply(pool, dx, lddx, dy + n, lddy, {scratch, count * kPanel}, M, K, count, accumulate || n > 0);
+  }
+}
+
+// y = x W^T, so dW = dy^T x: the chain runs over the tokens in ascending order.
+void linear_backward_weight(ThreadPool& pool, float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M,
+                            int64_t N, int64_t K) {
+  const int64_t panels = ceil_div(N, kPanel);
+  // Enough tasks for every thread: first fewer panels a task, then fewer inputs.
+  const int64_t wanted = M * N * K < kMinWork ? 1 : 4 * pool.threads();
+  const int64_t group = most(1, least(kGradPanels, panels / wanted));
+  const int64_t groups = ceil_div(panels, group);
+  int64_t blocks = most(ceil_div(K, kGradColumns), ceil_div(wanted, groups));
+  const int64_t columns = least(kGradColumns, round_up(ceil_div(K, blocks), kTileRows));
+  blocks = ceil_div(K, columns);
+  parallel_for(pool, groups * blocks, [&](int64_t task) {
+    const int64_t first = task / blocks * group, k0 = task % blocks * columns;
+    weight_gradient_block(dw, dy, lddy, x, ldx, M, N, K, first, least(first + group, panels), k0, least(columns, K - k0));
+  });
+}
+
+}  // namespace zazen::ZAZEN_ISA

@@ -1,0 +1,74 @@
+// Declares every CPU kernel in the namespace of one instruction set (ZAZEN_ISA). No include guard: declarations may repeat,
+// and a file may include this once for each instruction set. What each kernel does is said in kernels.h.
+#include "kernels/kernels.h"
+
+#ifndef ZAZEN_ISA
+#error "compile kernel files with -DZAZEN_ISA=<namespace>"
+#endif
+
+namespace zazen::ZAZEN_ISA {
+
+// matmul.cc
+void linear_forward(ThreadPool& pool, float* y, int64_t ldy, const float* x, int64_t ldx, const float* w, int64_t M, int64_t N,
+                    int64_t K);
+void linear_backward_input(ThreadPool& pool, float* dx, int64_t lddx, const float* dy, int64_t lddy, const float* w, int64_t M,
+                           int64_t N, int64_t K, bool accumulate, float* scratch);
+void linear_backward_weight(ThreadPool& pool, float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M,
+                            int64_t N, int64_t K);
+int64_t linear_scratch(int64_t N, int64_t K);
+
+// attention.cc
+void kv_write(ThreadPool& pool, float* blocks, const float* k, const float* v, const AttentionArgs& args);
+void attention_forward(ThreadPool& pool, float* out, float* lse, const float* q, const float* blocks,
+                       const AttentionArgs& args);
+void attention_backward(ThreadPool& pool, float* dq, float* dk, float* dv, const float* dout, const float* out,
+                        const float* lse, const float* q, const float* blocks, const AttentionArgs& args);
+
+// rmsnorm.cc
+void rmsnorm_forward(ThreadPool& pool, float* y, float* rstd, const float* x, const float* w, int64_t T, int64_t H, float eps);
+void rmsnorm_backward(ThreadPool& pool, float* dx, float* dw, const float* dy, const float* x, const float* w,
+                      const float* rstd, int64_t T, int64_t H);
+
+// rope.cc
+void rope(ThreadPool& pool, float* x, const int32_t* positions, const float* cos, const float* sin, int64_t T, int64_t heads,
+          int64_t D, float sign);
+
+// swiglu.cc
+void swiglu_forward(ThreadPool& pool, float* y, const float* gate, const float* up, int64_t T, int64_t I);
+void swiglu_backward(ThreadPool& pool, float* gate, float* up, const float* dy, int64_t T, int64_t I);
+
+// embedding.cc
+void embedding_forward(ThreadPool& pool, float* x, const EmbeddingTable& table, const int32_t* ids, int64_t T);
+void embedding_backward(ThreadPool& pool, float* dtable, const float* dx, const int32_t* ids, int64_t T, int64_t H);
+void gather_rows(ThreadPool& pool, float* out, const float* x, const int32_t* rows, int64_t R, int64_t H);
+void scatter_rows(ThreadPool& pool, float* dx, const float* dout, const int32_t* rows, int64_t R, int64_t H);
+void add(ThreadPool& pool, float* x, const float* y, int64_t n);
+
+// head.cc
+void head_forward(ThreadPool& pool, float* logits, int64_t ld, const int32_t* targets, float temperature, float* logp,
+                  float* lse, float* entropy, int64_t R, int64_t V);
+void head_backward(ThreadPool& pool, float* logits, int64_t ld, const int32_t* targets, const float* lse, const float* entropy,
+                   const float* dlogp, const float* dentropy, float temperature, int64_t R, int64_t V);
+void head_top(ThreadPool& pool, int32_t* ids, float* logprobs, const float* logits, int64_t ld, const float* lse, int64_t k,
+              int64_t R, int64_t V);
+
+// sampling.cc
+void sample(ThreadPool& pool, int32_t* tokens, float* logp, float* sampler_logp, float* logits, int64_t ld, const float* u,
+            const SamplingArgs& args, int64_t R, int64_t V);
+
+// policy_loss.cc
+PolicyLossSums policy_loss(float* dlogp, float* dentropy, const float* logp, const float* old, const float* ref,
+                           const float* entropy, const float* advantages, const float* weights, const PolicyLossArgs& args,
+                           int64_t T);
+
+// advantage.cc
+void advantage_normalize(float* advantages, const float* rewards, const int32_t* cu_groups, int64_t groups, bool scale_by_std,
+                         float eps);
+
+// adamw.cc
+void adamw(ThreadPool& pool, float* w, const float* g, float* m, float* v, int64_t n, const AdamwArgs& args);
+
+// grad_norm.cc
+double sum_squares(ThreadPool& pool, const float* x, int64_t n, double* scratch);
+
+}  // namespace zazen::ZAZEN_ISA

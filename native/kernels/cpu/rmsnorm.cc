@@ -1,0 +1,63 @@
+// RMSNorm (Zhang and Sennrich 2019): y = x / sqrt(mean(x^2) + eps) * w, and its gradients.
+#include "kernels/cpu/lanes.h"
+#include "kernels/cpu/ops.h"
+
+namespace zazen::ZAZEN_ISA {
+namespace {
+
+constexpr int64_t kRowPasses = 3;       // a row is read about this often, so it counts as so many element operations
+constexpr int64_t kColumnGranule = 64;  // columns of the weight gradient that a task takes at least: four cache lines
+
+// One row: returns rstd.
+float forward_row(float* y, const float* x, const float* w, int64_t H, float eps) {
+  F32x16 squares = zero();
+  for_lanes(H, [&](int64_t i, auto lanes) {
+    const F32x16 a = lanes.load(x + i);
+    squares = fma(a, a, squares);
+  });
+  const float rstd = 1.0f / __builtin_sqrtf(sum(squares) / static_cast<float>(H) + eps);
+  for_lanes(H, [&](int64_t i, auto lanes) { lanes.store(y + i, lanes.load(x + i) * set1(rstd) * lanes.load(w + i)); });
+  return rstd;
+}
+
+// y = x * rstd * w with rstd a function of x, so with g = dy * w:
+//   dx = rstd * g - x * rstd^3 / H * sum(g * x)
+void backward_row(float* dx, const float* dy, const float* x, const float* w, float rstd, int64_t H) {
+  F32x16 products = zero();
+  for_lanes(
+      H, [&](int64_t i, auto lanes) { products = fma(lanes.load(dy + i) * lanes.load(w + i), lanes.load(x + i), products); });
+  const float pull = rstd * rstd * rstd * (sum(products) / static_cast<float>(H));
+  for_lanes(H, [&](int64_t i, auto lanes) {
+    const F32x16 direct = lanes.load(dy + i) * lanes.load(w + i) * set1(rstd);
+    lanes.store(dx + i, lanes.load(dx + i) + (direct - lanes.load(x + i) * set1(pull)));
+  });
+}
+
+// dw += dy * (x * rstd), token after token, for n columns of rows with stride H.
+void weight_gradient(float* dw, const float* dy, const float* x, const float* rstd, int64_t T, int64_t H, int64_t n) {
+  for (int64_t t = 0; t < T; ++t)
+    for_lanes(n, [&](int64_t i, auto lanes) {
+      const F32x16 normed = lanes.load(x + t * H + i) * set1(rstd[t]);
+      lanes.store(dw + i, fma(lanes.load(dy + t * H + i), normed, lanes.load(dw + i)));
+    });
+}
+
+}  // namespace
+
+void rmsnorm_forward(ThreadPool& pool, float* y, float* rstd, const float* x, const float* w, int64_t T, int64_t H, float eps) {
+  parallel_pieces(pool, T, task_items(kRowPasses * H), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) rstd[t] = forward_row(y + t * H, x + t * H, w, H, eps);
+  });
+}
+
+void rmsnorm_backward(ThreadPool& pool, float* dx, float* dw, const float* dy, const float* x, const float* w,
+                      const float* rstd, int64_t T, int64_t H) {
+  parallel_pieces(pool, T, task_items(kRowPasses * H), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) backward_row(dx + t * H, dy + t * H, x + t * H, w, rstd[t], H);
+  });
+  parallel_pieces(pool, H, task_items(T, kColumnGranule), [&](int64_t begin, int64_t end) {
+    weight_gradient(dw + begin, dy + begin, x + begin, rstd, T, H, end - begin);
+  });
+}
+
+}  // namespace zazen::ZAZEN_ISA

@@ -1,0 +1,231 @@
+// Sixteen f32 lanes with the same arithmetic on every instruction set: one AVX-512 register, two AVX2 registers, or an array.
+// Kernels are written once against this type and compiled once for each instruction set, in a namespace of its own
+// (ZAZEN_ISA), so that the linker never shares an inline function between them.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "core/thread_pool.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#ifndef ZAZEN_ISA
+#error "compile kernel files with -DZAZEN_ISA=<namespace>"
+#endif
+
+namespace zazen::ZAZEN_ISA {
+
+constexpr int64_t kLanes = 16;
+
+#if defined(__AVX512F__)
+
+struct F32x16 {
+  __m512 v;
+};
+inline __mmask16 lane_mask(int64_t n) { return static_cast<__mmask16>(n >= kLanes ? 0xFFFFu : (1u << n) - 1u); }
+inline F32x16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline F32x16 load(const float* p, int64_t n) { return {_mm512_maskz_loadu_ps(lane_mask(n), p)}; }
+inline void store(float* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }
+inline void store(float* p, F32x16 a, int64_t n) { _mm512_mask_storeu_ps(p, lane_mask(n), a.v); }
+inline F32x16 set1(float a) { return {_mm512_set1_ps(a)}; }
+inline F32x16 operator+(F32x16 a, F32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline F32x16 operator-(F32x16 a, F32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline F32x16 operator*(F32x16 a, F32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline F32x16 operator/(F32x16 a, F32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline F32x16 sqrt(F32x16 a) { return {_mm512_sqrt_ps(a.v)}; }
+// As the instruction: the second operand when either is NaN.
+inline F32x16 max(F32x16 a, F32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline F32x16 min(F32x16 a, F32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline F32x16 round_even(F32x16 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+// 2^n for integral n in [-127, 127]; -127 gives zero.
+inline F32x16 exp2_integral(F32x16 n) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
+}
+// Lanes at or past n take `other`.
+inline F32x16 keep(F32x16 a, int64_t n, F32x16 other) { return {_mm512_mask_mov_ps(other.v, lane_mask(n), a.v)}; }
+// a < b ? x : y
+inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
+  return {_mm512_mask_mov_ps(y.v, _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), x.v)};
+}
+
+#elif defined(__AVX2__)
+
+struct F32x16 {
+  __m256 lo, hi;
+};
+inline __m256i half_mask(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline F32x16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline F32x16 load(const float* p, int64_t n) {
+  return {_mm256_maskload_ps(p, half_mask(n)), _mm256_maskload_ps(p + 8, half_mask(n - 8))};
+}
+inline void store(float* p, F32x16 a) {
+  _mm256_storeu_ps(p, a.lo);
+  _mm256_storeu_ps(p + 8, a.hi);
+}
+inline void store(float* p, F32x16 a, int64_t n) {
+  _mm256_maskstore_ps(p, half_mask(n), a.lo);
+  _mm256_maskstore_ps(p + 8, half_mask(n - 8), a.hi);
+}
+inline F32x16 set1(float a) { return {_mm256_set1_ps(a), _mm256_set1_ps(a)}; }
+inline F32x16 operator+(F32x16 a, F32x16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+inline F32x16 operator-(F32x16 a, F32x16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+inline F32x16 operator*(F32x16 a, F32x16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+inline F32x16 operator/(F32x16 a, F32x16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+inline F32x16 sqrt(F32x16 a) { return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
+inline F32x16 max(F32x16 a, F32x16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+inline F32x16 min(F32x16 a, F32x16 b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+inline F32x16 round_even(F32x16 a) {
+  constexpr int kMode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {_mm256_round_ps(a.lo, kMode), _mm256_round_ps(a.hi, kMode)};
+}
+inline __m256 exp2_half(__m256 n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+inline F32x16 exp2_integral(F32x16 n) { return {exp2_half(n.lo), exp2_half(n.hi)}; }
+inline F32x16 keep(F32x16 a, int64_t n, F32x16 other) {
+  return {_mm256_blendv_ps(other.lo, a.lo, _mm256_castsi256_ps(half_mask(n))),
+          _mm256_blendv_ps(other.hi, a.hi, _mm256_castsi256_ps(half_mask(n - 8)))};
+}
+inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
+  return {_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
+          _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ))};
+}
+
+#else
+
+struct F32x16 {
+  float v[kLanes];
+};
+template <class F>
+inline F32x16 each(F f) {
+  F32x16 r;
+  for (int64_t i = 0; i < kLanes; ++i) r.v[i] = f(i);
+  return r;
+}
+inline F32x16 load(const float* p) {
+  return each([=](int64_t i) { return p[i]; });
+}
+inline F32x16 load(const float* p, int64_t n) {
+  return each([=](int64_t i) { return i < n ? p[i] : 0.0f; });
+}
+inline void store(float* p, F32x16 a) { std::memcpy(p, a.v, sizeof a.v); }
+inline void store(float* p, F32x16 a, int64_t n) {
+  for (int64_t i = 0; i < kLanes && i < n; ++i) p[i] = a.v[i];
+}
+inline F32x16 set1(float a) {
+  return each([=](int64_t) { return a; });
+}
+inline F32x16 operator+(F32x16 a, F32x16 b) {
+  return each([&](int64_t i) { return a.v[i] + b.v[i]; });
+}
+inline F32x16 operator-(F32x16 a, F32x16 b) {
+  return each([&](int64_t i) { return a.v[i] - b.v[i]; });
+}
+inline F32x16 operator*(F32x16 a, F32x16 b) {
+  return each([&](int64_t i) { return a.v[i] * b.v[i]; });
+}
+inline F32x16 operator/(F32x16 a, F32x16 b) {
+  return each([&](int64_t i) { return a.v[i] / b.v[i]; });
+}
+inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+  return each([&](int64_t i) { return __builtin_fmaf(a.v[i], b.v[i], c.v[i]); });
+}
+inline F32x16 sqrt(F32x16 a) {
+  return each([&](int64_t i) { return __builtin_sqrtf(a.v[i]); });
+}
+inline F32x16 max(F32x16 a, F32x16 b) {
+  return each([&](int64_t i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
+inline F32x16 min(F32x16 a, F32x16 b) {
+  return each([&](int64_t i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+}
+inline F32x16 round_even(F32x16 a) {
+  return each([&](int64_t i) { return __builtin_rintf(a.v[i]); });
+}
+inline F32x16 exp2_integral(F32x16 n) {
+  return each([&](int64_t i) {
+    const int32_t bits = static_cast<int32_t>(static_cast<uint32_t>(static_cast<int32_t>(n.v[i] == n.v[i] ? n.v[i] : 0.0f) + 127) << 23);
+    float r;
+    std::memcpy(&r, &bits, sizeof r);
+    return r;
+  });
+}
+inline F32x16 keep(F32x16 a, int64_t n, F32x16 other) {
+  return each([&](int64_t i) { return i < n ? a.v[i] : other.v[i]; });
+}
+inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
+  return each([&](int64_t i) { return a.v[i] < b.v[i] ? x.v[i] : y.v[i]; });
+}
+
+#endif
+
+inline F32x16 zero() { return set1(0.0f); }
+
+// The fixed tree over the lanes: halves are folded 8, 4, 2, 1.
+template <class Op>
+inline float fold(F32x16 a, Op op) {
+  float lane[kLanes];
+  store(lane, a);
+  for (int64_t half = kLanes / 2; half > 0; half /= 2)
+    for (int64_t i = 0; i < half; ++i) lane[i] = op(lane[i], lane[i + half]);
+  return lane[0];
+}
+inline float sum(F32x16 a) {
+  return fold(a, [](float x, float y) { return x + y; });
+}
+inline float max(F32x16 a) {
+  return fold(a, [](float x, float y) { return x > y ? x : y; });
+}
+
+constexpr float kExpLowest = -87.33654f;  // below, the result would be subnormal: zero instead
+constexpr float kExpHighest = 88.3f;      // above, 2^n would overflow: clamped, so the result is at most 2.2e38
+
+// e^x: x = n ln 2 + r, |r| <= ln 2 / 2, polynomial of degree 6 in r (about 1 ulp). exp(0) is exactly 1; NaN stays NaN.
+inline F32x16 exp(F32x16 x) {
+  const F32x16 bounded = min(set1(kExpHighest), max(set1(kExpLowest), x));
+  const F32x16 n = round_even(bounded * set1(1.44269504f));
+  F32x16 r = fma(n, set1(-0.693359375f), bounded);
+  r = fma(n, set1(2.12194440e-4f), r);
+  F32x16 p = set1(1.9875691500e-4f);
+  p = fma(p, r, set1(1.3981999507e-3f));
+  p = fma(p, r, set1(8.3334519073e-3f));
+  p = fma(p, r, set1(4.1665795894e-2f));
+  p = fma(p, r, set1(1.6666665459e-1f));
+  p = fma(p, r, set1(5.0000001201e-1f));
+  p = fma(p, r * r, r) + set1(1.0f);
+  return select_less(x, set1(kExpLowest), zero(), p * exp2_integral(n));
+}
+inline float exp(float x) {
+  float lane[kLanes];
+  store(lane, exp(set1(x)));
+  return lane[0];
+}
+
+// Calls body(i) for i in [0, count) on the pool. `body` lives until the loop is done.
+template <class Body>
+inline void parallel_for(ThreadPool& pool, int64_t count, const Body& body) {
+  pool.run(
+      count, [](void* context, int64_t index) { (*static_cast<const Body*>(context))(index); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+// Calls body(begin, end) on consecutive pieces of [0, count), each at most `piece` long.
+template <class Body>
+inline void parallel_pieces(ThreadPool& pool, int64_t count, int64_t piece, const Body& body) {
+  parallel_for(pool, (count + piece - 1) / piece, [&](int64_t index) {
+    const int64_t begin = index * piece;
+    body(begin, begin + piece < count ? begin + piece : count);
+  });
+}
+
+}  // namespace zazen::ZAZEN_ISA

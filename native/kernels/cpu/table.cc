@@ -1,0 +1,39 @@
+// The CPU kernels of one instruction set, by name.
+#include "kernels/cpu/ops.h"
+
+#define ZAZEN_TEXT_(x) #x
+#define ZAZEN_TEXT(x) ZAZEN_TEXT_(x)
+
+namespace zazen::ZAZEN_ISA {
+
+extern const Kernels kTable;
+const Kernels kTable = {
+    .name = ZAZEN_TEXT(ZAZEN_ISA),
+    .linear_forward = linear_forward,
+    .linear_backward_input = linear_backward_input,
+    .linear_backward_weight = linear_backward_weight,
+    .linear_scratch = linear_scratch,
+    .kv_write = kv_write,
+    .attention_forward = attention_forward,
+    .attention_backward = attention_backward,
+    .rmsnorm_forward = rmsnorm_forward,
+    .rmsnorm_backward = rmsnorm_backward,
+    .rope = rope,
+    .swiglu_forward = swiglu_forward,
+    .swiglu_backward = swiglu_backward,
+    .embedding_forward = embedding_forward,
+    .embedding_backward = embedding_backward,
+    .gather_rows = gather_rows,
+    .scatter_rows = scatter_rows,
+    .add = add,
+    .head_forward = head_forward,
+    .head_backward = head_backward,
+    .head_top = head_top,
+    .sample = sample,
+    .policy_loss = policy_loss,
+    .advantage_normalize = advantage_normalize,
+    .adamw = adamw,
+    .sum_squares = sum_squares,
+};
+
+}  // namespace zazen::ZAZEN_ISA

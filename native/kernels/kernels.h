@@ -1,0 +1,198 @@
+// The op table: every backend fills one `Kernels`, so the backends agree by construction.
+//
+// Shapes: T tokens or rows, K inputs and N outputs of a linear layer, H hidden, V vocabulary, D head dimension.
+// Matrices are row-major; `ld` is the distance between rows in elements.
+//
+// Batch invariance (the law behind it: a row's bits must not depend on its neighbours):
+//  - linear: every output is one chain of fused multiply-adds over the inner index in ascending order, starting from
+//    zero, or from the value already in the output when a kernel accumulates. So a gradient accumulated over two
+//    calls has the bits of one call over the joined tokens.
+//  - row reductions: 16 lane sums (lane i takes elements i, i+16, ...), then one fixed tree over the lanes.
+//  - gradients of shared vectors (norm weight, embedding rows) add tokens in ascending order.
+//  - attention: 64-key tiles at absolute positions, online softmax in tile order.
+//
+// Weights of linear layers live in panels: W [N, K] is stored as ceil(N / 32) panels, each [K][32], zero-padded.
+// That is the layout in which a matmul reads them at any number of rows, so nothing is packed at run time.
+#pragma once
+
+#include <cstdint>
+
+#include "core/thread_pool.h"
+
+namespace zazen {
+
+constexpr int64_t kPanel = 32;   // output features in a weight panel
+constexpr int64_t kKeyTile = 64; // keys in an attention tile, and positions in a KV block
+constexpr int64_t kMaxHeadDim = 256; // checked where the model is made
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t panel_elements(int64_t n, int64_t k) { return ceil_div(n, kPanel) * kPanel * k; }
+// Where W[n, k] lies in the panels of an [N, K] weight.
+inline int64_t panel_index(int64_t n, int64_t k, int64_t K) { return (n / kPanel) * kPanel * K + k * kPanel + n % kPanel; }
+
+// The table of embeddings is row-major when it is its own parameter and in panels when it is tied to the head.
+struct EmbeddingTable {
+  float* data;
+  bool panels;
+  int64_t vocab, hidden;
+};
+
+// Keys and values of one layer in blocks of 64 positions. One block: for every KV head K^T [D][64], then V [64][Dp],
+// where Dp is D rounded up to 16.
+struct KvShape {
+  int64_t kv_heads, head_dim;
+  int64_t padded_dim() const { return (head_dim + 15) / 16 * 16; }
+  int64_t key_elements() const { return head_dim * kKeyTile; }
+  int64_t head_elements() const { return key_elements() + kKeyTile * padded_dim(); }
+  int64_t block_elements() const { return kv_heads * head_elements(); }
+};
+
+// A run of rows of one sequence: rows [row, row + count) hold positions [position, position + count), and blocks[i] is the
+// KV block of positions [64 i, 64 i + 64).
+struct Span {
+  int64_t row;
+  int64_t count;
+  int64_t position;
+  const int32_t* blocks;
+};
+
+struct AttentionArgs {
+  KvShape kv;
+  int64_t heads;     // query heads, a multiple of kv.kv_heads
+  float scale;       // 1 / sqrt(head_dim)
+  const Span* spans; // [span_count]
+  int64_t span_count;
+};
+
+// In double, because 1 - beta loses 1e-5 of its value when beta2 = 0.999 is a float.
+struct AdamwArgs {
+  double lr, beta1, beta2, eps, weight_decay;
+  double bias1, bias2;   // 1 - beta^step
+  double gradient_scale; // clip factor, applied to the gradient as it is read
+};
+
+// PPO-style clipped policy loss with the k3 estimator of the KL to a reference (Schulman 2020, "Approximating KL divergence"):
+//   ratio = exp(logp - old); surrogate = min(ratio A, clip(ratio, 1 - clip_low, 1 + clip_high) A)
+//   loss = sum_t weight_t * (-surrogate + kl_coef * (exp(d) - d - 1) - entropy_coef * H), d = ref - logp
+// dual_clip > 1 also bounds the loss of negative advantages: surrogate >= dual_clip * A (Ye et al. 2020, eq. 5); 0 is off.
+struct PolicyLossArgs {
+  float clip_low, clip_high, dual_clip, kl_coef, entropy_coef;
+};
+
+// Sums over the tokens of one call, each over tokens with weight != 0, in double and in token order.
+struct PolicyLossSums {
+  double loss, kl, ratio, clipped, entropy; // loss is weighted; the others are plain sums
+  double max_abs_drift;                     // max |logp - old|
+  int64_t tokens;
+};
+
+struct SamplingArgs {
+  float temperature; // 0: argmax, log-probs at temperature 1
+  int64_t top_k;     // 0: off
+  float top_p;       // 1: off; in (0, 1]
+  const int32_t* banned; // [banned_count] ids that are never sampled; at least one id must be left
+  int64_t banned_count;
+};
+
+struct Kernels {
+  const char* name;
+
+  // ---- matmul.cc
+  // y [M, N] (row stride ldy) = x [M, K] (ldx) * W^T.
+  void (*linear_forward)(ThreadPool&, float* y, int64_t ldy, const float* x, int64_t ldx, const float* w, int64_t M, int64_t N,
+                         int64_t K);
+  // dx [M, K] = dy [M, N] * W, or dx += when `accumulate`. `scratch` holds linear_scratch(N, K) elements.
+  void (*linear_backward_input)(ThreadPool&, float* dx, int64_t lddx, const float* dy, int64_t lddy, const float* w, int64_t M,
+                                int64_t N, int64_t K, bool accumulate, float* scratch);
+  // dW (panels) += dy^T [N, M] * x [M, K]; the chain over M continues from what dW holds.
+  void (*linear_backward_weight)(ThreadPool&, float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M,
+                                 int64_t N, int64_t K);
+  int64_t (*linear_scratch)(int64_t N, int64_t K);
+
+  // ---- attention.cc
+  // Writes rows of k, v [T, kv_heads * D] into the blocks of their spans.
+  void (*kv_write)(ThreadPool&, float* blocks, const float* k, const float* v, const AttentionArgs&);
+  // out [T, heads * D], lse [T, heads] (may be null) from q [T, heads * D]; row r sees keys 0 .. its own position.
+  void (*attention_forward)(ThreadPool&, float* out, float* lse, const float* q, const float* blocks, const AttentionArgs&);
+  // dq [T, heads * D], dk, dv [T, kv_heads * D]. Every span must start at position 0.
+  void (*attention_backward)(ThreadPool&, float* dq, float* dk, float* dv, const float* dout, const float* out, const float* lse,
+                             const float* q, const float* blocks, const AttentionArgs&);
+
+  // ---- rmsnorm.cc
+  // y [T, H] = x * rstd * w, rstd [T] = 1 / sqrt(mean(x^2) + eps).
+  void (*rmsnorm_forward)(ThreadPool&, float* y, float* rstd, const float* x, const float* w, int64_t T, int64_t H, float eps);
+  // dx [T, H] += gradient; dw [H] += sum over tokens in order.
+  void (*rmsnorm_backward)(ThreadPool&, float* dx, float* dw, const float* dy, const float* x, const float* w, const float* rstd,
+                           int64_t T, int64_t H);
+
+  // ---- rope.cc
+  // Rotates x [T, heads * D] in place by positions [T]; rotate-half layout. cos, sin [positions, D / 2].
+  // `sign` is +1 forward and -1 backward.
+  void (*rope)(ThreadPool&, float* x, const int32_t* positions, const float* cos, const float* sin, int64_t T, int64_t heads,
+               int64_t D, float sign);
+
+  // ---- swiglu.cc
+  // y [T, I] = silu(gate) * up; the backward overwrites gate and up with their gradients.
+  void (*swiglu_forward)(ThreadPool&, float* y, const float* gate, const float* up, int64_t T, int64_t I);
+  void (*swiglu_backward)(ThreadPool&, float* gate, float* up, const float* dy, int64_t T, int64_t I);
+
+  // ---- embedding.cc
+  // x [T, H] = table[ids]; dtable [V, H] (row-major) += dx in token order. Ids are in range.
+  void (*embedding_forward)(ThreadPool&, float* x, const EmbeddingTable&, const int32_t* ids, int64_t T);
+  void (*embedding_backward)(ThreadPool&, float* dtable, const float* dx, const int32_t* ids, int64_t T, int64_t H);
+  // out [R, H] = x[rows] and its transpose: dx[rows] = dout (rows distinct).
+  void (*gather_rows)(ThreadPool&, float* out, const float* x, const int32_t* rows, int64_t R, int64_t H);
+  void (*scatter_rows)(ThreadPool&, float* dx, const float* dout, const int32_t* rows, int64_t R, int64_t H);
+  // x [n] += y [n].
+  void (*add)(ThreadPool&, float* x, const float* y, int64_t n);
+
+  // ---- head.cc
+  // The policy is softmax(logits / temperature). logits [R, V] (ld) are divided by the temperature in place;
+  // logp [R] of targets, lse [R], entropy [R]. logp and entropy may be null, targets then too.
+  void (*head_forward)(ThreadPool&, float* logits, int64_t ld, const int32_t* targets, float temperature, float* logp, float* lse,
+                       float* entropy, int64_t R, int64_t V);
+  // logits (as head_forward left them) become the gradient of the raw logits, from dlogp [R] and dentropy [R] (may be null).
+  // Columns V .. padded V are set to zero.
+  void (*head_backward)(ThreadPool&, float* logits, int64_t ld, const int32_t* targets, const float* lse, const float* entropy,
+                        const float* dlogp, const float* dentropy, float temperature, int64_t R, int64_t V);
+  // The k largest of each scaled row as ids [R, k], logprobs [R, k], best first, ties to the lower id.
+  void (*head_top)(ThreadPool&, int32_t* ids, float* logprobs, const float* logits, int64_t ld, const float* lse, int64_t k,
+                   int64_t R, int64_t V);
+
+  // ---- sampling.cc
+  // One token a row from raw logits [R, V] (changed in place) and uniform numbers u [R] in [0, 1). logp is the policy's log-prob
+  // (whole vocabulary), the very bits that head_forward gives; sampler_logp that of the filtered distribution.
+  void (*sample)(ThreadPool&, int32_t* tokens, float* logp, float* sampler_logp, float* logits, int64_t ld, const float* u,
+                 const SamplingArgs&, int64_t R, int64_t V);
+
+  // ---- policy_loss.cc
+  // dlogp [T], dentropy [T] (may be null when entropy_coef is 0); ref may be null when kl_coef is 0; entropy may be null.
+  PolicyLossSums (*policy_loss)(float* dlogp, float* dentropy, const float* logp, const float* old, const float* ref,
+                                const float* entropy, const float* advantages, const float* weights, const PolicyLossArgs&,
+                                int64_t T);
+
+  // ---- advantage.cc
+  // advantages [n] from rewards [n] in groups given by cu_groups [groups + 1]: r - mean, divided by (std + eps) when `scale_by_std`
+  // (unbiased std, Shao et al. 2024 eq. 3). A group without spread, or of one sample, gets zeros.
+  void (*advantage_normalize)(float* advantages, const float* rewards, const int32_t* cu_groups, int64_t groups, bool scale_by_std,
+                              float eps);
+
+  // ---- adamw.cc
+  // One AdamW step (Loshchilov and Hutter 2019) on n elements; all arrays [n].
+  void (*adamw)(ThreadPool&, float* w, const float* g, float* m, float* v, int64_t n, const AdamwArgs&);
+
+  // ---- grad_norm.cc
+  // Sum of squares of x [n] in double: chunks of 4,096 elements, then the chunks in order. `scratch` holds ceil(n / 4096) doubles.
+  double (*sum_squares)(ThreadPool&, const float* x, int64_t n, double* scratch);
+};
+
+enum class Isa { portable, avx2, avx512 };
+
+bool has_isa(Isa isa);
+// The fastest instruction set that this machine and this build have.
+Isa best_isa();
+// The CPU table of one instruction set; all of them give the same bits. Throws UNSUPPORTED when the machine or build lacks it.
+const Kernels& cpu_kernels(Isa isa);
+const char* isa_name(Isa isa);
+
+}  // namespace zazen

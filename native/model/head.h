@@ -1,0 +1,45 @@
+// The head over chosen rows, in chunks: logits exist for one chunk at a time.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "core/buffer.h"
+#include "model/transformer.h"
+
+namespace zazen {
+
+constexpr int64_t kHeadChunkBytes = int64_t{256} << 20;  // logits of one chunk
+constexpr int64_t kHeadChunkMaxRows = 4096;
+constexpr int64_t kHeadChunkMinRows = 64;
+
+inline int64_t head_chunk_rows(const ModelSpec& spec) {
+  const int64_t fits = kHeadChunkBytes / (spec.padded_vocab() * static_cast<int64_t>(sizeof(float)));
+  return std::clamp(fits, kHeadChunkMinRows, kHeadChunkMaxRows);
+}
+
+struct HeadWorkspace {
+  Buffer<float> hidden, dhidden;                           // [R, H]
+  Buffer<float> logits;                                    // [R, padded V]
+  Buffer<float> logp, lse, entropy, dlogp, dentropy;       // [R]
+  Buffer<float> old, reference, advantages, weights;       // [R]
+  void plan(const ModelSpec& spec, int64_t rows) {
+    const auto r = static_cast<size_t>(std::min(rows, head_chunk_rows(spec)));
+    hidden.reserve(r * static_cast<size_t>(spec.hidden));
+    dhidden.reserve(r * static_cast<size_t>(spec.hidden));
+    logits.reserve(r * static_cast<size_t>(spec.padded_vocab()));
+    for (auto* b : {&logp, &lse, &entropy, &dlogp, &dentropy, &old, &reference, &advantages, &weights}) b->reserve(r);
+  }
+};
+
+// Raw logits [R, padded V] of chosen rows of `normed` [T, H].
+inline void head_logits(const Transformer& model, const float* weights, const float* normed, const int32_t* rows, int64_t R,
+                        HeadWorkspace& ws) {
+  const ModelSpec& s = model.spec();
+  const Parameter& head = model.parameters().head();
+  model.kernels().gather_rows(model.pool(), ws.hidden.data(), normed, rows, R, s.hidden);
+  model.kernels().linear_forward(model.pool(), ws.logits.data(), s.padded_vocab(), ws.hidden.data(), s.hidden,
+                                 weights + head.offset, R, s.vocab, s.hidden);
+}
+
+}  // namespace zazen

@@ -1,0 +1,35 @@
+// Shape and constants of a Llama-form model: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+#pragma once
+
+#include <cstdint>
+
+#include "core/check.h"
+#include "kernels/kernels.h"
+
+namespace zazen {
+
+struct ModelSpec {
+  int64_t vocab = 0, hidden = 0, intermediate = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, max_positions = 0;
+  double rope_theta = 10000.0;
+  float rms_norm_eps = 1e-5f;
+  bool tied = false;  // the head is the embedding table
+
+  int64_t query_dim() const { return heads * head_dim; }
+  int64_t key_dim() const { return kv_heads * head_dim; }
+  // Row length of a logits matrix: whole panels.
+  int64_t padded_vocab() const { return ceil_div(vocab, kPanel) * kPanel; }
+  KvShape kv() const { return {kv_heads, head_dim}; }
+};
+
+// The last line of defence: JavaScript checks the same with the names of config.json.
+inline void check_spec(const ModelSpec& s) {
+  constexpr int64_t kMax = int64_t{1} << 31;
+  for (const int64_t n : {s.vocab, s.hidden, s.intermediate, s.layers, s.heads, s.kv_heads, s.head_dim, s.max_positions})
+    ZAZEN_CHECK(n > 0 && n < kMax, "BAD_SPEC", "[model] expected dimensions in 1 .. 2^31, got ", n);
+  ZAZEN_CHECK(s.heads % s.kv_heads == 0, "BAD_SPEC", "[model] expected heads to be a multiple of kv heads, got ", s.heads, " and ",
+              s.kv_heads);
+  ZAZEN_CHECK(s.head_dim % 2 == 0 && s.head_dim <= kMaxHeadDim, "BAD_SPEC", "[model] expected an even head dimension up to ",
+              kMaxHeadDim, ", got ", s.head_dim);
+}
+
+}  // namespace zazen

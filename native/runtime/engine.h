@@ -1,0 +1,53 @@
+// One model with everything that works on it. All calls come from one thread at a time.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "model/parameters.h"
+#include "runtime/generator.h"
+#include "runtime/scorer.h"
+#include "runtime/trainer.h"
+
+namespace zazen {
+
+struct EngineConfig {
+  ModelSpec spec;
+  Isa isa = Isa::portable;
+  int threads = 1;
+  int64_t micro_batch_tokens = 1, kv_bytes = 0;
+  bool trainable = true, reference = false;
+};
+
+class Engine {
+ public:
+  // Weights from `path`, or random ones when it is empty. With `reference`, a frozen copy of them is kept.
+  Engine(const EngineConfig& config, const std::string& path, uint64_t seed, float std);
+
+  std::vector<Sample> generate(const GenerateArgs& args, Control& control) {
+    return generator_.run(weights_.data(), args, control);
+  }
+  Scores score(const ScoreArgs& args, bool reference, Control& control);
+  PolicyLossSums forward_backward(const TrainArgs& args, const LossArgs& loss, Control& control) {
+    return trainer().forward_backward(weights_.data(), args, loss, control);
+  }
+  OptimResult step(const OptimArgs& args) { return trainer().step(weights_.data(), args); }
+  void save(const std::string& path) const;
+  std::vector<float> gradient(const std::string& name);
+
+  const ParameterList& parameters() const { return parameters_; }
+
+ private:
+  Trainer& trainer();
+
+  EngineConfig config_;
+  ParameterList parameters_;
+  ThreadPool pool_;
+  Transformer model_;
+  Buffer<float> weights_, reference_;
+  Generator generator_;
+  Scorer scorer_;
+  std::unique_ptr<Trainer> trainer_;
+};
+
+}  // namespace zazen

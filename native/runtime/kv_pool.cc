@@ -1,0 +1,41 @@
+#include "runtime/kv_pool.h"
+
+#include <cstring>
+
+namespace zazen {
+
+int64_t KvPool::block_bytes(const ModelSpec& spec) {
+  return spec.layers * spec.kv().block_elements() * static_cast<int64_t>(sizeof(float));
+}
+
+void KvPool::plan(const ModelSpec& spec, int64_t blocks) {
+  layers_ = spec.layers;
+  blocks_ = blocks;
+  block_elements_ = spec.kv().block_elements();
+  memory_.reserve(static_cast<size_t>(layers_ * blocks_ * block_elements_));
+  references_.assign(static_cast<size_t>(blocks), 0);
+  free_.clear();
+  for (int64_t b = blocks - 1; b >= 0; --b) free_.push_back(static_cast<int32_t>(b));
+}
+
+int32_t KvPool::take() {
+  ZAZEN_CHECK(!free_.empty(), "KV_TOO_SMALL", "[generate] expected a free KV block, got none");
+  const int32_t block = free_.back();
+  free_.pop_back();
+  references_[static_cast<size_t>(block)] = 1;
+  return block;
+}
+
+void KvPool::give(int32_t block) {
+  if (--references_[static_cast<size_t>(block)] == 0) free_.push_back(block);
+}
+
+int32_t KvPool::copy(int32_t block) {
+  const int32_t fresh = take();
+  for (int64_t i = 0; i < layers_; ++i)
+    std::memcpy(layer(i) + fresh * block_elements_, layer(i) + block * block_elements_,
+                static_cast<size_t>(block_elements_) * sizeof(float));
+  return fresh;
+}
+
+}  // namespace zazen

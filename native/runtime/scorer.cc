@@ -1,0 +1,58 @@
+#include "runtime/scorer.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace zazen {
+
+Scores Scorer::run(const float* weights, const ScoreArgs& args, Control& control) {
+  const size_t T = args.tokens.ids.size();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  Scores scores{std::vector<float>(T, nan), std::vector<float>(T, nan), std::vector<float>(T * static_cast<size_t>(args.top)),
+                std::vector<int32_t>(T * static_cast<size_t>(args.top))};
+  for (const auto& [first, last] : cut_sequences(args.tokens, micro_batch_tokens_)) {
+    control.throw_if_aborted("logprobs");
+    score(weights, args, lay_out(args.tokens, first, last), scores);
+  }
+  return scores;
+}
+
+void Scorer::score(const float* weights, const ScoreArgs& args, const MicroBatch& batch, Scores& scores) {
+  const ModelSpec& spec = model_.spec();
+  const int64_t T = batch.rows.count(), chunk = head_chunk_rows(spec);
+  if (T == 0) return;
+  activations_.plan(spec, T, batch.kv_blocks, false);
+  model_.forward(weights, batch.rows, activations_, [&](int64_t layer) { return activations_.layer(layer).kv; });
+
+  // Row r predicts token r + 1 of its sequence; the last row of a sequence predicts nothing that is given.
+  std::vector<int32_t> rows, targets;
+  for (int64_t r = 0; r < T; ++r) {
+    const bool last = r + 1 == T || batch.rows.positions[static_cast<size_t>(r) + 1] == 0;
+    if (last && args.top == 0) continue;
+    rows.push_back(static_cast<int32_t>(r));
+    targets.push_back(last ? -1 : batch.rows.ids[static_cast<size_t>(r) + 1]);
+  }
+  const int64_t count = static_cast<int64_t>(rows.size());
+  head_.plan(spec, count);
+  for (int64_t first = 0; first < count; first += chunk) {
+    const int64_t R = std::min(chunk, count - first);
+    std::vector<int32_t> known(targets.begin() + first, targets.begin() + first + R);
+    for (auto& id : known) id = std::max(id, 0);
+    head_logits(model_, weights, activations_.normed(), rows.data() + first, R, head_);
+    model_.kernels().head_forward(model_.pool(), head_.logits.data(), spec.padded_vocab(), known.data(), args.temperature,
+                                  head_.logp.data(), head_.lse.data(), head_.entropy.data(), R, spec.vocab);
+    for (int64_t r = 0; r < R; ++r) {
+      if (targets[static_cast<size_t>(first + r)] < 0) continue;
+      const auto to = static_cast<size_t>(batch.first_token + rows[static_cast<size_t>(first + r)] + 1);
+      scores.logp[to] = head_.logp[static_cast<size_t>(r)];
+      scores.entropy[to] = head_.entropy[static_cast<size_t>(r)];
+    }
+    if (args.top > 0) {  // then every row is here, in order
+      const int64_t to = (batch.first_token + first) * args.top;
+      model_.kernels().head_top(model_.pool(), scores.top_ids.data() + to, scores.top_logp.data() + to, head_.logits.data(),
+                                spec.padded_vocab(), head_.lse.data(), args.top, R, spec.vocab);
+    }
+  }
+}
+
+}  // namespace zazen

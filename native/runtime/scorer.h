@@ -1,0 +1,39 @@
+// Log-probs, entropies and best tokens of given sequences: the training forward without its memory.
+#pragma once
+
+#include <vector>
+
+#include "model/head.h"
+#include "runtime/control.h"
+#include "runtime/micro_batch.h"
+
+namespace zazen {
+
+struct ScoreArgs {
+  PackedTokens tokens;
+  float temperature = 1.0f;
+  int64_t top = 0;
+};
+
+// Entry i of logp and entropy belongs to token i, given those before it in its sequence; NaN for the first of a sequence.
+// top_* [T, top] belong to the position after token i.
+struct Scores {
+  std::vector<float> logp, entropy, top_logp;
+  std::vector<int32_t> top_ids;
+};
+
+class Scorer {
+ public:
+  Scorer(const Transformer& model, int64_t micro_batch_tokens) : model_(model), micro_batch_tokens_(micro_batch_tokens) {}
+  Scores run(const float* weights, const ScoreArgs& args, Control& control);
+
+ private:
+  void score(const float* weights, const ScoreArgs& args, const MicroBatch& batch, Scores& scores);
+
+  const Transformer& model_;
+  int64_t micro_batch_tokens_;
+  Activations activations_;
+  HeadWorkspace head_;
+};
+
+}  // namespace zazen

@@ -1,0 +1,164 @@
+#include "runtime/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace zazen {
+namespace {
+
+constexpr int64_t kNormChunk = 4096;    // of sum_squares
+constexpr float kClipEpsilon = 1e-6f;   // as torch.nn.utils.clip_grad_norm_
+
+void add_sums(PolicyLossSums& total, const PolicyLossSums& part) {
+  total.loss += part.loss;
+  total.kl += part.kl;
+  total.ratio += part.ratio;
+  total.clipped += part.clipped;
+  total.entropy += part.entropy;
+  total.max_abs_drift = std::max(total.max_abs_drift, part.max_abs_drift);
+  total.tokens += part.tokens;
+}
+
+void take(Buffer<float>& to, const std::vector<float>& from, const std::vector<int64_t>& tokens, int64_t first, int64_t count) {
+  if (from.empty()) return;
+  for (int64_t i = 0; i < count; ++i)
+    to[static_cast<size_t>(i)] = from[static_cast<size_t>(tokens[static_cast<size_t>(first + i)])];
+}
+
+}  // namespace
+
+Trainer::Trainer(const Transformer& model, int64_t micro_batch_tokens) : model_(model), micro_batch_tokens_(micro_batch_tokens) {
+  const auto elements = static_cast<size_t>(model.parameters().elements());
+  gradients_.reset(elements);
+  m_.reset(elements);
+  v_.reset(elements);
+  if (model.spec().tied) tied_.reset(static_cast<size_t>(model.spec().vocab * model.spec().hidden));
+  int64_t largest = 0;
+  for (const auto& p : model.parameters().all()) largest = std::max(largest, p.elements);
+  norm_scratch_.reset(static_cast<size_t>(ceil_div(largest, kNormChunk)));
+}
+
+PolicyLossSums Trainer::forward_backward(const float* weights, const TrainArgs& args, const LossArgs& loss, Control& control) {
+  PolicyLossSums sums{};
+  int64_t done = 0;
+  for (const auto& [first, last] : cut_sequences(args.tokens, micro_batch_tokens_)) {
+    if (control.aborted.load(std::memory_order_relaxed)) clear();
+    control.throw_if_aborted("forwardBackward");
+    train(weights, args, loss, lay_out(args.tokens, first, last), sums);
+    done += last - first;
+    if (control.progress) control.progress(done, args.tokens.sequences(), args.tokens.cu[static_cast<size_t>(last)]);
+  }
+  return sums;
+}
+
+void Trainer::train(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, PolicyLossSums& sums) {
+  const int64_t T = batch.rows.count();
+  if (T == 0) return;
+  activations_.plan(model_.spec(), T, batch.kv_blocks, true);
+  model_.plan(workspace_, T);
+  model_.forward(weights, batch.rows, activations_, [&](int64_t layer) { return activations_.layer(layer).kv; });
+  train_head(weights, args, loss, batch, sums);
+  float* embedding = model_.spec().tied ? tied_.data() : gradients_.data() + model_.parameters().embedding().offset;
+  model_.backward(weights, gradients_.data(), embedding, batch.rows, activations_, workspace_);
+}
+
+// Fills workspace.dnormed and the head's gradient. Row r predicts token r + 1; only rows whose token has a weight are computed.
+void Trainer::train_head(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
+                         PolicyLossSums& sums) {
+  const ModelSpec& spec = model_.spec();
+  const Kernels& k = model_.kernels();
+  const Parameter& head = model_.parameters().head();
+  const int64_t H = spec.hidden, V = spec.vocab, ld = spec.padded_vocab(), chunk = head_chunk_rows(spec);
+  std::vector<int64_t> tokens;  // into the packed tokens
+  std::vector<int32_t> rows, targets;
+  for (int64_t r = 1; r < batch.rows.count(); ++r) {
+    const auto token = static_cast<size_t>(batch.first_token + r);
+    if (args.weights[token] == 0.0f) continue;
+    tokens.push_back(static_cast<int64_t>(token));
+    rows.push_back(static_cast<int32_t>(r - 1));
+    targets.push_back(args.tokens.ids[token]);
+  }
+  std::fill_n(workspace_.dnormed.data(), batch.rows.count() * H, 0.0f);
+  const int64_t count = static_cast<int64_t>(rows.size());
+  head_.plan(spec, count);
+  for (int64_t first = 0; first < count; first += chunk) {
+    const int64_t R = std::min(chunk, count - first);
+    head_logits(model_, weights, activations_.normed(), rows.data() + first, R, head_);
+    k.head_forward(model_.pool(), head_.logits.data(), ld, targets.data() + first, loss.temperature, head_.logp.data(),
+                   head_.lse.data(), head_.entropy.data(), R, V);
+    take(head_.weights, args.weights, tokens, first, R);
+    take(head_.advantages, args.advantages, tokens, first, R);
+    take(head_.old, args.old, tokens, first, R);
+    take(head_.reference, args.reference, tokens, first, R);
+    add_sums(sums, token_loss(loss, !args.reference.empty(), R));
+    const bool entropy_gradient = loss.kind == LossKind::policy && loss.policy.entropy_coef != 0.0f;
+    k.head_backward(model_.pool(), head_.logits.data(), ld, targets.data() + first, head_.lse.data(), head_.entropy.data(),
+                    head_.dlogp.data(), entropy_gradient ? head_.dentropy.data() : nullptr, loss.temperature, R, V);
+    k.linear_backward_weight(model_.pool(), gradients_.data() + head.offset, head_.logits.data(), ld, head_.hidden.data(), H, R, V, H);
+    k.linear_backward_input(model_.pool(), head_.dhidden.data(), H, head_.logits.data(), ld, weights + head.offset, R, V, H, false,
+                            workspace_.scratch.data());
+    k.scatter_rows(model_.pool(), workspace_.dnormed.data(), head_.dhidden.data(), rows.data() + first, R, H);
+  }
+}
+
+PolicyLossSums Trainer::token_loss(const LossArgs& loss, bool has_reference, int64_t R) {
+  if (loss.kind == LossKind::policy)
+    return model_.kernels().policy_loss(head_.dlogp.data(), head_.dentropy.data(), head_.logp.data(), head_.old.data(),
+                                        has_reference ? head_.reference.data() : nullptr, head_.entropy.data(), head_.advantages.data(), head_.weights.data(),
+                                        loss.policy, R);
+  PolicyLossSums sums{};
+  for (int64_t r = 0; r < R; ++r) {
+    const auto i = static_cast<size_t>(r);
+    sums.loss -= static_cast<double>(head_.weights[i]) * static_cast<double>(head_.logp[i]);
+    sums.entropy += static_cast<double>(head_.entropy[i]);
+    head_.dlogp[i] = -head_.weights[i];
+  }
+  sums.tokens = R;
+  return sums;
+}
+
+void Trainer::join_tied_gradient() {
+  const Parameter& head = model_.parameters().head();
+  for (int64_t i = 0; i < static_cast<int64_t>(tied_.size()); ++i)
+    gradients_[static_cast<size_t>(head.at(i))] += std::exchange(tied_[static_cast<size_t>(i)], 0.0f);
+}
+
+OptimResult Trainer::step(float* weights, const OptimArgs& args) {
+  const Kernels& k = model_.kernels();
+  join_tied_gradient();
+  double squares = 0;
+  for (const auto& p : model_.parameters().all())
+    squares += k.sum_squares(model_.pool(), gradients_.data() + p.offset, p.elements, norm_scratch_.data());
+  const double norm = std::sqrt(squares);
+  ZAZEN_CHECK(std::isfinite(norm), "GRADIENT_NOT_FINITE", "[optimStep] expected a finite gradient, got norm ", norm,
+              "; lower the learning rate, or look at the last batch");
+  ++step_;
+  AdamwArgs adamw{args.learning_rate, args.beta1, args.beta2, args.eps, 0.0f, 0.0f, 0.0f, 1.0f};
+  adamw.bias1 = static_cast<float>(1.0 - std::pow(static_cast<double>(args.beta1), static_cast<double>(step_)));
+  adamw.bias2 = static_cast<float>(1.0 - std::pow(static_cast<double>(args.beta2), static_cast<double>(step_)));
+  const float clip = args.max_grad_norm / (static_cast<float>(norm) + kClipEpsilon);
+  if (args.max_grad_norm > 0 && clip < 1.0f) adamw.gradient_scale = clip;
+  for (const auto& p : model_.parameters().all()) {
+    adamw.weight_decay = p.is_matrix() ? args.weight_decay : 0.0f;
+    k.adamw(model_.pool(), weights + p.offset, gradients_.data() + p.offset, m_.data() + p.offset, v_.data() + p.offset, p.elements,
+            adamw);
+  }
+  clear();
+  return {norm, step_};
+}
+
+std::vector<float> Trainer::gradient(const Parameter& p) const {
+  std::vector<float> out(static_cast<size_t>(p.count()));
+  const bool tied = tied_.size() > 0 && p.offset == model_.parameters().head().offset;
+  for (int64_t i = 0; i < p.count(); ++i)
+    out[static_cast<size_t>(i)] = gradients_[static_cast<size_t>(p.at(i))] + (tied ? tied_[static_cast<size_t>(i)] : 0.0f);
+  return out;
+}
+
+void Trainer::clear() {
+  std::fill_n(gradients_.data(), gradients_.size(), 0.0f);
+  std::fill_n(tied_.data(), tied_.size(), 0.0f);
+}
+
+}  // namespace zazen

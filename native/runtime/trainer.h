@@ -1,0 +1,68 @@
+// Gradients of a loss over packed sequences, and the optimizer step.
+#pragma once
+
+#include <vector>
+
+#include "model/head.h"
+#include "runtime/control.h"
+#include "runtime/micro_batch.h"
+
+namespace zazen {
+
+enum class LossKind { sft, policy };
+
+struct LossArgs {
+  LossKind kind = LossKind::sft;
+  float temperature = 1.0f;
+  PolicyLossArgs policy{};
+};
+
+// Entry i of each array belongs to token i. Tokens of weight 0 take no part; the first of a sequence has weight 0.
+struct TrainArgs {
+  PackedTokens tokens;
+  std::vector<float> weights;                     // [T]
+  std::vector<float> advantages, old, reference;  // [T], as the loss asks for
+};
+
+struct OptimArgs {
+  float learning_rate = 0, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0, max_grad_norm = 0;
+};
+
+struct OptimResult {
+  double grad_norm;
+  int64_t step;
+};
+
+class Trainer {
+ public:
+  Trainer(const Transformer& model, int64_t micro_batch_tokens);
+
+  // Adds to the gradients. When aborted, throws ABORTED and clears them.
+  PolicyLossSums forward_backward(const float* weights, const TrainArgs& args, const LossArgs& loss, Control& control);
+  // Clips, steps AdamW and clears the gradients. A gradient that is not finite is GRADIENT_NOT_FINITE and changes nothing.
+  OptimResult step(float* weights, const OptimArgs& args);
+
+  // Flat buffers beside the weights, for tests and checkpoints.
+  const float* gradients() const { return gradients_.data(); }
+  // Gradient of one parameter in row-major order, the tied embedding's share included.
+  std::vector<float> gradient(const Parameter& parameter) const;
+  void clear();
+
+ private:
+  void train(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, PolicyLossSums& sums);
+  void train_head(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, PolicyLossSums& sums);
+  PolicyLossSums token_loss(const LossArgs& loss, bool has_reference, int64_t R);
+  void join_tied_gradient();
+
+  const Transformer& model_;
+  int64_t micro_batch_tokens_;
+  int64_t step_ = 0;
+  Buffer<float> gradients_, m_, v_;
+  Buffer<float> tied_;  // [V, H]: the embedding's share of a tied head's gradient
+  Buffer<double> norm_scratch_;
+  Activations activations_;
+  GradientWorkspace workspace_;
+  HeadWorkspace head_;
+};
+
+}  // namespace zazen

@@ -1,0 +1,135 @@
+// `zazen doctor`: what this machine can do, whether the engine keeps its promise of exact bits here, and what to change.
+import { Command } from "commander";
+import type { Gpu, Memory, Tools } from "./machine.js";
+import { commonHelp, exitCodes, log, printJson, printLines } from "./output.js";
+
+/** What is known of the native engine; see engine/doctor.ts. */
+export interface EngineReport {
+  readonly cpu: {
+    readonly isa: string;
+    readonly available: readonly string[];
+    readonly features: readonly string[];
+    readonly cores: number;
+  };
+  readonly peak: { readonly gflops: number; readonly shape: string };
+  readonly exactness: { readonly ok: boolean; readonly cases: number; readonly failures: readonly string[] };
+}
+
+export interface DoctorReport {
+  /** False: the engine is missing, or its bits depend on what they must not depend on. */
+  readonly ok: boolean;
+  readonly engine: EngineReport | null;
+  /** Why there is no engine. */
+  readonly engineError: string | null;
+  readonly memory: Memory;
+  readonly tools: Tools;
+  readonly gpus: readonly Gpu[];
+  readonly advice: readonly string[];
+}
+
+type Facts = Omit<DoctorReport, "ok" | "advice">;
+
+const peakSeconds = 1;
+const GiB = 2 ** 30;
+const fewBytes = 2 * GiB;
+
+const help = `
+Checks the CPU's features and the kernel path chosen, measures the peak of a matrix product, probes that bits do not
+depend on batch size, place in the batch or threads, and looks at memory, build tools and GPUs. Takes a few seconds.
+
+Examples:
+  zazen doctor
+  zazen doctor --json
+
+JSON: {ok, engine: {cpu, peak, exactness}, engineError, memory, tools, gpus, advice}.
+Ends with 1 when the engine is missing or inexact.`;
+
+export function doctorCommand(): Command {
+  return new Command("doctor")
+    .summary("check this machine")
+    .description("Checks what this machine can do and whether the engine is exact on it.")
+    .option("--json", "print one JSON document")
+    .addHelpText("after", help + commonHelp)
+    .action(async (options: { json?: boolean }) => {
+      const report = judge(await gather());
+      if (options.json === true) printJson(report);
+      else printLines(reportLines(report));
+      if (!report.ok) process.exitCode = exitCodes.failed;
+    });
+}
+
+async function gather(): Promise<Facts> {
+  const machine = await import("./machine.js");
+  const [tools, gpus] = await Promise.all([machine.tools(), machine.gpus()]);
+  const facts = { memory: machine.memory(), tools, gpus };
+  try {
+    return { ...facts, engine: await examineEngine(), engineError: null };
+  } catch (error) {
+    return { ...facts, engine: null, engineError: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+async function examineEngine(): Promise<EngineReport> {
+  const { cpuInfo, exactnessProbe, measurePeak } = await import("../engine/doctor.js");
+  log("measuring the peak and probing exactness ...");
+  return { cpu: await cpuInfo(), peak: await measurePeak(peakSeconds), exactness: await exactnessProbe() };
+}
+
+/** The facts with a verdict and advice. */
+export function judge(facts: Facts): DoctorReport {
+  const ok = facts.engine?.exactness.ok === true;
+  return { ok, ...facts, advice: [...engineAdvice(facts), ...machineAdvice(facts)] };
+}
+
+function engineAdvice({ engine }: Facts): readonly string[] {
+  if (engine === null) return ["The engine is not built for this machine: npm run build"];
+  const slow = engine.cpu.isa === "portable";
+  return [
+    ...(engine.exactness.ok
+      ? []
+      : ["Do not train with this build: its results depend on the batch or the threads. Build again and report it."]),
+    ...(slow ? ["The portable kernels are in use; a CPU with AVX2 or AVX-512 is several times faster."] : []),
+  ];
+}
+
+function machineAdvice({ memory, gpus, tools }: Facts): readonly string[] {
+  return [
+    ...gpus.map(({ name }) => `${name}: training on a GPU is not built in yet; runs use the CPU.`),
+    ...(memory.limitBytes < fewBytes ? [`${gib(memory.limitBytes)} of memory is enough for small models only.`] : []),
+    ...(tools.cmake === null || tools.compiler === null
+      ? ["CMake and a C++20 compiler are needed to build the engine again."]
+      : []),
+  ];
+}
+
+export function reportLines(report: DoctorReport): readonly string[] {
+  const { memory, tools, gpus, advice } = report;
+  const limit = memory.constrained
+    ? `${gib(memory.limitBytes)} (container limit; machine ${gib(memory.totalBytes)})`
+    : gib(memory.totalBytes);
+  return [
+    ...engineLines(report),
+    `memory      ${limit}`,
+    `tools       Node ${tools.node}; ${tools.cmake ?? "no CMake"}; ${tools.compiler ?? "no C++ compiler"}`,
+    ...(gpus.length === 0
+      ? ["GPU         none found"]
+      : gpus.map((gpu) => `GPU         ${gpu.name}, ${gpu.memory}, driver ${gpu.driver}`)),
+    ...(advice.length === 0
+      ? ["advice      none: this machine is ready"]
+      : advice.map((line) => `advice      ${line}`)),
+  ];
+}
+
+function engineLines({ engine, engineError }: DoctorReport): readonly string[] {
+  if (engine === null) return [`engine      not available: ${engineError ?? "unknown"}`];
+  const { cpu, peak, exactness } = engine;
+  const verdict = exactness.ok ? `exact in ${exactness.cases} cases` : `NOT exact: ${exactness.failures.join("; ")}`;
+  return [
+    `CPU         ${cpu.cores} cores; ${cpu.features.join(" ")}`,
+    `kernels     ${cpu.isa} (available: ${cpu.available.join(", ")})`,
+    `peak        ${peak.gflops.toFixed(0)} GFLOP/s in f32 at ${peak.shape}`,
+    `exactness   ${verdict}`,
+  ];
+}
+
+const gib = (bytes: number): string => `${(bytes / GiB).toFixed(1)} GiB`;

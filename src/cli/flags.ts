@@ -1,0 +1,41 @@
+// Parsers of flag values. A bad value is a usage error that commander reports with the flag's name.
+import { InvalidArgumentError } from "commander";
+
+export interface NumberRange {
+  readonly min: number;
+  readonly max?: number;
+  /** The range begins after `min`. */
+  readonly aboveMin?: boolean;
+}
+
+/** A flag that takes an integer of the range. */
+export function integer(range: NumberRange): (text: string) => number {
+  return parser("an integer", /^-?\d+$/, range);
+}
+
+/** A flag that takes a number of the range. */
+export function number(range: NumberRange): (text: string) => number {
+  return parser("a number", /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i, range);
+}
+
+/** A flag that may be repeated; values are kept in order. */
+export function collect(value: string, earlier: readonly string[] | undefined): readonly string[] {
+  return [...(earlier ?? []), value];
+}
+
+function parser(kind: string, form: RegExp, range: NumberRange): (text: string) => number {
+  return (text) => {
+    const value = form.test(text) ? Number(text) : Number.NaN;
+    if (isWithin(value, range)) return value;
+    throw new InvalidArgumentError(`Expected ${kind} ${describe(range)}.`);
+  };
+}
+
+function isWithin(value: number, { min, max = Number.MAX_SAFE_INTEGER, aboveMin = false }: NumberRange): boolean {
+  return (aboveMin ? value > min : value >= min) && value <= max;
+}
+
+function describe({ min, max, aboveMin = false }: NumberRange): string {
+  if (max !== undefined) return `in ${aboveMin ? "(" : "["}${min}, ${max}]`;
+  return `${aboveMin ? ">" : ">="} ${min}`;
+}

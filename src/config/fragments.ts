@@ -1,0 +1,108 @@
+// Groups of settings that several recipes share: each field's range, default and help text live here and nowhere else. A recipe
+// calls a group with the defaults that differ: `optimizer({ learningRate: 3e-3, schedule: "cosine" })`. No recipe is defined here.
+import { z } from "zod";
+
+/** A group of settings: an absent one is an empty one, so the defaults of its fields apply. */
+export const group = <Shape extends z.ZodRawShape>(shape: Shape) =>
+  z.strictObject(shape).prefault({} as z.input<z.ZodObject<Shape, z.core.$strict>>);
+
+export interface OptimizerSettings {
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  readonly weightDecay: number;
+  readonly maxGradNorm: number;
+  readonly schedule: "constant" | "cosine" | "linear";
+  readonly warmupSteps: number;
+  readonly floor: number;
+}
+
+/** AdamW (Loshchilov & Hutter 2019) and its learning-rate schedule. */
+export function optimizer(defaults: Partial<OptimizerSettings> = {}) {
+  const { learningRate = 3e-4, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weightDecay = 0, maxGradNorm = 1 } = defaults;
+  const { schedule = "constant", warmupSteps = 0, floor = 0 } = defaults;
+  return group({
+    learningRate: z.number().gt(0).max(1).default(learningRate).describe("Peak learning rate."),
+    beta1: z.number().min(0).lt(1).default(beta1).describe("Decay of the gradient's mean."),
+    beta2: z.number().min(0).lt(1).default(beta2).describe("Decay of the gradient's square."),
+    eps: z.number().gt(0).max(1).default(eps).describe("Added to the root of the second moment."),
+    weightDecay: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(weightDecay)
+      .describe("Decoupled decay of matrices; norms have none."),
+    maxGradNorm: z.number().min(0).default(maxGradNorm).describe("Clip the gradient to this norm; 0 is off."),
+    schedule: z.enum(["constant", "cosine", "linear"]).default(schedule).describe("Learning rate after the warm-up."),
+    warmupSteps: z.int().min(0).default(warmupSteps).describe("Steps in which the learning rate rises linearly."),
+    floor: z.number().min(0).max(1).default(floor).describe("Learning rate at the end, as a fraction of the peak."),
+  });
+}
+
+export interface SamplingSettings {
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly maxTokens: number;
+}
+
+/** How completions are drawn. Top-k and top-p make the sampler another distribution than the policy. */
+export function sampling(defaults: Partial<SamplingSettings> = {}) {
+  const { temperature = 1, topK = 0, topP = 1, maxTokens = 256 } = defaults;
+  return group({
+    temperature: z.number().min(0).max(10).default(temperature).describe("Divides the logits; 0 is greedy."),
+    topK: z.int().min(0).default(topK).describe("Sample among the k likeliest tokens; 0 is off."),
+    topP: z.number().gt(0).max(1).default(topP).describe("Sample among the tokens that hold this mass; 1 is off."),
+    maxTokens: z.int().min(1).max(1_048_576).default(maxTokens).describe("New tokens a sample at most."),
+  });
+}
+
+export interface LossSettings {
+  readonly clipLow: number;
+  readonly clipHigh: number;
+  readonly dualClip: number;
+  readonly klCoefficient: number;
+  readonly entropyCoefficient: number;
+}
+
+/** The clipped policy loss: Schulman et al. 2017, eq. 7; dual clip: Ye et al. 2020, eq. 5; k3: Schulman 2020. */
+export function loss(defaults: Partial<LossSettings> = {}) {
+  const { clipLow = 0.2, clipHigh = 0.2, dualClip = 0, klCoefficient = 0, entropyCoefficient = 0 } = defaults;
+  const dual = z.number().refine((bound) => bound === 0 || bound > 1, "0 or a number > 1");
+  return group({
+    clipLow: z.number().min(0).lt(1).default(clipLow).describe("The ratio is clipped below 1 - clipLow."),
+    clipHigh: z.number().min(0).max(100).default(clipHigh).describe("The ratio is clipped above 1 + clipHigh."),
+    dualClip: dual.default(dualClip).describe("Bound of the surrogate for negative advantages, > 1; 0 is off."),
+    klCoefficient: z.number().min(0).default(klCoefficient).describe("Weight of the k3 KL to the reference; 0 is off."),
+    entropyCoefficient: z
+      .number()
+      .min(0)
+      .default(entropyCoefficient)
+      .describe("Weight of the entropy bonus; 0 is off."),
+  });
+}
+
+export interface AdvantageSettings {
+  readonly scaleByStd: boolean;
+  readonly eps: number;
+}
+
+/** Group advantages: Shao et al. 2024 (with the standard deviation), Liu et al. 2025 (without). */
+export function advantage(defaults: Partial<AdvantageSettings> = {}) {
+  const { scaleByStd = true, eps = 1e-6 } = defaults;
+  return group({
+    scaleByStd: z.boolean().default(scaleByStd).describe("Divide by the group's standard deviation."),
+    eps: z.number().min(0).max(1).default(eps).describe("Added to the standard deviation."),
+  });
+}
+
+export type Aggregate = "token-mean" | "sequence-mean" | "constant";
+
+/** How token losses become one number: over all tokens, over sequences of token means, or over a fixed length. */
+export function aggregate(value: Aggregate = "token-mean") {
+  return z
+    .enum(["token-mean", "sequence-mean", "constant"])
+    .default(value)
+    .describe("Normaliser of the loss: all tokens, each sequence's tokens, or a fixed length.");
+}

@@ -1,0 +1,27 @@
+// The known name closest to a mistyped one. Case, dashes and underscores do not count, and a key may lack its group.
+import { distance } from "fastest-levenshtein";
+
+const fold = (name: string): string => name.toLowerCase().replaceAll(/[-_]/g, "");
+const lastPart = (key: string): string => key.slice(key.lastIndexOf(".") + 1);
+
+/** Edits between two dotted keys, or between their last parts and one more. */
+function keyDistance(a: string, b: string): number {
+  return Math.min(distance(fold(a), fold(b)), distance(fold(lastPart(a)), fold(lastPart(b))) + 1);
+}
+
+/** The candidate with the fewest edits, the first of equals; null when there is none. */
+export function nearest(name: string, candidates: readonly string[]): string | null {
+  let best: string | null = null;
+  let least = Number.POSITIVE_INFINITY;
+  for (const candidate of candidates) {
+    const edits = keyDistance(name, candidate);
+    if (edits < least) [best, least] = [candidate, edits];
+  }
+  return best;
+}
+
+/** `; did you mean "x"?`, or nothing when there is no candidate. */
+export function didYouMean(name: string, candidates: readonly string[]): string {
+  const best = nearest(name, candidates);
+  return best === null ? "" : `; did you mean "${best}"?`;
+}

@@ -1,0 +1,79 @@
+// From what a user wrote to a recipe's settings: validated once through the recipe's schema, complete, frozen.
+// Every problem is named at once, as `[recipe NAME] key: expected X, got Y`. A message given to a schema's `refine` is a noun
+// phrase that says what is expected ("0 or a number > 1").
+import type { ZodType, z } from "zod";
+import { InputError } from "../errors.js";
+import { describeSettings, expectation, knownKeys, type Setting } from "./describe.js";
+import { didYouMean } from "./nearest.js";
+
+export type Settings = Readonly<Record<string, unknown>>;
+
+const shownCharacters = 80; // of a value in a message
+
+/**
+ * The complete settings of a recipe.
+ * @throws InputError RECIPE_KEY for an unknown key, RECIPE_VALUE for a value outside its type or range.
+ */
+export function resolveSettings<Config>(name: string, schema: ZodType<Config>, settings: Settings): Config {
+  const parsed = schema.safeParse(settings);
+  if (parsed.success) return deepFreeze(parsed.data);
+  const rows = describeSettings(schema);
+  const unknown = parsed.error.issues.flatMap((issue) => unknownKeyLines(name, issue, knownKeys(rows)));
+  const wrong = parsed.error.issues.flatMap((issue) => valueLines(name, issue, settings, rows));
+  const code = unknown.length > 0 ? "RECIPE_KEY" : "RECIPE_VALUE";
+  const help = `See \`zazen recipes ${name}\` for all settings.`;
+  throw new InputError(code, [...unknown, ...wrong, help].join("\n"));
+}
+
+/** Freezes a plain value and all that it holds. */
+export function deepFreeze<Value>(value: Value): Value {
+  if (typeof value !== "object" || value === null) return value;
+  for (const inner of Object.values(value)) deepFreeze(inner);
+  return Object.freeze(value);
+}
+
+function unknownKeyLines(name: string, issue: z.core.$ZodIssue, known: readonly string[]): readonly string[] {
+  if (issue.code !== "unrecognized_keys") return [];
+  return issue.keys.map((key) => {
+    const full = [...issue.path, key].join(".");
+    return `[recipe ${name}] expected a known key, got "${full}"${didYouMean(full, known)}`;
+  });
+}
+
+function valueLines(
+  name: string,
+  issue: z.core.$ZodIssue,
+  input: Settings,
+  rows: readonly Setting[],
+): readonly string[] {
+  if (issue.code === "unrecognized_keys") return [];
+  const key = issue.path.join(".");
+  const where = key === "" ? `[recipe ${name}]` : `[recipe ${name}] ${key}:`;
+  return [`${where} expected ${expected(issue, rows)}, got ${show(valueAt(input, issue.path))}`];
+}
+
+function expected(issue: z.core.$ZodIssue, rows: readonly Setting[]): string {
+  if (issue.code === "custom") return issue.message;
+  for (let length = issue.path.length; length > 0; length--) {
+    const key = issue.path.slice(0, length).join(".");
+    const setting = rows.find((row) => row.key === key);
+    if (setting !== undefined) return expectation(setting);
+    if (rows.some((row) => row.key.startsWith(`${key}.`))) return "a group of settings";
+  }
+  return "a group of settings";
+}
+
+function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
+  let value = input;
+  for (const part of path) {
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, part)) return undefined;
+    value = (value as Record<PropertyKey, unknown>)[part];
+  }
+  return value;
+}
+
+function show(value: unknown): string {
+  if (value === undefined) return "nothing";
+  const text = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
+  return text.length > shownCharacters ? `${text.slice(0, shownCharacters)}...` : text;
+}

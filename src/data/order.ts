@@ -1,0 +1,68 @@
+// A seeded order over records: every epoch is a fresh permutation keyed by (seed, epoch), and the place in it is plain data that a
+// checkpoint can keep. Leaves out mixtures of sources.
+import { InputError } from "../errors.js";
+import { random } from "./random.js";
+
+/** Where a source stands: `position` records of `epoch` have been handed out. Plain JSON. */
+export interface Cursor {
+  readonly seed: number;
+  readonly epoch: number;
+  readonly position: number;
+}
+
+/** Keeps the order's random numbers apart from other users of the same seed. */
+const orderStream = 0x0de7;
+
+/** The order of n records in an epoch. */
+export function epochOrder(n: number, seed: number, epoch: number): Uint32Array {
+  const order = Uint32Array.from({ length: n }, (_, i) => i);
+  const rng = random(seed, orderStream, epoch);
+  for (let last = n - 1; last > 0; last--) {
+    const other = rng.int(last + 1);
+    const kept = order[last]!;
+    order[last] = order[other]!;
+    order[other] = kept;
+  }
+  return order;
+}
+
+/** Hands out records in seeded order, epoch after epoch, from any cursor. */
+export class OrderedSource<T> {
+  readonly #records: readonly T[];
+  #cursor: Cursor;
+  #order: Uint32Array;
+
+  constructor(records: readonly T[], cursor: Cursor) {
+    if (records.length === 0) throw new InputError("SOURCE_EMPTY", "[data] expected at least one record, got none");
+    if (cursor.position < 0 || cursor.position > records.length) {
+      throw new InputError(
+        "CURSOR_RANGE",
+        `[cursor] expected a position in 0..${records.length}, got ${cursor.position}; the data is not what the cursor was made on`,
+      );
+    }
+    this.#records = records;
+    this.#cursor = cursor;
+    this.#order = epochOrder(records.length, cursor.seed, cursor.epoch);
+  }
+
+  /** Resume from here to get what `next` would give. */
+  get cursor(): Cursor {
+    return this.#cursor;
+  }
+
+  /** The next `count` records; crosses into further epochs as needed. */
+  next(count: number): T[] {
+    return Array.from({ length: count }, () => this.#one());
+  }
+
+  #one(): T {
+    if (this.#cursor.position === this.#records.length) {
+      const epoch = this.#cursor.epoch + 1;
+      this.#cursor = { seed: this.#cursor.seed, epoch, position: 0 };
+      this.#order = epochOrder(this.#records.length, this.#cursor.seed, epoch);
+    }
+    const record = this.#records[this.#order[this.#cursor.position]!]!;
+    this.#cursor = { ...this.#cursor, position: this.#cursor.position + 1 };
+    return record;
+  }
+}

@@ -1,0 +1,105 @@
+// Finds and loads the native addon. The only file that knows where it lies.
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
+import { InputError, ZazenError } from "../errors.js";
+
+/** The addon's engine: plain structs in, promises out. JavaScript has validated everything before. */
+export interface NativeEngine {
+  open(args: object): Promise<number>;
+  generate(args: object, onProgress?: (progress: never) => void): Promise<NativeSamples>;
+  logprobs(args: object): Promise<NativeScores>;
+  forwardBackward(args: object): Promise<NativeSums>;
+  optimStep(args: object): Promise<{ gradNorm: number; step: number }>;
+  save(args: object): Promise<void>;
+  gradient(args: object): Promise<Float32Array>;
+  abort(): void;
+  dispose(): void;
+}
+
+export interface NativeSamples {
+  tokens: Int32Array;
+  cuSeqlens: Int32Array;
+  finish: Int32Array;
+  logprobs: Float32Array;
+  samplerLogprobs: Float32Array;
+}
+
+export interface NativeScores {
+  logprobs: Float32Array;
+  entropy: Float32Array;
+  topIds: Int32Array;
+  topLogprobs: Float32Array;
+}
+
+export interface NativeSums {
+  loss: number;
+  kl: number;
+  ratio: number;
+  clipped: number;
+  entropy: number;
+  maxAbsDrift: number;
+  tokens: number;
+}
+
+export interface NativeAddon {
+  Engine: new () => NativeEngine;
+  advantageNormalize(args: object): Float32Array;
+  logprobGather(args: object): { logprobs: Float32Array; entropy: Float32Array };
+  policyLoss(args: object): {
+    loss: number;
+    kl: number;
+    ratio: number;
+    clipped: number;
+    tokens: number;
+    dLogprobs: Float32Array;
+    dEntropy: Float32Array;
+  };
+  measurePeak(args: object): { gflops: number; rows: number; outputs: number; inputs: number };
+  isas(): { best: string; available: string[] };
+}
+
+const FILES = ["build/Release/zazen.node", "build/zazen.node"];
+
+let loaded: NativeAddon | undefined;
+
+/** The addon of this build; throws ADDON_MISSING with how to build it. */
+export function addon(): NativeAddon {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): NativeAddon {
+  const root = new URL("../../", import.meta.url);
+  const file = FILES.map((name) => fileURLToPath(new URL(name, root))).find(existsSync);
+  if (!file) {
+    const tried = FILES.map((name) => fileURLToPath(new URL(name, root))).join(", ");
+    throw new ZazenError("ADDON_MISSING", `[engine] expected the native addon, got none at ${tried}; run: npm run build`);
+  }
+  try {
+    return createRequire(import.meta.url)(file) as NativeAddon;
+  } catch (error) {
+    const reason = (error as Error).message;
+    throw new ZazenError("ADDON_BROKEN", `[engine] expected ${file} to load, got: ${reason}; build it again: npm run build`, {
+      cause: error,
+    });
+  }
+}
+
+/** Cores that this process may use. */
+export function defaultThreads(): number {
+  return availableParallelism();
+}
+
+// What the native side says about files and arguments that came from the user.
+const INPUT_CODES = /^(FILE_|SAFETENSORS_|TENSOR_|BAD_SPEC|UNSUPPORTED|KV_TOO_SMALL)/;
+
+/** A native error as one of ours; anything else as it is. */
+export function toZazenError(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof ZazenError) return error;
+  const { code } = error as Error & { code?: unknown };
+  if (typeof code !== "string") return error;
+  const Type = INPUT_CODES.test(code) ? InputError : ZazenError;
+  return new Type(code, error.message, { cause: error });
+}

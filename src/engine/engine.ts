@@ -1,0 +1,236 @@
+// The engine: one model, one set of weights, and the verbs that sample from it and train it. Values are checked and defaults filled
+// here; the native side gets complete structs and works on a thread of its own.
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
+import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
+import type {
+  EngineOptions,
+  FinishReason,
+  GenerateProgress,
+  GenerateRequest,
+  GenerateResult,
+  LogprobsRequest,
+  LogprobsResult,
+  LossMetrics,
+  LossSpec,
+  ModelSpec,
+  OptimResult,
+  OptimStep,
+  SamplingParams,
+  TrainBatch,
+} from "./types.js";
+import { checkLoss, checkNumber, checkPacked, checkSampling, checkTrainBatch, fail } from "./validate.js";
+
+const WEIGHTS_FILE = "model.safetensors";
+const DEFAULT_STD = 0.02;
+const FINISH: readonly FinishReason[] = ["stop", "length", "abort"];
+
+interface Source {
+  readonly path: string;
+  readonly seed: number;
+  readonly std: number;
+}
+
+/**
+ * A Llama-form model on the CPU. One call runs at a time; a second one is refused with ENGINE_BUSY.
+ *
+ * @example
+ * await using engine = await Engine.load("models/stories260k");
+ */
+export class Engine {
+  readonly spec: ModelSpec;
+  /** Parameters, a tied head counted once. */
+  readonly parameters: number;
+  readonly #native: NativeEngine;
+  #running: Promise<unknown> | undefined;
+  #disposed = false;
+
+  private constructor(spec: ModelSpec, native: NativeEngine, parameters: number) {
+    this.spec = spec;
+    this.#native = native;
+    this.parameters = parameters;
+  }
+
+  /**
+   * Reads a Hugging Face folder: config.json, generation_config.json if there, model.safetensors.
+   * Throws InputError: MODEL_MISSING, CONFIG_*, UNSUPPORTED_ARCHITECTURE, FILE_*, SAFETENSORS_*, TENSOR_*.
+   */
+  static async load(folder: string, options: EngineOptions = {}): Promise<Engine> {
+    const spec = await readModelSpec(folder);
+    return Engine.#open(spec, { path: join(folder, WEIGHTS_FILE), seed: 0, std: 0 }, options);
+  }
+
+  /** Random weights: matrices normal with `std` (default 0.02), norms 1. The same seed gives the same bits. */
+  static async create(spec: ModelSpec, init: { seed: number; std?: number }, options: EngineOptions = {}): Promise<Engine> {
+    checkNumber("create seed", init.seed, 0, Number.MAX_SAFE_INTEGER, true);
+    const std = init.std ?? DEFAULT_STD;
+    checkNumber("create std", std, 0, 100);
+    return Engine.#open(checkSpec(spec), { path: "", seed: init.seed, std }, options);
+  }
+
+  static async #open(spec: ModelSpec, source: Source, options: EngineOptions): Promise<Engine> {
+    const filled = fillOptions(options);
+    const native = new (addon().Engine)();
+    try {
+      const parameters = await native.open({ ...spec, ...filled, ...source });
+      return new Engine(spec, native, parameters);
+    } catch (error) {
+      native.dispose();
+      throw toZazenError(error);
+    }
+  }
+
+  /**
+   * Samples completions. A prompt is computed once for all its samples; prompt and completion together end at the model's context.
+   * When aborted, resolves with what there is: samples cut short have finish "abort".
+   */
+  async generate(request: GenerateRequest): Promise<GenerateResult> {
+    const { prompts } = request;
+    checkPacked("generate prompts", prompts, this.spec);
+    const count = prompts.cuSeqlens.length - 1;
+    const sampling = fillSampling(request.sampling, this.spec);
+    checkSampling(sampling, this.spec);
+    this.#checkPrompts(request, count);
+    const args = {
+      ...prompts,
+      samples: request.samplesPerPrompt ?? 1,
+      maxTokens: sampling.maxTokens,
+      temperature: sampling.temperature,
+      topK: sampling.topK,
+      topP: sampling.topP,
+      stop: Int32Array.from(sampling.stopTokenIds),
+      banned: Int32Array.from(sampling.bannedTokenIds),
+      seed: request.seed ?? 0,
+      step: request.step ?? 0,
+      problemIds: request.problemIds ?? Int32Array.from({ length: count }, (_, i) => i),
+    };
+    const { onProgress } = request;
+    const progress = onProgress && ((value: GenerateProgress) => onProgress(value));
+    const result = await this.#call(request.signal, (native) => native.generate(args, progress));
+    const finish = Array.from(result.finish, (code) => FINISH[code] ?? "abort");
+    return { ...result, finish };
+  }
+
+  /** Log-probs and entropies of given tokens, and the best tokens after each. */
+  async logprobs(request: LogprobsRequest): Promise<LogprobsResult> {
+    checkPacked("logprobs", request, this.spec);
+    const { ids, cuSeqlens, temperature = 1, top = 0, reference = false } = request;
+    checkNumber("logprobs temperature", temperature, Number.MIN_VALUE, 100);
+    checkNumber("logprobs top", top, 0, this.spec.vocabSize, true);
+    return this.#call(request.signal, (native) => native.logprobs({ ids, cuSeqlens, temperature, top, reference }));
+  }
+
+  /**
+   * Adds the gradient of the loss to the gradient buffers. Cutting a batch into several calls gives the bits of one call.
+   * When aborted, rejects with ABORTED and clears the gradients.
+   */
+  async forwardBackward(batch: TrainBatch, loss: LossSpec): Promise<LossMetrics> {
+    checkPacked("forwardBackward", batch, this.spec);
+    checkLoss(loss);
+    checkTrainBatch(batch, loss);
+    const { signal, ...arrays } = batch;
+    const sums = await this.#call(signal, (native) => native.forwardBackward({ ...arrays, ...loss }));
+    const mean = (sum: number) => sum / sums.tokens;
+    return {
+      loss: sums.loss,
+      tokens: sums.tokens,
+      entropy: mean(sums.entropy),
+      mismatchMaxAbs: loss.kind === "policy" ? sums.maxAbsDrift : Number.NaN,
+      clipFraction: mean(sums.clipped),
+      ratio: loss.kind === "policy" ? mean(sums.ratio) : Number.NaN,
+      kl: mean(sums.kl),
+    };
+  }
+
+  /**
+   * Clips the gradient, steps AdamW (Loshchilov and Hutter 2019) and clears the gradient.
+   * A gradient that is not finite rejects with GRADIENT_NOT_FINITE and leaves weights and moments as they were.
+   */
+  async optimStep(step: OptimStep): Promise<OptimResult> {
+    const filled = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, maxGradNorm: 0, ...step };
+    checkNumber("optimStep learningRate", filled.learningRate, 0, 1e3);
+    checkNumber("optimStep beta1", filled.beta1, 0, 1 - Number.EPSILON);
+    checkNumber("optimStep beta2", filled.beta2, 0, 1 - Number.EPSILON);
+    checkNumber("optimStep eps", filled.eps, 0, 1);
+    checkNumber("optimStep weightDecay", filled.weightDecay, 0, 1e3);
+    checkNumber("optimStep maxGradNorm", filled.maxGradNorm, 0, 1e9);
+    return this.#call(undefined, (native) => native.optimStep(filled));
+  }
+
+  /** Gradient gathered so far of one parameter, by its Hugging Face name, row-major. For tests and diagnosis. */
+  async gradient(name: string): Promise<Float32Array> {
+    return this.#call(undefined, (native) => native.gradient({ name }));
+  }
+
+  /** Writes config.json, generation_config.json and model.safetensors (F32) into `folder`, each whole or not at all. */
+  async save(folder: string): Promise<void> {
+    await mkdir(folder, { recursive: true });
+    await this.#call(undefined, (native) => native.save({ path: join(folder, WEIGHTS_FILE) }));
+    await writeModelConfig(folder, this.spec);
+  }
+
+  /** Stops what runs and frees native memory; idempotent. Later calls reject with ENGINE_DISPOSED. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#native.abort();
+    await this.#running?.catch(() => undefined);
+    this.#native.dispose();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  async #call<T>(signal: AbortSignal | undefined, verb: (native: NativeEngine) => Promise<T>): Promise<T> {
+    if (this.#disposed) fail("ENGINE_DISPOSED", "engine", "a live engine", "one that was disposed");
+    const abort = () => this.#native.abort();
+    try {
+      const running = verb(this.#native);
+      this.#running = running;
+      // After the call began: beginning clears an abort that came before.
+      if (signal?.aborted) abort();
+      signal?.addEventListener("abort", abort, { once: true });
+      return await running;
+    } catch (error) {
+      throw toZazenError(error);
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  #checkPrompts(request: GenerateRequest, count: number): void {
+    checkNumber("generate samplesPerPrompt", request.samplesPerPrompt ?? 1, 1, 1 << 20, true);
+    checkNumber("generate seed", request.seed ?? 0, 0, Number.MAX_SAFE_INTEGER, true);
+    checkNumber("generate step", request.step ?? 0, 0, 2 ** 32 - 1, true);
+    if (request.problemIds && request.problemIds.length !== count)
+      fail("BAD_ARGUMENT", "generate problemIds", `${count} numbers, one a prompt`, request.problemIds.length);
+    const { cuSeqlens } = request.prompts;
+    for (let p = 0; p < count; p++) {
+      const length = (cuSeqlens[p + 1] ?? 0) - (cuSeqlens[p] ?? 0);
+      if (length >= this.spec.maxPositions)
+        fail("SEQUENCE_TOO_LONG", "generate prompts", `fewer than ${this.spec.maxPositions} tokens, the model's context`, length);
+    }
+  }
+}
+
+function fillSampling(sampling: SamplingParams, spec: ModelSpec): Required<SamplingParams> {
+  return { temperature: 1, topK: 0, topP: 1, stopTokenIds: spec.eosTokenIds, bannedTokenIds: [], ...sampling };
+}
+
+function fillOptions(options: EngineOptions): Required<EngineOptions> {
+  const filled: Required<EngineOptions> = {
+    threads: defaultThreads(),
+    microBatchTokens: 4096,
+    kvBytes: 2 ** 30,
+    isa: "auto",
+    trainable: true,
+    reference: false,
+    ...options,
+  };
+  checkNumber("engine threads", filled.threads, 1, 1024, true);
+  checkNumber("engine microBatchTokens", filled.microBatchTokens, 1, 2 ** 31 - 1, true);
+  checkNumber("engine kvBytes", filled.kvBytes, 1, Number.MAX_SAFE_INTEGER, true);
+  return filled;
+}

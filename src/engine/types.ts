@@ -1,0 +1,176 @@
+// The engine's plain data: what goes in and what comes out of its verbs. No behaviour, no native code.
+// Suffixes of ragged arrays: T tokens (packed over sequences), S sequences, G groups, P prompts.
+
+/** Shape and constants of a Llama-form model, as config.json states them. */
+export interface ModelSpec {
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  /** Key/value heads; divides `heads`. */
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly maxPositions: number;
+  readonly ropeTheta: number;
+  readonly rmsNormEps: number;
+  readonly tieWordEmbeddings: boolean;
+  readonly bosTokenId: number | null;
+  readonly eosTokenIds: readonly number[];
+}
+
+export interface EngineOptions {
+  /** Threads of the CPU engine; default: the cores this process may use. Results do not depend on it. */
+  readonly threads?: number;
+  /** Tokens in one micro-batch of forwardBackward and logprobs. Results do not depend on it. Default 4,096. */
+  readonly microBatchTokens?: number;
+  /** Bytes for keys and values of sequences being generated. Results do not depend on it. Default 1 GiB. */
+  readonly kvBytes?: number;
+  /** "auto" takes the fastest instruction set; all give the same bits. */
+  readonly isa?: "auto" | "portable" | "avx2" | "avx512";
+  /** Room for gradients and optimizer moments. Default true. */
+  readonly trainable?: boolean;
+  /** Keep a frozen copy of the weights as they are now, for `ref` log-probs. Default false. */
+  readonly reference?: boolean;
+}
+
+/** Token sequences laid end to end: sequence s is ids[cuSeqlens[s] .. cuSeqlens[s + 1]). */
+export interface PackedTokens {
+  readonly ids: Int32Array; // [T]
+  readonly cuSeqlens: Int32Array; // [S + 1], starts at 0, ends at T
+}
+
+export interface SamplingParams {
+  /** 0 is greedy. Log-probs are those of softmax(logits / temperature); at 0, of softmax(logits). Default 1. */
+  readonly temperature?: number;
+  /** 0 is off. */
+  readonly topK?: number;
+  /** 1 is off. */
+  readonly topP?: number;
+  /** New tokens a sample at most, the end token included. */
+  readonly maxTokens: number;
+  /** Ids that end a sample; the id is part of the sample. Default: the model's eosTokenIds. */
+  readonly stopTokenIds?: readonly number[];
+  /** Ids that are never sampled; the log-prob stays that of the whole vocabulary. */
+  readonly bannedTokenIds?: readonly number[];
+}
+
+/** The random number of a token is a function of (seed, step, problem, sample, position) alone. */
+export interface GenerateRequest {
+  readonly prompts: PackedTokens; // P sequences
+  /** Samples a prompt; the prompt is computed once for all of them. Default 1. */
+  readonly samplesPerPrompt?: number;
+  readonly sampling: SamplingParams;
+  readonly seed?: number;
+  readonly step?: number;
+  /** Problem number of each prompt, for the random key. Default: the place in the request. */
+  readonly problemIds?: Int32Array; // [P]
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: GenerateProgress) => void;
+}
+
+export interface GenerateProgress {
+  readonly finished: number;
+  readonly total: number;
+  readonly tokens: number;
+}
+
+export type FinishReason = "stop" | "length" | "abort";
+
+/** Samples in order: prompt 0 sample 0, prompt 0 sample 1, ... (`samplesPerPrompt` each). Completions without their prompts. */
+export interface GenerateResult {
+  readonly tokens: Int32Array; // [T]
+  readonly cuSeqlens: Int32Array; // [P * n + 1]
+  /** log softmax(logits / temperature)[token], whole vocabulary: what training computes, bit for bit. */
+  readonly logprobs: Float32Array; // [T]
+  /** Log-prob in the distribution that was sampled from, after top-k, top-p and banned ids. */
+  readonly samplerLogprobs: Float32Array; // [T]
+  readonly finish: readonly FinishReason[]; // [P * n]
+}
+
+export interface LogprobsRequest extends PackedTokens {
+  /** Default 1. */
+  readonly temperature?: number;
+  /** Best K tokens for the position after each token. Default 0: none. */
+  readonly top?: number;
+  /** Use the frozen reference weights. */
+  readonly reference?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export interface LogprobsResult {
+  /** logprobs[i]: log-prob of ids[i] given those before it in its sequence; NaN for the first of a sequence. */
+  readonly logprobs: Float32Array; // [T]
+  /** Entropy of the distribution that ids[i] was drawn from; NaN for the first of a sequence. */
+  readonly entropy: Float32Array; // [T]
+  readonly topIds: Int32Array; // [T, K]
+  readonly topLogprobs: Float32Array; // [T, K]
+}
+
+/** Weighted negative log-likelihood: sum_t weight_t * -logp_t. */
+export interface SftLoss {
+  readonly kind: "sft";
+}
+
+/**
+ * Clipped policy gradient: ratio = exp(logp - old); sum_t weight_t * (-min(ratio A, clip(ratio) A) + kl * k3 - entropy * H).
+ * Schulman et al. 2017 eq. 7; k3: Schulman 2020; dual clip: Ye et al. 2020 eq. 5.
+ */
+export interface PolicyLoss {
+  readonly kind: "policy";
+  readonly temperature: number;
+  readonly clipLow: number;
+  readonly clipHigh: number;
+  /** Bound of the surrogate for negative advantages, > 1; 0 is off. */
+  readonly dualClip: number;
+  /** Coefficient of the k3 KL to the reference; 0 needs no reference log-probs. */
+  readonly klCoefficient: number;
+  readonly entropyCoefficient: number;
+}
+
+export type LossSpec = SftLoss | PolicyLoss;
+
+/**
+ * Training tokens. weights[i] is what token i counts in the loss, its normaliser included (for a mean over n tokens 1 / n, n over
+ * the whole step); 0 leaves the token out. The first token of a sequence has weight 0.
+ */
+export interface TrainBatch extends PackedTokens {
+  readonly weights: Float32Array; // [T]
+  /** For "policy": advantage of each token. */
+  readonly advantages?: Float32Array; // [T]
+  /** For "policy": log-probs recorded when the tokens were sampled. */
+  readonly oldLogprobs?: Float32Array; // [T]
+  /** For "policy" with KL: log-probs under the reference. */
+  readonly refLogprobs?: Float32Array; // [T]
+  readonly signal?: AbortSignal;
+}
+
+/** Means over tokens with weight != 0, except `loss`, which is the weighted sum. */
+export interface LossMetrics {
+  readonly loss: number;
+  readonly tokens: number;
+  readonly entropy: number;
+  /** max |logp - old|; the on-policy law says 0 on the first update of a rollout. NaN for sft. */
+  readonly mismatchMaxAbs: number;
+  readonly clipFraction: number;
+  readonly ratio: number;
+  readonly kl: number;
+}
+
+export interface OptimStep {
+  readonly learningRate: number;
+  readonly beta1?: number; // 0.9
+  readonly beta2?: number; // 0.999
+  readonly eps?: number; // 1e-8
+  /** Decoupled; matrices only, not norms. Default 0. */
+  readonly weightDecay?: number;
+  /** Largest gradient norm; 0 is off. Default 0. */
+  readonly maxGradNorm?: number;
+}
+
+export interface OptimResult {
+  /** Norm of the gradient before clipping. */
+  readonly gradNorm: number;
+  /** Steps taken so far. */
+  readonly step: number;
+}

@@ -1,0 +1,46 @@
+// pass@1 on held-out problems: one sample a problem, sampled or greedy, in one generate call, with the share's 95% interval.
+// Leaves out what a right answer is: the caller grades.
+import type { EngineLike } from "../engine/like.js";
+import type { SamplingParams } from "../engine/types.js";
+import { sampleCompletions } from "../rollout/sample.js";
+import type { Sample } from "../rollout/types.js";
+import { type Share, wilson } from "./interval.js";
+
+export interface PassRequest<P> {
+  readonly problems: readonly P[];
+  readonly promptOf: (problem: P) => Int32Array;
+  /** Whether a sample's answer is right. */
+  readonly isCorrect: (problem: P, sample: Sample) => boolean;
+  readonly sampling: SamplingParams;
+  readonly seed: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface Pass extends Share {
+  readonly seconds: number;
+  readonly tokensPerSecond: number;
+}
+
+export interface PassResult {
+  readonly pass: Pass;
+  readonly samples: readonly Sample[]; // one a problem
+  readonly correct: readonly boolean[]; // one a problem
+}
+
+/** Step number of evaluation samples in the random key: training steps count up from 1 and never reach it. */
+const evaluationStep = 0x7fffffff;
+
+export async function passAt1<P>(engine: EngineLike, request: PassRequest<P>): Promise<PassResult> {
+  const { samples, tokens, seconds } = await sampleCompletions(engine, {
+    prompts: request.problems.map(request.promptOf),
+    samplesPerPrompt: 1,
+    sampling: request.sampling,
+    seed: request.seed,
+    step: evaluationStep,
+    ...(request.signal && { signal: request.signal }),
+  });
+  const flat = samples.map((one) => one[0]!);
+  const correct = flat.map((sample, p) => request.isCorrect(request.problems[p]!, sample));
+  const share = wilson(correct.filter(Boolean).length, correct.length);
+  return { pass: { ...share, seconds, tokensPerSecond: tokens / seconds }, samples: flat, correct };
+}

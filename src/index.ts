@@ -1,0 +1,58 @@
+// The public API. A loop can be written with the verbs of `Engine` and pure functions; recipes are loops that are written already.
+// Kernels and tasks have entries of their own: `zazen/kernels`, `zazen/tasks`.
+export { type JsonlRecord, loadJsonl, type ParseRecord, readJsonl } from "./data/jsonl.js";
+export { type Cursor, epochOrder, OrderedSource } from "./data/order.js";
+export { type Random, random } from "./data/random.js";
+export { Engine } from "./engine/engine.js";
+export type { EngineLike, EngineSource } from "./engine/like.js";
+export type {
+  EngineOptions,
+  FinishReason,
+  GenerateProgress,
+  GenerateRequest,
+  GenerateResult,
+  LogprobsRequest,
+  LogprobsResult,
+  LossMetrics,
+  LossSpec,
+  ModelSpec,
+  OptimResult,
+  OptimStep,
+  PackedTokens,
+  PolicyLoss,
+  SamplingParams,
+  SftLoss,
+  TrainBatch,
+} from "./engine/types.js";
+export { InputError, ZazenError } from "./errors.js";
+export { type Share, showShare, wilson } from "./eval/interval.js";
+export { type Pass, type PassRequest, type PassResult, passAt1 } from "./eval/pass-at-1.js";
+export { recipes } from "./methods/index.js";
+export type { Recipe, RunContext, RunSummary } from "./methods/recipe.js";
+export { type LlamaShape, llamaSpec } from "./methods/settings.js";
+export { type AdvantageRule, groupAdvantages, hasSpread } from "./objective/advantage.js";
+export { type LearningRateRule, learningRate } from "./objective/schedule.js";
+export { type Aggregation, tokenWeights } from "./objective/weights.js";
+export { ChatTemplate, type Message } from "./prompt/chat.js";
+export { splitThinking, THINKING_FORMATS, type ThinkingFormat } from "./prompt/thinking.js";
+export { Tokenizer } from "./prompt/tokenizer.js";
+export type { NoteEvent, PhaseEvent, RolloutEvent, RunEvent, StepEvent, TableEvent } from "./report/events.js";
+export {
+  RewardError,
+  type RewardFunction,
+  type ScoreOptions,
+  type Scores,
+  scoreDefaults,
+  scoreSamples,
+} from "./reward/score.js";
+export { packGroups } from "./rollout/batch.js";
+export { makeGroups } from "./rollout/group.js";
+export { packSequences, unpackSamples } from "./rollout/pack.js";
+export { type Sampled, type SampleRequest, sampleCompletions } from "./rollout/sample.js";
+export type { Group, Sample } from "./rollout/types.js";
+export { TrainError } from "./train/guard.js";
+export { type Collected, type PolicyPlan, policyLoss, trainPolicy } from "./train/policy.js";
+export { type PolicyTask, type ReinforceSettings, reinforce } from "./train/reinforce.js";
+export { Run, type RunHost } from "./train/run.js";
+export { copyTokenizer, RunFolder } from "./train/run-folder.js";
+export { type Demonstration, packDemonstrations, type SftPlan, type TrainCost, trainSft } from "./train/sft.js";

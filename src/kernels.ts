@@ -1,0 +1,146 @@
+// The three kernels Zazen is named for, on plain typed arrays: for embedding in other programs, tests and benchmarks.
+// The engine runs the same native code on its own memory.
+import { addon, defaultThreads, toZazenError } from "./engine/addon.js";
+import { checkNumber, fail } from "./engine/validate.js";
+
+/** Group-relative advantages: r - mean(group), divided by the group's standard deviation when `scaleByStd`. */
+export interface AdvantageNormalizeOptions {
+  /** Divide by the unbiased standard deviation plus eps (Shao et al. 2024, "DeepSeekMath", section 4.1). Default true. */
+  readonly scaleByStd?: boolean;
+  /** Added to the standard deviation. Default 1e-6. */
+  readonly eps?: number;
+}
+
+/**
+ * @param rewards [n] float32
+ * @param cuGroups [G + 1] int32: group g is rewards[cuGroups[g] .. cuGroups[g + 1])
+ * @returns [n] float32; zeros for a group without spread or of one sample
+ * @throws InputError BAD_ARGUMENT when shapes disagree
+ */
+export function advantageNormalize(
+  rewards: Float32Array,
+  cuGroups: Int32Array,
+  options: AdvantageNormalizeOptions = {},
+): Float32Array {
+  const { scaleByStd = true, eps = 1e-6 } = options;
+  floats("advantageNormalize rewards", rewards);
+  checkNumber("advantageNormalize eps", eps, 0, 1e6);
+  checkOffsets("advantageNormalize cuGroups", cuGroups, rewards.length);
+  return native(() => addon().advantageNormalize({ rewards, cuGroups, scaleByStd, eps }));
+}
+
+export interface LogprobGatherOptions {
+  /** The distribution is softmax(logits / temperature). Default 1. */
+  readonly temperature?: number;
+  /** Default: the cores this process may use. The result does not depend on it. */
+  readonly threads?: number;
+}
+
+export interface LogprobGatherResult {
+  /** log softmax(logits[t] / temperature)[ids[t]] */
+  readonly logprobs: Float32Array; // [T]
+  /** Entropy of each row, nats. */
+  readonly entropy: Float32Array; // [T]
+}
+
+/**
+ * Log-probabilities of chosen tokens and the entropies of their rows, without a [T, V] array of log-probs.
+ * @param logits [T, V] float32, row-major; not changed
+ * @param ids [T] int32 in 0 .. V - 1
+ * @throws InputError BAD_ARGUMENT, TOKEN_OUT_OF_RANGE
+ */
+export function logprobGather(
+  logits: Float32Array,
+  ids: Int32Array,
+  options: LogprobGatherOptions = {},
+): LogprobGatherResult {
+  const { temperature = 1, threads = defaultThreads() } = options;
+  floats("logprobGather logits", logits);
+  if (!(ids instanceof Int32Array)) fail("BAD_ARGUMENT", "logprobGather ids", "an Int32Array", typeof ids);
+  checkNumber("logprobGather temperature", temperature, Number.MIN_VALUE, 100);
+  checkNumber("logprobGather threads", threads, 1, 1024, true);
+  if (ids.length === 0) return { logprobs: new Float32Array(0), entropy: new Float32Array(0) };
+  const vocabSize = logits.length / ids.length;
+  if (!Number.isInteger(vocabSize) || vocabSize === 0)
+    fail("BAD_ARGUMENT", "logprobGather logits", `rows for ${ids.length} ids`, `${logits.length} elements`);
+  const wrong = ids.findIndex((id) => id < 0 || id >= vocabSize);
+  if (wrong >= 0)
+    fail("TOKEN_OUT_OF_RANGE", "logprobGather ids", `ids in 0 .. ${vocabSize - 1}`, `${ids[wrong]} at place ${wrong}`);
+  return native(() => addon().logprobGather({ logits, ids, vocabSize, temperature, threads }));
+}
+
+export interface PolicyLossInput {
+  readonly logprobs: Float32Array; // [T] under the policy being trained
+  readonly oldLogprobs: Float32Array; // [T] recorded when the tokens were sampled
+  /** Needed when klCoefficient is not 0. */
+  readonly refLogprobs?: Float32Array; // [T]
+  /** Needed when entropyCoefficient is not 0. */
+  readonly entropy?: Float32Array; // [T]
+  readonly advantages: Float32Array; // [T]
+  /** What each token counts, the normaliser included; 0 leaves it out. */
+  readonly weights: Float32Array; // [T]
+}
+
+export interface PolicyLossOptions {
+  readonly clipLow?: number; // 0.2
+  readonly clipHigh?: number; // 0.2
+  /** > 1 bounds the surrogate of negative advantages; 0 is off. Default 0. */
+  readonly dualClip?: number;
+  /** Coefficient of the k3 estimator of KL(policy || reference). Default 0. */
+  readonly klCoefficient?: number;
+  /** Default 0. */
+  readonly entropyCoefficient?: number;
+}
+
+export interface PolicyLossResult {
+  readonly loss: number;
+  /** Means over tokens with weight != 0. */
+  readonly kl: number;
+  readonly ratio: number;
+  readonly clipFraction: number;
+  readonly tokens: number;
+  readonly dLogprobs: Float32Array; // [T] d loss / d logprobs
+  readonly dEntropy: Float32Array; // [T] d loss / d entropy
+}
+
+/**
+ * The KL-regularised clipped policy loss and its gradient:
+ * sum_t w_t (-min(ratio A, clip(ratio) A) + kl k3 - entropy H), ratio = exp(logp - old) (Schulman et al. 2017, eq. 7;
+ * k3: Schulman 2020; dual clip: Ye et al. 2020, eq. 5).
+ * @throws InputError BAD_ARGUMENT when shapes disagree or an array that a coefficient needs is missing
+ */
+export function policyLoss(input: PolicyLossInput, options: PolicyLossOptions = {}): PolicyLossResult {
+  const settings = { clipLow: 0.2, clipHigh: 0.2, dualClip: 0, klCoefficient: 0, entropyCoefficient: 0, ...options };
+  const T = input.logprobs.length;
+  const arrays = { ...input };
+  for (const [name, array] of Object.entries(arrays)) floats(`policyLoss ${name}`, array, T);
+  if (settings.klCoefficient !== 0 && !input.refLogprobs)
+    fail("BAD_ARGUMENT", "policyLoss refLogprobs", "an array, since klCoefficient is not 0", "none");
+  if (settings.entropyCoefficient !== 0 && !input.entropy)
+    fail("BAD_ARGUMENT", "policyLoss entropy", "an array, since entropyCoefficient is not 0", "none");
+  const sums = native(() => addon().policyLoss({ ...arrays, ...settings }));
+  const { loss, tokens, dLogprobs, dEntropy } = sums;
+  const mean = (sum: number) => sum / tokens;
+  return { loss, tokens, kl: mean(sums.kl), ratio: mean(sums.ratio), clipFraction: mean(sums.clipped), dLogprobs, dEntropy };
+}
+
+function native<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw toZazenError(error);
+  }
+}
+
+function floats(where: string, array: unknown, length?: number): void {
+  if (!(array instanceof Float32Array)) fail("BAD_ARGUMENT", where, "a Float32Array", typeof array);
+  if (length !== undefined && array.length !== length) fail("BAD_ARGUMENT", where, `${length} elements`, array.length);
+}
+
+function checkOffsets(where: string, offsets: Int32Array, end: number): void {
+  if (!(offsets instanceof Int32Array)) fail("BAD_ARGUMENT", where, "an Int32Array", typeof offsets);
+  if (offsets[0] !== 0 || offsets.at(-1) !== end)
+    fail("BAD_ARGUMENT", where, `offsets from 0 to ${end}`, `${offsets[0]} .. ${offsets.at(-1)}`);
+  for (let g = 1; g < offsets.length; g++)
+    if ((offsets[g] ?? 0) < (offsets[g - 1] ?? 0)) fail("BAD_ARGUMENT", where, "ascending offsets", `${offsets[g - 1]} then ${offsets[g]}`);
+}

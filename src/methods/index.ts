@@ -1,0 +1,7 @@
+// Every recipe, in the order in which `zazen recipes` lists them.
+import { quickstartRecipe } from "./quickstart.js";
+import type { Recipe } from "./recipe.js";
+import { rlvrRecipe } from "./rlvr.js";
+import { sftRecipe } from "./sft.js";
+
+export const recipes: readonly Recipe[] = [quickstartRecipe, sftRecipe, rlvrRecipe];

@@ -1,0 +1,178 @@
+// Recipe `quickstart`: a small policy from random weights, warm-started on Countdown demonstrations, improved by GRPO on a verifier's
+// reward, judged on held-out problems. With `controls` the arms that say what the gain is worth.
+import { join } from "node:path";
+import { z } from "zod";
+import { Engine } from "../engine/engine.js";
+import type { EngineSource } from "../engine/like.js";
+import type { PartPlan } from "../train/clock.js";
+import { Run } from "../train/run.js";
+import { controlParts, runControls } from "./controls.js";
+import type { Recipe, RunContext, RunSummary } from "./recipe.js";
+import { group, grpoPart, logging, scratchModel, seed, sftPart, threads } from "./settings.js";
+import {
+  demonstrationPart,
+  improve,
+  judge,
+  newPolicy,
+  openTrial,
+  savedPolicy,
+  type Trial,
+  trialTokenizer,
+  warmStart,
+} from "./trial.js";
+import { type Arm, armJson, armTable, armWork, beforeAndAfter, whatWasLearnt } from "./trial-report.js";
+
+const schema = z.strictObject({
+  seed: seed(),
+  controls: z.boolean().default(false).describe("Also run the arms that keep the comparison honest."),
+  threads: threads(),
+  model: scratchModel(),
+  demonstrations: demonstrationPart(),
+  sft: sftPart({
+    steps: 2300,
+    tokensPerStep: 1536,
+    optimizer: { learningRate: 3e-3, schedule: "cosine", floor: 0.05, warmupSteps: 50 },
+  }),
+  grpo: grpoPart({
+    steps: 60,
+    prompts: 24,
+    samplesPerPrompt: 16,
+    sampling: { temperature: 1, maxTokens: 144 },
+    optimizer: { learningRate: 3e-4, warmupSteps: 5 },
+  }),
+  evaluation: group({
+    problems: z.int().min(1).max(1024).default(1024).describe("Held-out problems."),
+    minimumPass: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.15)
+      .describe("Pass rate after SFT below which GRPO does not start."),
+  }),
+  logging: logging(),
+});
+
+export type QuickstartConfig = z.output<typeof schema>;
+
+/** The recipe on engines from `engines`. */
+export function makeQuickstart(engines: EngineSource): Recipe<QuickstartConfig> {
+  return {
+    name: "quickstart",
+    summary:
+      "A small policy from scratch learns Countdown: SFT, then GRPO on a verifier's reward, with held-out figures.",
+    schema,
+    plan: describePlan,
+    run: (config, context) => quickstart(engines, config, context),
+  };
+}
+
+export const quickstartRecipe = makeQuickstart(Engine);
+
+async function quickstart(engines: EngineSource, config: QuickstartConfig, context: RunContext): Promise<RunSummary> {
+  const began = performance.now();
+  const elapsed = () => (performance.now() - began) / 1000;
+  using run = new Run(context, "quickstart", config, parts(config));
+  const trial = openTrial(run, engines, config);
+  const tokenizer = trialTokenizer(config.model.maxPositions);
+
+  const warm = await warmArm(trial, tokenizer);
+  const arms = [warm.arm];
+  let seconds = elapsed();
+  if (passes(run, warm.arm, config.evaluation.minimumPass)) {
+    const improved = await grpoArm(trial, warm.folder, tokenizer);
+    arms.push(improved);
+    seconds = elapsed();
+    if (config.controls) arms.push(...(await runControls(trial, warm.folder, warm.arm, improved)));
+  }
+  return report(trial, context.out, arms, { main: seconds, total: elapsed() });
+}
+
+/** Whether SFT gives enough right answers to reinforce; says so where it does not. */
+function passes(run: Run, sft: Arm, minimum: number): boolean {
+  const { rate } = sft.judged.sampled.score.pass;
+  const enough = rate >= minimum;
+  if (!enough) run.note("warning", tooWeak(rate, minimum));
+  return enough;
+}
+
+async function warmArm(trial: Trial, tokenizer: ReturnType<typeof trialTokenizer>) {
+  const { run } = trial;
+  await using engine = await newPolicy(trial);
+  run.begin("sft");
+  const cost = await warmStart(trial, engine, true);
+  const folder = await run.folder.saveModel("model-sft", engine, tokenizer);
+  run.begin("evaluate-sft");
+  const judged = await judge(trial, engine, true);
+  const arm: Arm = { name: "sft", title: "SFT", cost, judged, parameters: engine.parameters };
+  return { folder, arm };
+}
+
+async function grpoArm(trial: Trial, start: string, tokenizer: ReturnType<typeof trialTokenizer>): Promise<Arm> {
+  const { run, settings } = trial;
+  await using engine = await savedPolicy(trial, start);
+  run.begin("grpo");
+  const cost = await improve(trial, engine, "grpo", true, settings.grpo.steps);
+  await run.folder.saveModel("model", engine, tokenizer);
+  run.begin("evaluate-grpo");
+  const judged = await judge(trial, engine, true);
+  return { name: "grpo", title: "SFT, then GRPO", cost, judged, parameters: engine.parameters };
+}
+
+/** Seconds with and without the controls. */
+interface Seconds {
+  readonly main: number;
+  readonly total: number;
+}
+
+function report(trial: Trial, out: string, arms: readonly Arm[], seconds: Seconds): RunSummary {
+  const { run, settings } = trial;
+  const [sft, grpo] = arms as [Arm, Arm | undefined];
+  const learnt = grpo === undefined ? null : whatWasLearnt(sft, grpo);
+  const example = grpo === undefined ? null : beforeAndAfter(trial, sft, grpo);
+  run.table(...armTable(settings.evaluation.problems, arms));
+  if (example !== null) example.show();
+  if (learnt !== null) run.note("info", learnt);
+  run.note("info", `Run folder: ${out}`);
+  const summary = {
+    recipe: "quickstart",
+    seed: settings.seed,
+    parameters: sft.parameters,
+    seconds,
+    model: join(out, grpo === undefined ? "model-sft" : "model"),
+    arms: Object.fromEntries(arms.map((arm) => [arm.name, armJson(arm)])),
+    example: example?.json ?? null,
+    learnt,
+  };
+  run.folder.summary(summary);
+  return summary;
+}
+
+function tooWeak(rate: number, minimum: number): string {
+  const percent = (x: number) => `${(100 * x).toFixed(1)}%`;
+  return (
+    `SFT passes ${percent(rate)} of the held-out problems, less than ${percent(minimum)}: too few right answers for GRPO to start from. ` +
+    "It was not started; train SFT longer (sft.steps) or lower evaluation.minimumPass."
+  );
+}
+
+function parts(config: QuickstartConfig): PartPlan[] {
+  const work = armWork(config);
+  return [
+    { name: "sft", title: "SFT on demonstrations", steps: config.sft.steps, work: work.sft },
+    { name: "evaluate-sft", title: "Held-out problems after SFT", steps: 2, work: work.evaluation },
+    { name: "grpo", title: "GRPO on the verifier's reward", steps: config.grpo.steps, work: work.grpo },
+    { name: "evaluate-grpo", title: "Held-out problems after GRPO", steps: 2, work: work.evaluation },
+    ...(config.controls ? controlParts(config) : []),
+  ];
+}
+
+function describePlan(config: QuickstartConfig): readonly string[] {
+  const { model, sft, grpo, evaluation } = config;
+  return [
+    `model: Llama form, width ${model.width}, ${model.layers} layers, ${model.heads} heads, MLP ${model.mlp}, random weights, seed ${config.seed}`,
+    `SFT: ${sft.steps} steps of ${sft.tokensPerStep} tokens, learning rate ${sft.optimizer.learningRate}`,
+    `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
+    `evaluation: ${evaluation.problems} held-out problems, sampled and greedy, after each part`,
+    `controls: ${config.controls ? "SFT continued, giving up forbidden, no thinking" : "none"}`,
+  ];
+}

@@ -1,0 +1,23 @@
+// What a recipe is: a name, a schema that holds every default, and a run.
+import type { ZodType } from "zod";
+import type { RunEvent } from "../report/events.js";
+
+export interface RunContext {
+  /** The run folder; exists and is empty when the run begins. */
+  readonly out: string;
+  readonly signal: AbortSignal;
+  emit(event: RunEvent): void;
+}
+
+/** What a run leaves behind, also written to `summary.json` in the run folder. Plain JSON. */
+export type RunSummary = Readonly<Record<string, unknown>>;
+
+export interface Recipe<Config = unknown> {
+  readonly name: string;
+  /** One line for `zazen recipes`. */
+  readonly summary: string;
+  readonly schema: ZodType<Config>;
+  /** What the run would do, without doing it: lines for `--dry-run`. */
+  plan(config: Config): readonly string[];
+  run(config: Config, context: RunContext): Promise<RunSummary>;
+}

@@ -1,0 +1,137 @@
+// Recipe `rlvr`: reinforcement learning from a verifier's reward, with group advantages and the clipped policy loss (Shao et al. 2024).
+// Tasks: countdown (problems from a JSONL file, any model with a tokenizer) and countdown-trial (the built-in trial's model).
+import { z } from "zod";
+import { Engine } from "../engine/engine.js";
+import type { EngineLike, EngineSource } from "../engine/like.js";
+import { showShare } from "../eval/interval.js";
+import { type Pass, passAt1 } from "../eval/pass-at-1.js";
+import { reinforce } from "../train/reinforce.js";
+import type { Numbered } from "../train/rollout-log.js";
+import { Run } from "../train/run.js";
+import type { Recipe, RunContext, RunSummary } from "./recipe.js";
+import { countdownVerified, type RlvrTask, taskSettings, trialVerified } from "./rlvr-task.js";
+import { engineOptions, group, grpoPart, logging, seed, threads } from "./settings.js";
+
+const schema = z.strictObject({
+  seed: seed(),
+  threads: threads(),
+  model: z.string().min(1).describe("Folder of the model to start from; a frozen copy is the reference of the KL."),
+  ...taskSettings,
+  grpo: grpoPart({
+    steps: 100,
+    prompts: 16,
+    samplesPerPrompt: 8,
+    sampling: { temperature: 1, maxTokens: 256 },
+    optimizer: { learningRate: 1e-6, warmupSteps: 5 },
+  }),
+  evaluation: group({
+    problems: z
+      .int()
+      .min(0)
+      .max(100_000)
+      .default(256)
+      .describe("Held-out problems judged before and after; 0 is none."),
+    data: z.string().default("").describe("JSONL file of held-out problems; countdown-trial has its own."),
+  }),
+  logging: logging(),
+});
+
+export type RlvrConfig = z.output<typeof schema>;
+
+/** The recipe on engines from `engines`. */
+export function makeRlvr(engines: EngineSource): Recipe<RlvrConfig> {
+  return {
+    name: "rlvr",
+    summary: "GRPO on a verifier's reward: Countdown problems from a file or the built-in trial.",
+    schema,
+    plan: describePlan,
+    run: (config, context) => rlvr(engines, config, context),
+  };
+}
+
+export const rlvrRecipe = makeRlvr(Engine);
+
+async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunContext): Promise<RunSummary> {
+  const options = { ...engineOptions(config), reference: config.grpo.loss.klCoefficient > 0 };
+  await using engine = await engines.load(config.model, options);
+  return config.task === "countdown"
+    ? trainOn(await countdownVerified(config), engine, config, context)
+    : trainOn(trialVerified(config, engine), engine, config, context);
+}
+
+async function trainOn<P extends Numbered>(
+  task: RlvrTask<P>,
+  engine: EngineLike,
+  config: RlvrConfig,
+  context: RunContext,
+): Promise<RunSummary> {
+  const { seed, grpo, logging } = config;
+  using run = new Run(context, "rlvr", config, parts(config, task.heldOut.length));
+  const before = await judge(run, engine, task, config, "evaluate-before");
+  run.begin("grpo");
+  const train = await reinforce(run, engine, task, grpo, { phase: "grpo", steps: grpo.steps, seed, logging });
+  const model = await run.folder.saveModel("model", engine, task.tokenizer);
+  const after = await judge(run, engine, task, config, "evaluate-after");
+  if (before !== null && after !== null) showTable(run, before, after);
+  run.note("info", `Run folder: ${context.out}`);
+  const summary = { recipe: "rlvr", seed, parameters: engine.parameters, model, train, before, after };
+  run.folder.summary(summary);
+  return summary;
+}
+
+interface Judged {
+  readonly sampled: Pass;
+  readonly greedy: Pass;
+}
+
+/** pass@1 on the held-out problems: right means a reward of 1. Null where there are none. */
+async function judge<P extends Numbered>(
+  run: Run,
+  engine: EngineLike,
+  task: RlvrTask<P>,
+  { seed, grpo }: RlvrConfig,
+  part: string,
+): Promise<Judged | null> {
+  if (task.heldOut.length === 0) return null;
+  run.begin(part);
+  const at = (temperature: number) =>
+    passAt1(engine, {
+      problems: task.heldOut,
+      promptOf: task.promptOf,
+      isCorrect: task.isCorrect,
+      sampling: { ...grpo.sampling, temperature },
+      seed,
+      signal: run.signal,
+    });
+  const sampled = (await at(grpo.sampling.temperature)).pass;
+  run.step(1, { "pass@1": sampled.rate, tokens_per_second: sampled.tokensPerSecond });
+  const greedy = (await at(0)).pass;
+  run.step(2, { "pass@1": greedy.rate, tokens_per_second: greedy.tokensPerSecond });
+  return { sampled, greedy };
+}
+
+function showTable(run: Run, before: Judged, after: Judged): void {
+  const row = (name: string, { sampled, greedy }: Judged) => [name, showShare(sampled), showShare(greedy)];
+  const title = `Held-out pass@1 in %, ${after.sampled.n} problems, 95% intervals`;
+  run.table(title, ["policy", "sampled", "greedy"], [row("before", before), row("after GRPO", after)]);
+}
+
+function parts({ grpo }: RlvrConfig, heldOut: number) {
+  const sampled = grpo.steps * grpo.prompts * grpo.samplesPerPrompt;
+  const training = 2; // a sample that is trained on costs about as much again
+  const evaluation = { steps: 2, work: 2 * heldOut };
+  const judged = heldOut > 0;
+  return [
+    ...(judged ? [{ name: "evaluate-before", title: "Held-out problems before GRPO", ...evaluation }] : []),
+    { name: "grpo", title: "GRPO on the verifier's reward", steps: grpo.steps, work: sampled * training },
+    ...(judged ? [{ name: "evaluate-after", title: "Held-out problems after GRPO", ...evaluation }] : []),
+  ];
+}
+
+function describePlan({ model, task, data, grpo }: RlvrConfig): readonly string[] {
+  return [
+    `model: ${model}`,
+    `task: ${task}${data === "" ? "" : `, problems from ${data}`}`,
+    `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
+  ];
+}

@@ -1,0 +1,129 @@
+// Groups of settings that several recipes share. Ranges, defaults and help live here or in config/fragments.ts, nowhere else.
+import { z } from "zod";
+import {
+  advantage,
+  aggregate,
+  loss,
+  type OptimizerSettings,
+  optimizer,
+  type SamplingSettings,
+  sampling,
+} from "../config/fragments.js";
+import type { ModelSpec } from "../engine/types.js";
+
+/** A group of settings: absent, it is an empty one, and the defaults of its fields apply. */
+export function group<Shape extends z.ZodRawShape>(shape: Shape) {
+  return z.strictObject(shape).prefault({} as z.input<z.ZodObject<Shape, z.core.$strict>>);
+}
+
+export const seed = () =>
+  z
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .default(0)
+    .describe("Same seed, same run.");
+
+export const threads = () =>
+  z.int().min(0).max(1024).default(0).describe("Threads of the CPU engine; 0 takes the cores this process may use.");
+
+export const engineOptions = (settings: { threads: number }) =>
+  settings.threads === 0 ? {} : { threads: settings.threads };
+
+/** A Llama-form model made from scratch; its vocabulary comes from the tokenizer. */
+export function scratchModel() {
+  return group({
+    width: z.int().min(8).max(16_384).default(96).describe("Hidden size."),
+    layers: z.int().min(1).max(256).default(3).describe("Transformer blocks."),
+    heads: z.int().min(1).max(256).default(3).describe("Attention heads; divides the width."),
+    mlp: z.int().min(8).max(65_536).default(256).describe("Width of the MLP."),
+    maxPositions: z.int().min(16).max(1_048_576).default(256).describe("Longest sequence."),
+    ropeTheta: z.number().gt(1).default(10_000).describe("Base of the rotary frequencies."),
+  }).refine((model) => model.width % (2 * model.heads) === 0, "a width that the heads divide into even parts");
+}
+
+const rmsNormEps = 1e-5; // as Llama 3
+
+export interface LlamaShape extends Partial<z.output<ReturnType<typeof scratchModel>>> {
+  readonly vocabSize: number;
+  readonly bosTokenId?: number | null;
+  readonly eosTokenId?: number | null;
+}
+
+/** Spec of a model of Llama form with an untied head; sizes that are left out are those of the built-in trial. */
+export function llamaSpec({ vocabSize, bosTokenId = null, eosTokenId = null, ...shape }: LlamaShape): ModelSpec {
+  const model = scratchModel().parse(shape);
+  return {
+    vocabSize,
+    hiddenSize: model.width,
+    intermediateSize: model.mlp,
+    layers: model.layers,
+    heads: model.heads,
+    kvHeads: model.heads,
+    headDim: model.width / model.heads,
+    maxPositions: model.maxPositions,
+    ropeTheta: model.ropeTheta,
+    rmsNormEps,
+    tieWordEmbeddings: false,
+    bosTokenId,
+    eosTokenIds: eosTokenId === null ? [] : [eosTokenId],
+  };
+}
+
+export interface SftDefaults {
+  readonly steps: number;
+  readonly tokensPerStep: number;
+  readonly optimizer: Partial<OptimizerSettings>;
+}
+
+/** A supervised part. */
+export function sftPart(defaults: SftDefaults) {
+  return group({
+    steps: z.int().min(1).max(10_000_000).default(defaults.steps).describe("Optimizer steps."),
+    tokensPerStep: z.int().min(1).default(defaults.tokensPerStep).describe("Tokens a step, prompts included."),
+    optimizer: optimizer(defaults.optimizer),
+  });
+}
+
+export interface GrpoDefaults {
+  readonly steps: number;
+  readonly prompts: number;
+  readonly samplesPerPrompt: number;
+  readonly sampling: Partial<SamplingSettings>;
+  readonly optimizer: Partial<OptimizerSettings>;
+}
+
+/** A part of group-relative policy optimisation: Shao et al. 2024. */
+export function grpoPart(defaults: GrpoDefaults) {
+  return group({
+    steps: z.int().min(1).max(10_000_000).default(defaults.steps).describe("Rollouts."),
+    prompts: z.int().min(1).max(65_536).default(defaults.prompts).describe("Problems, and so groups, a step."),
+    samplesPerPrompt: z.int().min(2).max(4096).default(defaults.samplesPerPrompt).describe("Samples a group."),
+    sampling: sampling(defaults.sampling).refine((s) => s.temperature > 0, "a temperature > 0 to train at"),
+    advantage: advantage(),
+    aggregate: aggregate(),
+    constantLength: z.int().min(1).default(1024).describe("Tokens that a sequence counts as under aggregate constant."),
+    loss: loss(),
+    optimizer: optimizer(defaults.optimizer),
+    epochs: z.int().min(1).max(64).default(1).describe("Times each rollout is gone through."),
+    miniBatches: z.int().min(1).max(4096).default(1).describe("Optimizer steps an epoch."),
+    maxErrorShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.05)
+      .describe("Share of rewards that may fail before the run stops."),
+  });
+}
+
+export type SftSettings = z.output<ReturnType<typeof sftPart>>;
+export type GrpoSettings = z.output<ReturnType<typeof grpoPart>>;
+export type ScratchModel = z.output<ReturnType<typeof scratchModel>>;
+
+/** How much of what a run does is shown and written. */
+export function logging() {
+  return group({
+    rolloutGroups: z.int().min(0).default(2).describe("Groups of each step written to rollouts.jsonl."),
+    showEvery: z.int().min(1).default(10).describe("Steps between rollouts on the screen."),
+  });
+}

@@ -1,0 +1,218 @@
+// The built-in trial, Countdown with three numbers, as parts: model, warm start, reinforcement, evaluation. Recipes put them in order.
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { random } from "../data/random.js";
+import type { EngineLike, EngineSource } from "../engine/like.js";
+import type { ModelSpec } from "../engine/types.js";
+import { evaluateTrial, type TrialEvaluation, thoughtFigures } from "../eval/countdown-trial.js";
+import type { Sample } from "../rollout/types.js";
+import {
+  DEMONSTRATION_DEFAULTS,
+  type DemonstrationOptions,
+  decodeTrial,
+  demonstration,
+  encodePrompt,
+  gradeTrial,
+  sampleProblem,
+  symbolId,
+  TRIAL_VOCAB_SIZE,
+  type TrialGrade,
+  type TrialMultiset,
+  type TrialProblem,
+  trialSplit,
+  trialTokenizerFiles,
+} from "../tasks/countdown-trial.js";
+import { type PolicyTask, reinforce } from "../train/reinforce.js";
+import type { Metrics, Run, ShownSample } from "../train/run.js";
+import type { TokenizerWriter } from "../train/run-folder.js";
+import { type Demonstration, type TrainCost, trainSft } from "../train/sft.js";
+import { engineOptions, type GrpoSettings, group, llamaSpec, type ScratchModel, type SftSettings } from "./settings.js";
+
+/** Settings of the demonstrations. */
+export function demonstrationPart() {
+  const { startAtSolution, closestSecond, attemptWeights } = DEMONSTRATION_DEFAULTS;
+  const weights = z.array(z.number().min(0)).min(1).max(16);
+  return group({
+    startAtSolution: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(startAtSolution)
+      .describe("Chance that a search starts at a solution."),
+    closestSecond: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(closestSecond)
+      .describe("Chance that a second step goes for the target."),
+    attemptWeights: weights.default([...attemptWeights]).describe("Weights of giving up after 1, 2, ... attempts."),
+  });
+}
+
+/** What the parts of one run share. */
+export interface Trial {
+  readonly run: Run;
+  readonly engines: EngineSource;
+  readonly settings: TrialSettings;
+  readonly train: readonly TrialMultiset[];
+  /** Held-out problems: no multiset of numbers is in `train`. */
+  readonly heldOut: readonly TrialProblem[];
+}
+
+export interface TrialSettings {
+  readonly seed: number;
+  readonly threads: number;
+  readonly model: ScratchModel;
+  readonly demonstrations: z.output<ReturnType<typeof demonstrationPart>>;
+  readonly sft: SftSettings;
+  readonly grpo: GrpoSettings;
+  readonly evaluation: { readonly problems: number };
+  readonly logging: { readonly rolloutGroups: number; readonly showEvery: number };
+}
+
+export function openTrial(run: Run, engines: EngineSource, settings: TrialSettings): Trial {
+  const split = trialSplit();
+  return {
+    run,
+    engines,
+    settings,
+    train: split.train,
+    heldOut: split.evaluation.slice(0, settings.evaluation.problems),
+  };
+}
+
+/** Streams of random numbers of one seed, kept apart. */
+const streams = { demonstrations: 1, problems: 2 } as const;
+
+export function trialSpec(model: ScratchModel): ModelSpec {
+  return llamaSpec({ ...model, vocabSize: TRIAL_VOCAB_SIZE, eosTokenId: symbolId("<eos>") });
+}
+
+export function trialTokenizer(maxPositions: number): TokenizerWriter {
+  return async (folder) => {
+    await mkdir(folder, { recursive: true });
+    for (const [name, content] of Object.entries(trialTokenizerFiles(maxPositions))) {
+      await writeFile(join(folder, name), content);
+    }
+  };
+}
+
+/** A policy with random weights. */
+export function newPolicy({ engines, settings }: Trial): Promise<EngineLike> {
+  return engines.create(trialSpec(settings.model), { seed: settings.seed }, engineOptions(settings));
+}
+
+/** The policy of a saved folder, with fresh optimizer moments, and a frozen copy of it where the loss asks for one. */
+export function savedPolicy({ engines, settings }: Trial, folder: string): Promise<EngineLike> {
+  return engines.load(folder, { ...engineOptions(settings), reference: settings.grpo.loss.klCoefficient > 0 });
+}
+
+/** Demonstrations made on the fly; `round` keeps a second round of training from repeating the first. */
+export function trialDemonstrations(
+  train: readonly TrialMultiset[],
+  seed: number,
+  round: number,
+  options: DemonstrationOptions,
+): () => Demonstration {
+  const stream = random(seed, streams.demonstrations, round);
+  return () => {
+    const problem = sampleProblem(train, stream);
+    return { prompt: encodePrompt(problem, options), completion: demonstration(problem, stream, options) };
+  };
+}
+
+/** Supervised warm start. */
+export function warmStart(
+  trial: Trial,
+  engine: EngineLike,
+  thinking: boolean,
+  round = 0,
+  steps = trial.settings.sft.steps,
+) {
+  const { seed, sft, demonstrations } = trial.settings;
+  const next = trialDemonstrations(trial.train, seed, round, { ...demonstrations, thinking });
+  const { tokensPerStep, optimizer } = sft;
+  return trainSft(trial.run, engine, { steps, tokensPerStep, optimizer, next });
+}
+
+/** GRPO on the verifier's reward: 1 for a right answer, else 0. */
+export function improve(
+  trial: Trial,
+  engine: EngineLike,
+  phase: string,
+  thinking: boolean,
+  steps: number,
+): Promise<TrainCost> {
+  const { seed, grpo, logging } = trial.settings;
+  return reinforce(trial.run, engine, trialTask(trial.train, seed, thinking), grpo, { phase, steps, seed, logging });
+}
+
+/** The trial as a task: fresh training problems each step, graded by the verifier. */
+export function trialTask(train: readonly TrialMultiset[], seed: number, thinking: boolean): PolicyTask<TrialProblem> {
+  const grades = new WeakMap<Sample, TrialGrade>(); // reward, metrics and log ask for the same ones
+  const grade = (problem: TrialProblem, sample: Sample) => {
+    const known = grades.get(sample) ?? gradeTrial(problem, sample.completion, { thinking });
+    grades.set(sample, known);
+    return known;
+  };
+  return {
+    problems: (step, count) => {
+      const stream = random(seed, streams.problems, step);
+      return Array.from({ length: count }, () => sampleProblem(train, stream));
+    },
+    promptOf: (problem) => Int32Array.from(encodePrompt(problem, { thinking })),
+    reward: (problem, sample) => (grade(problem, sample).correct ? 1 : 0),
+    describe: (problem, sample) => describeTrial(problem, sample, grade(problem, sample), thinking),
+    metrics: (groups) =>
+      thinking ? thoughtMetrics(groups.flatMap(({ problem, samples }) => samples.map((s) => grade(problem, s)))) : {},
+  };
+}
+
+function thoughtMetrics(grades: readonly TrialGrade[]): Metrics {
+  const { attempts, thoughtTokens, gaveUp } = thoughtFigures(grades);
+  return { "thought/attempts": attempts, "thought/tokens": thoughtTokens, "thought/gave_up": gaveUp };
+}
+
+export interface Judged {
+  readonly sampled: TrialEvaluation;
+  readonly greedy: TrialEvaluation;
+}
+
+/** Held-out pass@1, sampled and greedy, as the part of the run that has begun (two steps). */
+export async function judge(
+  trial: Trial,
+  engine: EngineLike,
+  thinking: boolean,
+  banned: readonly number[] = [],
+): Promise<Judged> {
+  const { run, heldOut: problems, settings } = trial;
+  const { temperature, maxTokens } = settings.grpo.sampling;
+  const question = { problems, thinking, maxTokens, banned, seed: settings.seed, signal: run.signal };
+  const sampled = await evaluateTrial(engine, { ...question, temperature });
+  run.step(1, passMetrics(sampled));
+  const greedy = await evaluateTrial(engine, { ...question, temperature: 0 });
+  run.step(2, passMetrics(greedy));
+  return { sampled, greedy };
+}
+
+function passMetrics({ score }: TrialEvaluation): Record<string, number> {
+  const { pass, attempts, thoughtTokens } = score;
+  return { "pass@1": pass.rate, attempts, thought_tokens: thoughtTokens, tokens_per_second: pass.tokensPerSecond };
+}
+
+/** A sample as text: the prompt without its opening mark, the thought, the answer. */
+export function describeTrial(
+  problem: TrialProblem,
+  { completion }: Sample,
+  { answerText }: TrialGrade,
+  thinking: boolean,
+): Omit<ShownSample, "reward"> {
+  const end = completion.indexOf(symbolId("</think>"));
+  const thought = completion.subarray(0, end < 0 ? completion.length : end);
+  return {
+    prompt: `${problem.numbers.join(" ")} -> ${problem.target}`,
+    thinking: thinking ? decodeTrial(thought) : null,
+    answer: answerText ?? "(no answer)",
+  };
+}

@@ -1,0 +1,48 @@
+// What a run tells while it works, as plain data. The terminal, files and plots are readers of these events.
+
+export type RunEvent = PhaseEvent | StepEvent | RolloutEvent | NoteEvent | TableEvent;
+
+/** A part of the run begins: "sft", "grpo", "eval". */
+export interface PhaseEvent {
+  readonly type: "phase";
+  readonly name: string;
+  readonly title: string;
+  readonly steps: number;
+}
+
+export interface StepEvent {
+  readonly type: "step";
+  readonly phase: string;
+  /** Counts from 1. */
+  readonly step: number;
+  readonly steps: number;
+  /** Field names as in metrics.jsonl: "reward/mean", "loss", "mismatch/max_abs", "tokens_per_second", ... */
+  readonly metrics: Readonly<Record<string, number>>;
+  /** Seconds since the phase began. */
+  readonly seconds: number;
+  /** Estimated seconds to the end of the whole run, or null when unknown. */
+  readonly remaining: number | null;
+}
+
+export interface RolloutEvent {
+  readonly type: "rollout";
+  readonly phase: string;
+  readonly step: number;
+  readonly prompt: string;
+  readonly thinking: string | null;
+  readonly answer: string;
+  readonly reward: number;
+}
+
+export interface NoteEvent {
+  readonly type: "note";
+  readonly level: "info" | "warning";
+  readonly text: string;
+}
+
+export interface TableEvent {
+  readonly type: "table";
+  readonly title: string;
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}

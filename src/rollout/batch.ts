@@ -1,0 +1,51 @@
+// Groups with advantages to one training batch: tokens end to end, weights with the step's normaliser, recorded log-probs in place.
+// Pure. Leaves out which groups are worth training on.
+import type { TrainBatch } from "../engine/types.js";
+import { type Aggregation, tokenWeights } from "../objective/weights.js";
+import { packSequences } from "./pack.js";
+import type { Group, Sample } from "./types.js";
+
+/** Prompts come along with weight 0. Throws InputError `EMPTY_SEQUENCE` for a sample without tokens. */
+export function packGroups(
+  groups: readonly Group<unknown>[], // [G]
+  advantages: readonly ArrayLike<number>[], // [G][samples]
+  aggregation: Aggregation = "token-mean",
+  constantLength = 1, // tokens, for the aggregation "constant"
+): TrainBatch {
+  const samples = groups.flatMap((group) => [...group.samples]); // [S]
+  const ofSample = advantages.flatMap((group) => Array.from(group)); // [S]
+  const weights = tokenWeights(
+    samples.map((sample) => sample.mask),
+    aggregation,
+    constantLength,
+  ); // [S][C]
+  const packed = packSequences(samples.map(wholeSequence));
+  return {
+    ...packed,
+    weights: scatter(samples, packed.cuSeqlens, (s) => weights[s]!),
+    advantages: scatter(samples, packed.cuSeqlens, (s) =>
+      new Float32Array(samples[s]!.completion.length).fill(ofSample[s]!),
+    ),
+    oldLogprobs: scatter(samples, packed.cuSeqlens, (s) => samples[s]!.logprobs),
+  };
+}
+
+function wholeSequence({ prompt, completion }: Sample): Int32Array {
+  const ids = new Int32Array(prompt.length + completion.length);
+  ids.set(prompt);
+  ids.set(completion, prompt.length);
+  return ids;
+}
+
+/** Values of completion tokens at their places in the packed tokens; 0 on prompts. */
+function scatter(
+  samples: readonly Sample[],
+  cuSeqlens: Int32Array,
+  values: (s: number) => Float32Array, // [C] of sample s
+): Float32Array {
+  const packed = new Float32Array(cuSeqlens[samples.length]!);
+  samples.forEach((sample, s) => {
+    packed.set(values(s), cuSeqlens[s]! + sample.prompt.length);
+  });
+  return packed;
+}

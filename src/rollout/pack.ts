@@ -1,0 +1,51 @@
+// Pure packing: lists of id sequences to one packed array and back to samples. No engine calls, no randomness.
+import type { GenerateResult, PackedTokens } from "../engine/types.js";
+import { InputError } from "../errors.js";
+import type { Sample } from "./types.js";
+
+/** Lays sequences end to end. Empty sequences are refused: the engine needs a token to start from. */
+export function packSequences(sequences: readonly ArrayLike<number>[]): PackedTokens {
+  const cuSeqlens = new Int32Array(sequences.length + 1);
+  sequences.forEach((sequence, s) => {
+    if (sequence.length === 0) {
+      throw new InputError(
+        "EMPTY_SEQUENCE",
+        `[sequence ${s}] expected at least one token, got none; drop it before packing`,
+      );
+    }
+    cuSeqlens[s + 1] = cuSeqlens[s]! + sequence.length;
+  });
+  const ids = new Int32Array(cuSeqlens[sequences.length]!);
+  sequences.forEach((sequence, s) => {
+    ids.set(sequence, cuSeqlens[s]!);
+  });
+  return { ids, cuSeqlens };
+}
+
+/** Cuts a result back into samples, `samplesPerPrompt` for each prompt, in prompt order. */
+export function unpackSamples(
+  prompts: readonly Int32Array[], // [P]
+  result: GenerateResult,
+  samplesPerPrompt: number,
+): Sample[][] {
+  const expected = prompts.length * samplesPerPrompt;
+  if (result.finish.length !== expected) {
+    throw new InputError("SAMPLE_COUNT", `[generate] expected ${expected} samples, got ${result.finish.length}`);
+  }
+  return prompts.map((prompt, p) =>
+    Array.from({ length: samplesPerPrompt }, (_, i) => sampleAt(result, p * samplesPerPrompt + i, prompt)),
+  );
+}
+
+function sampleAt(result: GenerateResult, s: number, prompt: Int32Array): Sample {
+  const from = result.cuSeqlens[s]!;
+  const to = result.cuSeqlens[s + 1]!;
+  return {
+    prompt,
+    completion: result.tokens.subarray(from, to),
+    logprobs: result.logprobs.subarray(from, to),
+    samplerLogprobs: result.samplerLogprobs.subarray(from, to),
+    mask: new Uint8Array(to - from).fill(1),
+    finish: result.finish[s]!,
+  };
+}

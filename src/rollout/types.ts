@@ -1,0 +1,22 @@
+// What a rollout is made of: samples, and groups of samples that share a baseline. Plain data.
+import type { FinishReason } from "../engine/types.js";
+
+/** One completion of one prompt, as ids; text is never re-tokenised. P prompt tokens, C completion tokens. */
+export interface Sample {
+  readonly prompt: Int32Array; // [P]
+  readonly completion: Int32Array; // [C]
+  /** log softmax(logits / temperature) of each completion token when it was sampled. */
+  readonly logprobs: Float32Array; // [C]
+  /** Log-prob in the distribution that was sampled from, after top-k, top-p and banned ids. */
+  readonly samplerLogprobs: Float32Array; // [C]
+  /** 1 where the policy chose the token and the loss counts it; 0 for tokens that came from elsewhere. */
+  readonly mask: Uint8Array; // [C]
+  readonly finish: FinishReason;
+}
+
+/** Samples of one problem with their rewards; the mean reward is the baseline of each. */
+export interface Group<P> {
+  readonly problem: P;
+  readonly samples: readonly Sample[]; // [S]
+  readonly rewards: Float64Array; // [S]
+}

@@ -1,0 +1,14 @@
+// Tasks: problems, solvers and graders.
+export * from "./countdown.js";
+export * from "./countdown-trial.js";
+export {
+  type Expression,
+  evaluate,
+  type Fraction,
+  formatExpression,
+  type Operator,
+  type ParseFailure,
+  type ParseResult,
+  parseExpression,
+} from "./expression.js";
+export type { Grade, Problem } from "./task.js";

@@ -1,0 +1,75 @@
+// The fields that a policy step writes to metrics.jsonl, from plain data. Values that do not exist in a step (no update was made) are
+// NaN here and left out of the file.
+import type { LossMetrics } from "../engine/types.js";
+import type { Group, Sample } from "../rollout/types.js";
+
+/** What one optimizer step of a policy step came to. */
+export interface PolicyUpdate {
+  readonly loss: LossMetrics;
+  readonly gradNorm: number;
+  /** Tokens of the sequences, prompts included. */
+  readonly sequenceTokens: number;
+  readonly seconds: number;
+}
+
+/** `kept`: groups whose rewards differ; the others teach nothing and are not trained on. */
+export function policyMetrics(
+  groups: readonly Group<unknown>[],
+  kept: number,
+  updates: readonly PolicyUpdate[],
+): Record<string, number> {
+  const rewards = groups.flatMap((group) => [...group.rewards]);
+  const lengths = samplesOf(groups).map((sample) => sample.completion.length);
+  const truncated = samplesOf(groups).filter((sample) => sample.finish === "length").length;
+  const over = (field: (update: PolicyUpdate) => number) => mean(updates.map(field));
+  return {
+    "reward/mean": mean(rewards),
+    "reward/std": deviation(rewards),
+    "completion_length/mean": mean(lengths),
+    "completion_length/max": lengths.reduce((most, length) => Math.max(most, length), 0),
+    "completion_length/truncated": truncated / lengths.length,
+    "groups/total": groups.length,
+    "groups/zero_spread": groups.length - kept,
+    loss: over((u) => u.loss.loss),
+    "mismatch/max_abs": updates[0]?.loss.mismatchMaxAbs ?? Number.NaN,
+    "drift/max_abs": updates.length > 1 ? updates.at(-1)!.loss.mismatchMaxAbs : Number.NaN,
+    ratio: over((u) => u.loss.ratio),
+    clip_fraction: over((u) => u.loss.clipFraction),
+    kl: over((u) => u.loss.kl),
+    entropy: over((u) => u.loss.entropy),
+    grad_norm: over((u) => u.gradNorm),
+  };
+}
+
+/** Tokens a second of sampling (new tokens), of training (whole sequences) and of the whole step (new tokens). */
+export function throughput(
+  groups: readonly Group<unknown>[],
+  rolloutSeconds: number,
+  updates: readonly PolicyUpdate[],
+): Record<string, number> {
+  const sampled = samplesOf(groups).reduce((sum, sample) => sum + sample.completion.length, 0);
+  const trained = updates.reduce((sum, update) => sum + update.sequenceTokens, 0);
+  const trainSeconds = updates.reduce((sum, update) => sum + update.seconds, 0);
+  return {
+    tokens_per_second: sampled / (rolloutSeconds + trainSeconds),
+    "tokens_per_second/rollout": sampled / rolloutSeconds,
+    "tokens_per_second/train": trained / trainSeconds,
+    "seconds/rollout": rolloutSeconds,
+    "seconds/train": trainSeconds,
+  };
+}
+
+function samplesOf(groups: readonly Group<unknown>[]): Sample[] {
+  return groups.flatMap((group) => [...group.samples]);
+}
+
+/** NaN for no values. */
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** Population standard deviation. */
+function deviation(values: readonly number[]): number {
+  const center = mean(values);
+  return Math.sqrt(mean(values.map((value) => (value - center) ** 2)));
+}

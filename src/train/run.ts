@@ -1,0 +1,94 @@
+// One run: where it writes, whom it tells, what is left of it. Everything a loop reports passes through here, so that the events and
+// the files say the same. Leaves out training.
+import type { RunEvent } from "../report/events.js";
+import { type PartPlan, RunClock } from "./clock.js";
+import { RunFolder } from "./run-folder.js";
+
+export type Metrics = Readonly<Record<string, number>>;
+
+/** What a run needs from its caller. */
+export interface RunHost {
+  readonly out: string;
+  readonly signal: AbortSignal;
+  emit(event: RunEvent): void;
+}
+
+/** A sample as text, for people. */
+export interface ShownSample {
+  readonly prompt: string;
+  readonly thinking: string | null;
+  readonly answer: string;
+  readonly reward: number;
+}
+
+export class Run {
+  readonly folder: RunFolder;
+  readonly signal: AbortSignal;
+  readonly #emit: (event: RunEvent) => void;
+  readonly #clock: RunClock;
+  #part: PartPlan | null = null;
+  #began = 0;
+  #maxSeconds = Number.POSITIVE_INFINITY;
+
+  constructor(host: RunHost, recipe: string, config: unknown, parts: readonly PartPlan[]) {
+    this.folder = new RunFolder(host.out, recipe, config);
+    this.signal = host.signal;
+    this.#emit = (event) => host.emit(event);
+    this.#clock = new RunClock(parts);
+  }
+
+  /** A part of the plan begins; it will end after its steps or after `maxSeconds`, whichever is first. */
+  begin(name: string, maxSeconds: number = Number.POSITIVE_INFINITY): void {
+    this.#part = this.#clock.begin(name);
+    this.#began = performance.now();
+    this.#maxSeconds = maxSeconds;
+    const { title, steps } = this.#part;
+    this.#emit({ type: "phase", name, title, steps });
+  }
+
+  /** The parts named will not run. */
+  skip(...names: readonly string[]): void {
+    this.#clock.skip(names);
+  }
+
+  /** Whether the part has had all its seconds. */
+  get over(): boolean {
+    return this.seconds >= this.#maxSeconds;
+  }
+
+  /** Seconds since the part began. */
+  get seconds(): number {
+    return (performance.now() - this.#began) / 1000;
+  }
+
+  /** A step, counted from 1, is done. Fields that are not finite are left out: JSON has no way to say them. */
+  step(step: number, metrics: Metrics): void {
+    const { name: phase, steps } = this.#running();
+    const finite = Object.fromEntries(Object.entries(metrics).filter(([, value]) => Number.isFinite(value)));
+    const seconds = this.seconds;
+    this.#clock.tick(Math.max(step / steps, seconds / this.#maxSeconds), seconds);
+    this.folder.metrics({ phase, step, seconds, ...finite });
+    this.#emit({ type: "step", phase, step, steps, metrics: finite, seconds, remaining: this.#clock.remaining() });
+  }
+
+  show(step: number, sample: ShownSample): void {
+    this.#emit({ type: "rollout", phase: this.#running().name, step, ...sample });
+  }
+
+  note(level: "info" | "warning", text: string): void {
+    this.#emit({ type: "note", level, text });
+  }
+
+  table(title: string, columns: readonly string[], rows: readonly (readonly string[])[]): void {
+    this.#emit({ type: "table", title, columns, rows });
+  }
+
+  #running(): PartPlan {
+    if (this.#part === null) throw new Error("[run] expected a part to have begun, got none; call begin first");
+    return this.#part;
+  }
+
+  [Symbol.dispose](): void {
+    this.folder.close();
+  }
+}

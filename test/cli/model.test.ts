@@ -1,0 +1,204 @@
+// `zazen generate`, `logprobs` and `doctor` as processes on a real small model: ids and texts of ../shared/models/README.md, and the law
+// that a sampled log-prob is, bit for bit, the one computed later in another process.
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { DoctorReport } from "../../src/cli/doctor.js";
+import type { TextSample } from "../../src/cli/generate.js";
+import type { ScoredText } from "../../src/cli/logprobs.js";
+import { cliIsBuilt, failure, json, model, modelsAreThere, zazen } from "./process.js";
+
+const stories = model("stories260k");
+const firstGreedy = [403, 407, 261, 378, 432, 383, 286, 261, 376, 298, 315, 421, 395, 317, 426, 338, 401, 396];
+const firstSentence = "Once upon a time, there was a little girl named Lily";
+
+const generate = (args: readonly string[], folder = stories) =>
+  json<{ samples: readonly TextSample[] }>(["generate", "--model", folder, ...args]).samples;
+const score = (args: readonly string[], folder = stories) => json<ScoredText>(["logprobs", "--model", folder, ...args]);
+
+describe.skipIf(!cliIsBuilt || !modelsAreThere)("on stories260k", () => {
+  let copy = "";
+  beforeAll(() => {
+    copy = mkdtempSync(join(tmpdir(), "zazen-model-"));
+  });
+  afterAll(() => rmSync(copy, { recursive: true }));
+
+  /** A copy of the model whose file is changed by `edit`; null removes it. */
+  function changed(name: string, file: string, edit: ((text: string) => string) | null): string {
+    const folder = join(copy, name);
+    cpSync(stories, folder, { recursive: true });
+    const text = readFileSync(join(folder, file), "utf8");
+    rmSync(join(folder, file), { force: true });
+    if (edit !== null) writeFileSync(join(folder, file), edit(text));
+    return folder;
+  }
+
+  test("greedy text from BOS alone is the known one", () => {
+    const [sample] = generate(["--prompt", "", "--raw", "--temperature", "0", "--max-tokens", "18"]);
+    expect(sample?.tokens).toEqual(firstGreedy);
+    expect(sample?.text).toBe(`${firstSentence}. She loved`);
+    expect([sample?.finish, sample?.logprobs.length]).toEqual(["length", 18]);
+  });
+
+  test("a continuation keeps the space that joins it to its prompt", () => {
+    const [sample] = generate(["--prompt", "Once upon a time,", "--raw", "--temperature", "0", "--max-tokens", "4"]);
+    expect(sample?.text).toMatch(/^ there was/);
+  });
+
+  test("a stop string trims the text, and the ids end with the token that completes it", () => {
+    const [sample] = generate([
+      "--prompt",
+      "",
+      "--temperature",
+      "0",
+      "--max-tokens",
+      "40",
+      "--stop",
+      "zzz",
+      "--stop",
+      ".",
+    ]);
+    expect(sample).toMatchObject({ text: firstSentence, tokens: firstGreedy.slice(0, 15), finish: "stop" });
+    expect(sample?.logprobs).toHaveLength(15);
+  });
+
+  test("same seed, same samples, whatever the threads; another seed, others", () => {
+    const args = ["--prompt", "Tom", "--n", "3", "--max-tokens", "12", "--temperature", "0.9"];
+    const one = generate([...args, "--seed", "5", "--threads", "1"]);
+    expect(one).toHaveLength(3);
+    expect(one[0]?.tokens).not.toEqual(one[1]?.tokens);
+    expect(generate([...args, "--seed", "5", "--threads", "2"])).toEqual(one);
+    expect(generate([...args, "--seed", "6"])).not.toEqual(one);
+  });
+
+  test.each(["0.7", "1"])(
+    "sampled log-probs equal those computed later, bit for bit, at temperature %s",
+    (temperature) => {
+      const prompt = score(["--text", "Lily and Tom"]).tokens;
+      const samples = generate([
+        "--prompt",
+        "Lily and Tom",
+        "--n",
+        "4",
+        "--max-tokens",
+        "20",
+        "--temperature",
+        temperature,
+      ]);
+      for (const { tokens, logprobs } of samples) {
+        const ids = [...prompt, ...tokens].join(",");
+        expect(score(["--ids", ids, "--temperature", temperature]).logprobs.slice(prompt.length)).toEqual(logprobs);
+      }
+    },
+  );
+
+  test("logprobs: known ids, null first, the best tokens best first", () => {
+    const { tokens, logprobs, top } = score(["--text", 'Lily said "Hello, Tom!" and ran.', "--top", "3"]);
+    expect(tokens).toEqual([1, 317, 336, 313, 440, 411, 306, 414, 432, 274, 287, 443, 436, 269, 352, 303, 426]);
+    expect(logprobs[0]).toBeNull();
+    expect(logprobs.slice(1).every((value) => value !== null && value < 0)).toBe(true);
+    expect(top).toHaveLength(tokens.length);
+    for (const best of top) {
+      expect(best.map(({ logprob }) => logprob)).toEqual(best.map(({ logprob }) => logprob).sort((a, b) => b - a));
+      expect(new Set(best.map(({ id }) => id)).size).toBe(3);
+    }
+  });
+
+  test("the best token after each of a greedy text's is the next one, with its log-prob", () => {
+    const { top, logprobs } = score(["--ids", [1, ...firstGreedy].join(","), "--top", "1"]);
+    expect(top.slice(0, -1).map(([best]) => best?.id)).toEqual(firstGreedy);
+    expect(top.slice(0, -1).map(([best]) => best?.logprob)).toEqual(logprobs.slice(1));
+  });
+
+  test("top lists the whole vocabulary when asked, and its mass is 1", () => {
+    const { top } = score(["--ids", "1", "--top", "512"]);
+    expect(top[0]?.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0)).toBeCloseTo(1, 5);
+  });
+
+  test.each([
+    ["1,512", "got 512 at place 1"],
+    ["-1", "got -1 at place 0"],
+    ["1,2,99999999999", "got 99999999999 at place 2"],
+  ])("ids %s are out of the vocabulary", (ids, message) => {
+    const refused = failure(["logprobs", "--model", stories, "--ids", ids]);
+    expect(refused).toMatchObject({ status: 2, code: "TOKEN_OUT_OF_RANGE" });
+    expect(refused.message).toContain("[logprobs] expected ids in [0, 512)");
+    expect(refused.message).toContain(message);
+  });
+
+  test("more best tokens than there are tokens", () => {
+    const refused = failure(["logprobs", "--model", stories, "--ids", "1", "--top", "513"]);
+    expect(refused).toMatchObject({ status: 2, code: "TOP_OUT_OF_RANGE" });
+  });
+
+  test("without a tokenizer, ids still work and text is refused", () => {
+    const folder = changed("no-tokenizer", "tokenizer.json", null);
+    expect(score(["--ids", "1,403"], folder)).toEqual(score(["--ids", "1,403"]));
+    expect(failure(["logprobs", "--model", folder, "--text", "x"])).toMatchObject({
+      status: 2,
+      code: "TOKENIZER_MISSING",
+    });
+    expect(failure(["generate", "--model", folder, "--prompt", "x"])).toMatchObject({
+      status: 2,
+      code: "TOKENIZER_MISSING",
+    });
+  });
+
+  test("an empty prompt is refused where the tokenizer adds no BOS", () => {
+    const withoutBos = (text: string) => JSON.stringify({ ...(JSON.parse(text) as object), post_processor: null });
+    const folder = changed("no-bos", "tokenizer.json", withoutBos);
+    expect(failure(["generate", "--model", folder, "--prompt", ""])).toMatchObject({ status: 2, code: "EMPTY_PROMPT" });
+    expect(failure(["logprobs", "--model", folder, "--text", ""])).toMatchObject({ status: 2, code: "EMPTY_PROMPT" });
+  });
+
+  test("the chat template is used, unless --raw", () => {
+    const template = (text: string) =>
+      JSON.stringify({
+        ...(JSON.parse(text) as object),
+        chat_template: "{{ bos_token }}{{ messages[0].role }} {{ messages | length }}",
+      });
+    const folder = changed("chat", "tokenizer_config.json", template);
+    const tokens = (prompt: string, ...more: string[]) =>
+      generate(["--prompt", prompt, "--temperature", "0", "--max-tokens", "6", ...more], folder)[0]?.tokens;
+    expect(tokens("Once upon")).toEqual(tokens("The big dog"));
+    expect(tokens("Once upon", "--raw")).not.toEqual(tokens("The big dog", "--raw"));
+  });
+
+  test("a missing model is bad input", () => {
+    const refused = failure(["logprobs", "--model", join(copy, "none"), "--ids", "1"]);
+    expect(refused.status).toBe(2);
+    expect(refused.message).toContain(join(copy, "none"));
+  });
+
+  test("without --json the output is for people", () => {
+    const args = [
+      "generate",
+      "--model",
+      stories,
+      "--prompt",
+      "",
+      "--temperature",
+      "0",
+      "--max-tokens",
+      "40",
+      "--stop",
+      ".",
+    ];
+    expect(zazen(args).stdout).toBe(`${firstSentence}\n`);
+    expect(zazen(["logprobs", "--model", stories, "--text", "Lily", "--top", "1"]).stdout).toMatch(
+      /^place +id +token +logprob +best next$/m,
+    );
+  });
+});
+
+describe.skipIf(!cliIsBuilt)("doctor", () => {
+  test("finds this machine's engine exact", () => {
+    const report = json<DoctorReport>(["doctor"]);
+    expect(report.engineError).toBeNull();
+    expect(report.engine?.exactness).toMatchObject({ ok: true, failures: [] });
+    expect(report.engine?.cpu.available).toContain(report.engine?.cpu.isa);
+    expect(report.engine?.peak.gflops).toBeGreaterThan(0);
+    expect(report.ok).toBe(true);
+  });
+});

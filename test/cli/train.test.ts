@@ -1,0 +1,239 @@
+// `zazen train` and `zazen recipes` with a made-up recipe: as functions, and as a process where signals and exit codes matter.
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { z } from "zod";
+import { resolveTarget } from "../../src/cli/find-recipe.js";
+import { showRecipes } from "../../src/cli/recipes.js";
+import { makeRunFolder, requireEmpty, timestamp } from "../../src/cli/run-folder.js";
+import { train } from "../../src/cli/train.js";
+import type { Recipe } from "../../src/methods/recipe.js";
+import { cliIsBuilt, dist } from "./process.js";
+
+const schema = z.strictObject({
+  steps: z.int().min(1).default(3).describe("Steps."),
+  data: z.strictObject({ path: z.string().default("x") }).prefault({}),
+});
+
+const tiny: Recipe<z.output<typeof schema>> = {
+  name: "tiny",
+  summary: "A recipe for tests.",
+  schema,
+  plan: ({ steps }) => [`${steps} steps`],
+  run: async ({ steps }, { out, emit }) => {
+    emit({ type: "note", level: "info", text: "at work" });
+    writeFileSync(join(out, "metrics.jsonl"), "{}\n");
+    return { steps };
+  },
+};
+const strict: Recipe<{ path: string }> = {
+  ...tiny,
+  name: "strict",
+  schema: z.strictObject({ path: z.string() }),
+  plan: () => [],
+  run: async () => ({}),
+};
+const recipes = [tiny, strict] as readonly Recipe[];
+
+let folder = "";
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "zazen-train-"));
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  rmSync(folder, { recursive: true });
+});
+
+/** What `task` writes to stdout. */
+async function stdout(task: () => Promise<void>): Promise<string> {
+  const written: string[] = [];
+  vi.spyOn(process.stdout, "write").mockImplementation((text) => written.push(String(text)) > 0);
+  vi.spyOn(process.stderr, "write").mockImplementation(() => true);
+  await task();
+  vi.restoreAllMocks();
+  return written.join("");
+}
+
+describe("resolveTarget", () => {
+  test("a name, with settings", async () => {
+    const { recipe, config } = await resolveTarget(recipes, "tiny", ["steps=9", "data.path=y"]);
+    expect([recipe.name, config]).toEqual(["tiny", { steps: 9, data: { path: "y" } }]);
+  });
+
+  test("a file, with settings that go before it", async () => {
+    const file = join(folder, "mine.yaml");
+    writeFileSync(file, "recipe: tiny\nsteps: 5\ndata: {path: z}\n");
+    expect((await resolveTarget(recipes, file, ["steps=9"])).config).toEqual({ steps: 9, data: { path: "z" } });
+  });
+
+  test.each([
+    ["tinny", [], "RECIPE_UNKNOWN", 'got "tinny"; did you mean "tiny"?'],
+    ["tiny.yaml", [], "RECIPE_FILE", "[recipe file tiny.yaml] expected a file to read"],
+    ["tiny", ["stepz=1"], "RECIPE_KEY", 'did you mean "steps"?'],
+    ["tiny", ["steps=0"], "RECIPE_VALUE", "[recipe tiny] steps: expected integer >= 1, got 0"],
+    ["tiny", ["steps"], "RECIPE_SET", '[--set] expected key=value with a dotted key, got "steps"'],
+    ["strict", [], "RECIPE_VALUE", "[recipe strict] path: expected string, got nothing"],
+  ])("%s %j is refused", async (target, sets, code, message) => {
+    const refused = expect(resolveTarget(recipes, target, sets)).rejects;
+    await refused.toMatchObject({ code, message: expect.stringContaining(message) as string });
+  });
+});
+
+describe("train", () => {
+  test("--json: one document on stdout, and the run folder it names", async () => {
+    const out = join(folder, "a", "b");
+    const text = await stdout(() => train(recipes, "tiny", { out, json: true, set: ["steps=4"] }));
+    expect(JSON.parse(text)).toEqual({ recipe: "tiny", out, summary: { steps: 4 } });
+    expect(readdirSync(out)).toEqual(["metrics.jsonl"]);
+  });
+
+  test("without --json the progress is on stdout", async () => {
+    expect(await stdout(() => train(recipes, "tiny", { out: join(folder, "c") }))).toBe("at work\n");
+  });
+
+  test("--dry-run writes nothing and shows plan and settings", async () => {
+    const out = join(folder, "d");
+    const text = await stdout(() => train(recipes, "tiny", { out, json: true, dryRun: true }));
+    expect(JSON.parse(text)).toEqual({ recipe: "tiny", config: { steps: 3, data: { path: "x" } }, plan: ["3 steps"] });
+    expect(existsSync(out)).toBe(false);
+  });
+
+  test("what --dry-run shows is a recipe file that gives the same run", async () => {
+    const file = join(folder, "again.yaml");
+    writeFileSync(file, await stdout(() => train(recipes, "tiny", { dryRun: true, set: ["steps=8"] })));
+    expect(await resolveTarget(recipes, file, [])).toEqual(await resolveTarget(recipes, "tiny", ["steps=8"]));
+  });
+
+  test("a run that fails keeps what it wrote, and says where", async () => {
+    const out = join(folder, "e");
+    const run: (typeof tiny)["run"] = async (config, context) => {
+      await tiny.run(config, context);
+      throw new Error("broken");
+    };
+    vi.spyOn(process.stdout, "write").mockReturnValue(true);
+    const log = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    await expect(train([{ ...tiny, run }] as readonly Recipe[], "tiny", { out })).rejects.toThrow("broken");
+    expect(log).toHaveBeenCalledWith(`the run failed; what was written is in ${out}\n`);
+    expect(readdirSync(out)).toEqual(["metrics.jsonl"]);
+  });
+
+  test("a folder that is not empty is refused, dry run or not, and left alone", async () => {
+    writeFileSync(join(folder, "mine"), "1");
+    const expected = {
+      code: "RUN_FOLDER_NOT_EMPTY",
+      message: expect.stringContaining(`${folder} with 1 entries`) as string,
+    };
+    await expect(train(recipes, "tiny", { out: folder })).rejects.toMatchObject(expected);
+    await expect(train(recipes, "tiny", { out: folder, dryRun: true })).rejects.toMatchObject(expected);
+    expect(readdirSync(folder)).toEqual(["mine"]);
+  });
+});
+
+describe("run folders", () => {
+  test("a file, or a place below one, is no run folder", async () => {
+    const file = join(folder, "file");
+    writeFileSync(file, "");
+    await expect(requireEmpty(file)).rejects.toMatchObject({ code: "RUN_FOLDER" });
+    await expect(makeRunFolder(join(file, "below"), "tiny", new Date())).rejects.toMatchObject({ code: "RUN_FOLDER" });
+  });
+
+  test("runs of the same second get folders of their own", async () => {
+    const now = new Date(2026, 0, 2, 3, 4, 5);
+    expect(timestamp(now)).toBe("20260102-030405");
+    const parent = join(folder, "runs");
+    const names = [await makeRunFolder(undefined, "x", now, parent), await makeRunFolder(undefined, "x", now, parent)];
+    expect(names).toEqual([join(parent, "x-20260102-030405"), join(parent, "x-20260102-030405-2")]);
+  });
+});
+
+describe("recipes", () => {
+  test("lists them all", async () => {
+    const document = JSON.parse(await stdout(() => showRecipes(recipes, undefined, { json: true }))) as unknown;
+    expect(document).toEqual({
+      recipes: [
+        { name: "tiny", summary: "A recipe for tests." },
+        { name: "strict", summary: "A recipe for tests." },
+      ],
+    });
+    expect(await stdout(() => showRecipes(recipes, undefined, {}))).toContain("strict  A recipe for tests.\n");
+  });
+
+  test("shows all settings of one", async () => {
+    const text = await stdout(() => showRecipes(recipes, "tiny", {}));
+    expect(text).toMatch(/^steps +3 +integer >= 1 +Steps\.$/m);
+    expect(await stdout(() => showRecipes(recipes, "strict", {}))).toMatch(/^path +\(required\) +string$/m);
+    const document = JSON.parse(await stdout(() => showRecipes(recipes, "tiny", { json: true }))) as unknown;
+    expect(document).toMatchObject({ name: "tiny", settings: [{ key: "steps", default: 3 }, { key: "data.path" }] });
+  });
+
+  test("--schema is the JSON Schema", async () => {
+    const document = JSON.parse(await stdout(() => showRecipes(recipes, "tiny", { schema: true }))) as unknown;
+    expect(document).toMatchObject({ type: "object", properties: { steps: { type: "integer", default: 3 } } });
+  });
+
+  test.each([
+    ["tinny", {}],
+    [undefined, { schema: true }],
+  ])("%j %j is refused", async (name, options) => {
+    await expect(showRecipes(recipes, name, options)).rejects.toMatchObject({ code: "RECIPE_UNKNOWN" });
+  });
+});
+
+describe.skipIf(!cliIsBuilt)("signals", () => {
+  /** A run that says it is ready and then waits for `after` the signal: "end", "throw" or nothing at all. */
+  const script = (after: string) => `
+    import { train } from ${JSON.stringify(join(dist, "cli/train.js"))};
+    import { handleSignals } from ${JSON.stringify(join(dist, "cli/signals.js"))};
+    import { reportFailure } from ${JSON.stringify(join(dist, "cli/output.js"))};
+    import { z } from "zod";
+    handleSignals();
+    const run = (_, { signal, emit }) => new Promise((resolve, reject) => {
+      const alive = setInterval(() => {}, 1000);
+      signal.addEventListener("abort", () => {
+        if (${JSON.stringify(after)} === "nothing") return;
+        clearInterval(alive);
+        ${JSON.stringify(after)} === "end" ? resolve({}) : reject(signal.reason);
+      });
+      emit({ type: "note", level: "info", text: "ready" });
+    });
+    const recipe = { name: "slow", summary: "", schema: z.strictObject({}), plan: () => [], run };
+    try { await train([recipe], "slow", { out: process.argv[2], json: true }); } catch (error) { reportFailure(error, true); }
+  `;
+
+  async function interrupt(after: string, signals: readonly NodeJS.Signals[]) {
+    const file = join(dist, `.signal-test-${process.pid}-${after}.mjs`); // beside node_modules, which it imports from
+    writeFileSync(file, script(after));
+    const child = spawn(process.execPath, [file, join(folder, "run")]);
+    const [out, err]: [string[], string[]] = [[], []];
+    child.stdout.on("data", (text) => out.push(String(text)));
+    child.stderr.on("data", (text) => {
+      err.push(String(text));
+      const told = err.join("").includes("stopping after");
+      if (err.join("").includes("ready") && !told) child.kill(signals[0]);
+      if (told && signals[1] !== undefined) child.kill(signals[1]);
+    });
+    const code = await new Promise<number | null>((resolve) => child.on("exit", resolve));
+    rmSync(file);
+    return { code, stdout: out.join(""), stderr: err.join("") };
+  }
+
+  test.each([
+    ["end", "SIGINT", 130],
+    ["throw", "SIGINT", 130],
+    ["end", "SIGTERM", 143],
+    ["throw", "SIGTERM", 143],
+  ] as const)("a run that will %s on %s ends cleanly with %d", async (after, signal, expected) => {
+    const { code, stdout: text, stderr } = await interrupt(after, [signal]);
+    const last = JSON.parse(stderr.trim().split("\n").at(-1) ?? "") as unknown;
+    expect(last).toEqual({
+      error: { code: "INTERRUPTED", message: `stopped by ${signal}; what was written is in ${join(folder, "run")}` },
+    });
+    expect([code, text]).toEqual([expected, ""]);
+  });
+
+  test("a run that does not listen ends on the second signal", async () => {
+    expect((await interrupt("nothing", ["SIGINT", "SIGTERM"])).code).toBe(143);
+  });
+});

@@ -1,0 +1,276 @@
+// A stand-in for the native engine: a bigram table, logits[v] = table[last token][v], with exact gradients and AdamW in float64.
+// It follows the engine's contract (keys of random numbers, weights, log-prob convention) and saves its table as JSON.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { random } from "../../src/data/random.js";
+import type { EngineLike, EngineSource } from "../../src/engine/like.js";
+import type {
+  EngineOptions,
+  FinishReason,
+  GenerateRequest,
+  GenerateResult,
+  LogprobsRequest,
+  LogprobsResult,
+  LossMetrics,
+  LossSpec,
+  ModelSpec,
+  OptimResult,
+  OptimStep,
+  TrainBatch,
+} from "../../src/engine/types.js";
+
+/** Faults to plant. */
+export interface FakeFaults {
+  /** Added to every recorded log-prob. */
+  readonly drift?: number;
+  /** forwardBackward returns a NaN loss from this call on, counted from 1. */
+  readonly nanFrom?: number;
+}
+
+export function fakeSpec(vocabSize: number, eos: number): ModelSpec {
+  return {
+    vocabSize,
+    hiddenSize: 1,
+    intermediateSize: 1,
+    layers: 1,
+    heads: 1,
+    kvHeads: 1,
+    headDim: 1,
+    maxPositions: 512,
+    ropeTheta: 10_000,
+    rmsNormEps: 1e-5,
+    tieWordEmbeddings: false,
+    bosTokenId: null,
+    eosTokenIds: [eos],
+  };
+}
+
+export class FakeEngine implements EngineLike {
+  readonly parameters: number;
+  readonly calls: string[] = [];
+  readonly batches: { batch: TrainBatch; loss: LossSpec }[] = [];
+  #table: Float64Array; // [V, V]
+  readonly #reference: Float64Array; // [V, V]
+  readonly #gradient: Float64Array; // [V, V]
+  readonly #first: Float64Array; // [V, V]
+  readonly #second: Float64Array; // [V, V]
+  #steps = 0;
+  #trained = 0;
+
+  constructor(
+    readonly spec: ModelSpec,
+    readonly faults: FakeFaults = {},
+    table?: ArrayLike<number>,
+  ) {
+    const size = spec.vocabSize ** 2;
+    this.parameters = size;
+    this.#table = table ? Float64Array.from(table) : new Float64Array(size);
+    this.#reference = this.#table.slice();
+    this.#gradient = new Float64Array(size);
+    this.#first = new Float64Array(size);
+    this.#second = new Float64Array(size);
+  }
+
+  async generate(request: GenerateRequest): Promise<GenerateResult> {
+    this.calls.push("generate");
+    const n = request.samplesPerPrompt ?? 1;
+    const prompts = request.prompts.cuSeqlens.length - 1;
+    const all = Array.from({ length: prompts * n }, (_, s) => this.#sample(request, Math.floor(s / n), s % n));
+    const cuSeqlens = new Int32Array(all.length + 1);
+    all.forEach((one, s) => {
+      cuSeqlens[s + 1] = cuSeqlens[s]! + one.tokens.length;
+    });
+    const logprobs = Float32Array.from(all.flatMap((one) => one.logprobs));
+    return {
+      tokens: Int32Array.from(all.flatMap((one) => one.tokens)),
+      cuSeqlens,
+      logprobs,
+      samplerLogprobs: logprobs.slice(),
+      finish: all.map((one) => one.finish),
+    };
+  }
+
+  #sample(request: GenerateRequest, prompt: number, sample: number) {
+    const { temperature = 1, maxTokens, bannedTokenIds = [], stopTokenIds } = request.sampling;
+    const stops = stopTokenIds ?? this.spec.eosTokenIds;
+    const problem = request.problemIds?.[prompt] ?? prompt;
+    const tokens: number[] = [];
+    const logprobs: number[] = [];
+    let last = request.prompts.ids[request.prompts.cuSeqlens[prompt + 1]! - 1]!;
+    let finish: FinishReason = "length";
+    while (tokens.length < maxTokens) {
+      const logp = this.#logSoftmax(this.#table, last, temperature);
+      const rng = random(request.seed ?? 0, request.step ?? 0, problem, sample, tokens.length);
+      const allowed = logp.map((value, v) => (bannedTokenIds.includes(v) ? 0 : Math.exp(value)));
+      last = temperature === 0 ? allowed.indexOf(Math.max(...allowed)) : rng.weighted(allowed);
+      tokens.push(last);
+      logprobs.push(Math.fround(logp[last]! + (this.faults.drift ?? 0)));
+      if (stops.includes(last)) {
+        finish = "stop";
+        break;
+      }
+    }
+    return { tokens, logprobs, finish };
+  }
+
+  async logprobs(request: LogprobsRequest): Promise<LogprobsResult> {
+    this.calls.push(request.reference ? "reference" : "logprobs");
+    const logprobs = new Float32Array(request.ids.length).fill(Number.NaN);
+    const entropy = logprobs.slice();
+    const table = request.reference ? this.#reference : this.#table;
+    for (const t of predicted(request.cuSeqlens)) {
+      const logp = this.#logSoftmax(table, request.ids[t - 1]!, request.temperature ?? 1);
+      logprobs[t] = logp[request.ids[t]!]!;
+      entropy[t] = entropyOf(logp);
+    }
+    return { logprobs, entropy, topIds: new Int32Array(0), topLogprobs: new Float32Array(0) };
+  }
+
+  async forwardBackward(batch: TrainBatch, loss: LossSpec): Promise<LossMetrics> {
+    this.calls.push("forwardBackward");
+    this.batches.push({ batch, loss });
+    this.#trained++;
+    const sums = { loss: 0, tokens: 0, entropy: 0, mismatch: 0, clipped: 0, ratio: 0, kl: 0 };
+    const temperature = loss.kind === "policy" ? loss.temperature : 1;
+    for (const t of predicted(batch.cuSeqlens)) {
+      const weight = batch.weights[t]!;
+      if (weight === 0) continue;
+      const row = batch.ids[t - 1]!;
+      const logp = this.#logSoftmax(this.#table, row, temperature);
+      const token = batch.ids[t]!;
+      const slope = lossOfToken(loss, batch, t, logp, token, weight, sums);
+      logp.forEach((value, v) => {
+        const at = row * this.spec.vocabSize + v;
+        this.#gradient[at]! += (slope * ((v === token ? 1 : 0) - Math.exp(value))) / temperature;
+      });
+    }
+    const n = Math.max(1, sums.tokens);
+    const broken = this.faults.nanFrom !== undefined && this.#trained >= this.faults.nanFrom;
+    return {
+      loss: broken ? Number.NaN : sums.loss,
+      tokens: sums.tokens,
+      entropy: sums.entropy / n,
+      mismatchMaxAbs: loss.kind === "policy" ? sums.mismatch : Number.NaN,
+      clipFraction: sums.clipped / n,
+      ratio: sums.ratio / n,
+      kl: sums.kl / n,
+    };
+  }
+
+  async optimStep(step: OptimStep): Promise<OptimResult> {
+    this.calls.push("optimStep");
+    const { learningRate, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, maxGradNorm = 0 } = step;
+    const gradNorm = Math.hypot(...this.#gradient);
+    const scale = maxGradNorm > 0 && gradNorm > maxGradNorm ? maxGradNorm / gradNorm : 1;
+    this.#steps++;
+    for (const [i, raw] of this.#gradient.entries()) {
+      const g = raw * scale;
+      this.#first[i] = beta1 * this.#first[i]! + (1 - beta1) * g;
+      this.#second[i] = beta2 * this.#second[i]! + (1 - beta2) * g * g;
+      const mean = this.#first[i]! / (1 - beta1 ** this.#steps);
+      const square = this.#second[i]! / (1 - beta2 ** this.#steps);
+      this.#table[i]! -= (learningRate * mean) / (Math.sqrt(square) + eps);
+    }
+    this.#gradient.fill(0);
+    return { gradNorm, step: this.#steps };
+  }
+
+  async save(folder: string): Promise<void> {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "table.json"), JSON.stringify({ spec: this.spec, table: [...this.#table] }));
+  }
+
+  async dispose(): Promise<void> {
+    this.calls.push("dispose");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  /** log softmax(table[row] / temperature); temperature 0 counts as 1. */
+  #logSoftmax(table: Float64Array, row: number, temperature: number): number[] {
+    const v = this.spec.vocabSize;
+    const logits = [...table.subarray(row * v, (row + 1) * v)].map((x) => x / (temperature || 1));
+    const max = Math.max(...logits);
+    const lse = max + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - max), 0));
+    return logits.map((x) => x - lse);
+  }
+}
+
+/** Engines that are fakes; `made` lists them in order. */
+export class FakeSource implements EngineSource {
+  readonly made: FakeEngine[] = [];
+  readonly options: (EngineOptions | undefined)[] = [];
+
+  constructor(readonly faults: FakeFaults = {}) {}
+
+  async create(spec: ModelSpec, _init: { seed: number }, options?: EngineOptions): Promise<FakeEngine> {
+    return this.#keep(new FakeEngine(spec, this.faults), options);
+  }
+
+  async load(folder: string, options?: EngineOptions): Promise<FakeEngine> {
+    const { spec, table } = JSON.parse(readFileSync(join(folder, "table.json"), "utf8"));
+    return this.#keep(new FakeEngine(spec, this.faults, table), options);
+  }
+
+  #keep(engine: FakeEngine, options: EngineOptions | undefined): FakeEngine {
+    this.made.push(engine);
+    this.options.push(options);
+    return engine;
+  }
+}
+
+/** Places of all tokens that have a token before them in their sequence. */
+function* predicted(cuSeqlens: Int32Array): Generator<number> {
+  for (let s = 0; s + 1 < cuSeqlens.length; s++) {
+    for (let t = cuSeqlens[s]! + 1; t < cuSeqlens[s + 1]!; t++) yield t;
+  }
+}
+
+function entropyOf(logp: readonly number[]): number {
+  return -logp.reduce((sum, value) => sum + Math.exp(value) * value, 0);
+}
+
+interface Sums {
+  loss: number;
+  tokens: number;
+  entropy: number;
+  mismatch: number;
+  clipped: number;
+  ratio: number;
+  kl: number;
+}
+
+/** Adds the token to the sums; returns d loss / d logp (the entropy term is left out). */
+function lossOfToken(
+  loss: LossSpec,
+  batch: TrainBatch,
+  t: number,
+  logps: readonly number[],
+  token: number,
+  weight: number,
+  sums: Sums,
+): number {
+  const logp = Math.fround(logps[token]!);
+  sums.tokens++;
+  sums.entropy += entropyOf(logps);
+  if (loss.kind === "sft") {
+    sums.loss -= weight * logp;
+    return -weight;
+  }
+  const advantage = batch.advantages![t]!;
+  const old = batch.oldLogprobs![t]!;
+  const ratio = Math.exp(logp - old);
+  const bounded = Math.min(1 + loss.clipHigh, Math.max(1 - loss.clipLow, ratio));
+  const clipped = bounded * advantage < ratio * advantage;
+  const log = loss.klCoefficient > 0 ? batch.refLogprobs![t]! - logp : 0;
+  const kl = Math.exp(log) - log - 1;
+  sums.mismatch = Math.max(sums.mismatch, Math.abs(logp - old));
+  sums.clipped += clipped ? 1 : 0;
+  sums.ratio += ratio;
+  sums.kl += kl;
+  sums.loss += weight * (loss.klCoefficient * kl - Math.min(ratio * advantage, bounded * advantage));
+  const surrogate = clipped ? 0 : -ratio * advantage;
+  return weight * (surrogate + loss.klCoefficient * (1 - Math.exp(log)));
+}

@@ -1,0 +1,82 @@
+// Safetensors files for tests: reads numeric tensors into typed arrays, writes good files, and bad ones byte by byte.
+// It checks nothing; the engine's own reader does.
+import { readFileSync, writeFileSync } from "node:fs";
+
+export type TensorData = Float32Array | Float64Array | Int32Array | BigInt64Array;
+
+export interface Tensor {
+  readonly shape: readonly number[];
+  readonly data: TensorData; // row-major
+}
+
+interface Entry {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data_offsets: readonly [number, number];
+}
+
+const ARRAYS = { F32: Float32Array, F64: Float64Array, I32: Int32Array, I64: BigInt64Array } as const;
+const PREFIX = 8; // bytes of the header's length
+
+/** All tensors of a file, by name. */
+export function readSafetensors(path: string): Map<string, Tensor> {
+  const bytes = readFileSync(path);
+  const start = PREFIX + Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.toString("utf8", PREFIX, start)) as Record<string, Entry>;
+  const tensors = new Map<string, Tensor>();
+  for (const [name, entry] of Object.entries(header)) {
+    if (name === "__metadata__") continue;
+    const { dtype, shape } = entry;
+    const [begin, end] = entry.data_offsets;
+    const Data = ARRAYS[dtype as keyof typeof ARRAYS];
+    if (!Data) throw new Error(`${path}: ${name} is ${dtype}, which this reader leaves out`);
+    // Copied, so that it starts at a multiple of its element.
+    const copy = new Uint8Array(bytes.subarray(start + begin, start + end));
+    tensors.set(name, { shape, data: new Data(copy.buffer) });
+  }
+  return tensors;
+}
+
+/** One tensor of readSafetensors as F32; throws when it is not there. */
+export function floats(tensors: ReadonlyMap<string, Tensor>, name: string): Float32Array {
+  return Float32Array.from(dataOf(tensors, name), Number);
+}
+
+/** One tensor of readSafetensors as I32; throws when it is not there. */
+export function ints(tensors: ReadonlyMap<string, Tensor>, name: string): Int32Array {
+  return Int32Array.from(dataOf(tensors, name), Number);
+}
+
+function dataOf(tensors: ReadonlyMap<string, Tensor>, name: string): Iterable<number | bigint> {
+  const tensor = tensors.get(name);
+  if (!tensor) throw new Error(`no tensor ${name} among ${[...tensors.keys()].join(", ")}`);
+  return tensor.data;
+}
+
+/** Writes a good file. */
+export function writeSafetensors(path: string, tensors: Iterable<readonly [string, Tensor]>): void {
+  const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
+  const parts: Buffer[] = [];
+  let begin = 0;
+  for (const [name, { shape, data }] of tensors) {
+    const end = begin + data.byteLength;
+    header[name] = { dtype: dtypeOf(data), shape, data_offsets: [begin, end] };
+    parts.push(Buffer.from(data.buffer, data.byteOffset, data.byteLength));
+    begin = end;
+  }
+  writeRaw(path, JSON.stringify(header), Buffer.concat(parts));
+}
+
+/** Writes any header and data; `length` is what the file claims of its header. */
+export function writeRaw(path: string, header: string, data: Uint8Array, length?: bigint): void {
+  const bytes = Buffer.from(header, "utf8");
+  const prefix = Buffer.alloc(PREFIX);
+  prefix.writeBigUInt64LE(length ?? BigInt(bytes.length));
+  writeFileSync(path, Buffer.concat([prefix, bytes, data]));
+}
+
+function dtypeOf(data: TensorData): string {
+  const found = Object.entries(ARRAYS).find(([, Data]) => data instanceof Data);
+  if (!found) throw new Error("no dtype for this array");
+  return found[0];
+}

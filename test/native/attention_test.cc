@@ -1,0 +1,275 @@
+// Attention over KV blocks against a plain causal softmax in double; its gradients against central differences of that. Then
+// the law: a row has the same bits however its sequence was cut, batched or placed.
+#include <algorithm>
+#include <cmath>
+
+#include "support.h"
+
+namespace zazen::test {
+namespace {
+
+// Sequences packed one after another; every block of the store starts as NaN, as stale memory might.
+struct Case {
+  int64_t heads, kv_heads, D;
+  std::vector<int64_t> lengths;
+  int64_t T = 0, block_count = 0;
+  Floats q, k, v, dout;
+  std::vector<Ints> blocks;  // of each sequence, scattered over the store
+
+  Case(int64_t h, int64_t kv, int64_t d, std::vector<int64_t> n) : heads(h), kv_heads(kv), D(d), lengths(std::move(n)) {
+    for (const int64_t length : lengths) {
+      T += length;
+      block_count += ceil_div(length, kKeyTile);
+    }
+    q = random_floats(T * heads * D, 1, -2, 2);
+    k = random_floats(T * kv_heads * D, 2, -2, 2);
+    v = random_floats(T * kv_heads * D, 3);
+    dout = random_floats(T * heads * D, 4);
+    int32_t next = static_cast<int32_t>(block_count);
+    for (const int64_t length : lengths) {
+      Ints own;
+      for (int64_t i = 0; i < ceil_div(length, kKeyTile); ++i) own.push_back(--next);
+      blocks.push_back(own);
+    }
+  }
+  KvShape kv() const { return {kv_heads, D}; }
+  Floats store() const { return Floats(static_cast<size_t>(block_count * kv().block_elements()), kNan); }
+  int64_t start(size_t sequence) const {
+    int64_t row = 0;
+    for (size_t s = 0; s < sequence; ++s) row += lengths[s];
+    return row;
+  }
+  std::vector<Span> spans() const {
+    std::vector<Span> all;
+    for (size_t s = 0; s < lengths.size(); ++s) all.push_back({start(s), lengths[s], 0, blocks[s].data()});
+    return all;
+  }
+  AttentionArgs args(const std::vector<Span>& spans) const {
+    return {kv(), heads, 1.0f / std::sqrt(static_cast<float>(D)), spans.data(), static_cast<int64_t>(spans.size())};
+  }
+};
+
+struct Forward {
+  Floats store, out, lse;
+};
+Forward forward(const Kernels& kernels, ThreadPool& pool, const Case& c) {
+  Forward f{c.store(), Floats(c.q.size(), kNan), Floats(c.T * c.heads, kNan)};
+  const std::vector<Span> spans = c.spans();
+  kernels.kv_write(pool, f.store.data(), c.k.data(), c.v.data(), c.args(spans));
+  kernels.attention_forward(pool, f.out.data(), f.lse.data(), c.q.data(), f.store.data(), c.args(spans));
+  return f;
+}
+
+struct Gradients {
+  Floats dq, dk, dv;
+};
+Gradients backward(const Kernels& kernels, ThreadPool& pool, const Case& c, const Forward& f) {
+  Gradients g{Floats(c.q.size(), kNan), Floats(c.k.size(), kNan), Floats(c.v.size(), kNan)};
+  const std::vector<Span> spans = c.spans();
+  kernels.attention_backward(pool, g.dq.data(), g.dk.data(), g.dv.data(), c.dout.data(), f.out.data(), f.lse.data(), c.q.data(),
+                             f.store.data(), c.args(spans));
+  return g;
+}
+
+struct Qkv {
+  Doubles q, k, v;
+};
+Qkv inputs(const Case& c) { return {doubles(c.q), doubles(c.k), doubles(c.v)}; }
+
+// One query row and head: appends out [D] and lse.
+void reference_row(const Case& c, const Qkv& x, int64_t start, int64_t row, int64_t head, double* out, double* lse) {
+  const int64_t kv_head = head / (c.heads / c.kv_heads);
+  const double* q = x.q.data() + (row * c.heads + head) * c.D;
+  Doubles score;
+  for (int64_t key = start; key <= row; ++key) {
+    double s = 0;
+    for (int64_t d = 0; d < c.D; ++d) s += q[d] * x.k[(key * c.kv_heads + kv_head) * c.D + d];
+    score.push_back(s / std::sqrt(static_cast<double>(c.D)));
+  }
+  const double top = *std::max_element(score.begin(), score.end());
+  double total = 0;
+  for (double& s : score) total += (s = std::exp(s - top));
+  std::fill(out, out + c.D, 0.0);
+  for (int64_t key = start; key <= row; ++key)
+    for (int64_t d = 0; d < c.D; ++d) out[d] += score[key - start] / total * x.v[(key * c.kv_heads + kv_head) * c.D + d];
+  *lse = top + std::log(total);
+}
+void reference(const Case& c, const Qkv& x, Doubles& out, Doubles& lse) {
+  out.resize(c.q.size());
+  lse.resize(c.T * c.heads);
+  for (size_t s = 0; s < c.lengths.size(); ++s)
+    for (int64_t row = c.start(s); row < c.start(s) + c.lengths[s]; ++row)
+      for (int64_t h = 0; h < c.heads; ++h)
+        reference_row(c, x, c.start(s), row, h, &out[(row * c.heads + h) * c.D], &lse[row * c.heads + h]);
+}
+
+const std::vector<int64_t> kLengths = {1, 63, 64, 65, 130};
+
+TEST(attention_forward_matches_the_reference) {
+  ThreadPool pool(2);
+  for (const Case& c : {Case(1, 1, 8, kLengths), Case(4, 2, 24, kLengths), Case(3, 1, 64, kLengths), Case(14, 2, 16, {5, 200}),
+                        Case(2, 2, 2, {3, 70}), Case(2, 1, 128, {67})}) {
+    const Forward f = forward(best(), pool, c);
+    Doubles out, lse;
+    reference(c, inputs(c), out, lse);
+    CHECK_ALL_NEAR(f.out, out, 2e-6);
+    CHECK_ALL_NEAR(f.lse, lse, 1e-6);
+  }
+}
+
+TEST(attention_forward_needs_no_lse) {
+  ThreadPool pool(1);
+  const Case c(2, 1, 8, {9});
+  const Forward f = forward(best(), pool, c);
+  Floats out(c.q.size());
+  best().attention_forward(pool, out.data(), nullptr, c.q.data(), f.store.data(), c.args(c.spans()));
+  CHECK_BITS(out, f.out);
+}
+
+// All gradients of sum(dout * out) by differences; sizes are small because a difference costs a whole forward.
+TEST(attention_backward_matches_differences) {
+  ThreadPool pool(2);
+  for (const Case& c : {Case(2, 1, 8, {1, 5}), Case(3, 3, 6, {7}), Case(1, 1, 2, {66})}) {
+    const Gradients g = backward(best(), pool, c, forward(best(), pool, c));
+    const auto loss = [&](const Qkv& x) {
+      Doubles out, lse;
+      reference(c, x, out, lse);
+      return dot(out, c.dout);
+    };
+    const Qkv x = inputs(c);
+    CHECK_ALL_NEAR(g.dq, numeric_gradient(x.q, [&](const Doubles& q) { return loss({q, x.k, x.v}); }), 2e-6);
+    CHECK_ALL_NEAR(g.dk, numeric_gradient(x.k, [&](const Doubles& k) { return loss({x.q, k, x.v}); }), 2e-6);
+    CHECK_ALL_NEAR(g.dv, numeric_gradient(x.v, [&](const Doubles& v) { return loss({x.q, x.k, v}); }), 2e-6);
+  }
+}
+
+// The gradient formula in double, for lengths that are too long for differences: with p the weights and delta = dout . out,
+// dv = p^T dout, ds = p (dout . v - delta) scale, dq = ds k, dk = ds^T q.
+void reference_gradient_row(const Case& c, const Qkv& x, int64_t start, int64_t row, int64_t head, const Doubles& out,
+                            const Doubles& lse, Qkv& g) {
+  const double scale = 1 / std::sqrt(static_cast<double>(c.D));
+  const int64_t at = (row * c.heads + head) * c.D, kv_head = head / (c.heads / c.kv_heads);
+  double delta = 0;
+  for (int64_t d = 0; d < c.D; ++d) delta += static_cast<double>(c.dout[at + d]) * out[at + d];
+  for (int64_t key = start; key <= row; ++key) {
+    const int64_t kv = (key * c.kv_heads + kv_head) * c.D;
+    double score = 0, dp = 0;
+    for (int64_t d = 0; d < c.D; ++d) {
+      score += x.q[at + d] * x.k[kv + d] * scale;
+      dp += static_cast<double>(c.dout[at + d]) * x.v[kv + d];
+    }
+    const double p = std::exp(score - lse[row * c.heads + head]), ds = p * (dp - delta) * scale;
+    for (int64_t d = 0; d < c.D; ++d) {
+      g.v[kv + d] += p * static_cast<double>(c.dout[at + d]);
+      g.q[at + d] += ds * x.k[kv + d];
+      g.k[kv + d] += ds * x.q[at + d];
+    }
+  }
+}
+
+TEST(attention_backward_matches_the_formula_on_long_sequences) {
+  ThreadPool pool(2);
+  for (const Case& c : {Case(4, 2, 24, kLengths), Case(3, 1, 64, {130, 2}), Case(7, 1, 16, {129}), Case(2, 1, 136, {65})}) {
+    const Gradients g = backward(best(), pool, c, forward(best(), pool, c));
+    const Qkv x = inputs(c);
+    Qkv want{Doubles(x.q.size()), Doubles(x.k.size()), Doubles(x.v.size())};
+    Doubles out, lse;
+    reference(c, x, out, lse);
+    for (size_t s = 0; s < c.lengths.size(); ++s)
+      for (int64_t row = c.start(s); row < c.start(s) + c.lengths[s]; ++row)
+        for (int64_t h = 0; h < c.heads; ++h) reference_gradient_row(c, x, c.start(s), row, h, out, lse, want);
+    CHECK_ALL_NEAR(g.dq, want.q, 3e-6);
+    CHECK_ALL_NEAR(g.dk, want.k, 3e-6);
+    CHECK_ALL_NEAR(g.dv, want.v, 3e-6);
+  }
+}
+
+TEST(attention_has_the_same_bits_everywhere) {
+  for (const Case& c : {Case(4, 2, 24, kLengths), Case(3, 1, 64, {130, 2}), Case(2, 1, 8, std::vector<int64_t>(40, 3))})
+    SAME_EVERYWHERE([&](const Kernels& kernels, ThreadPool& pool) {
+      const Forward f = forward(kernels, pool, c);
+      const Gradients g = backward(kernels, pool, c, f);
+      Floats all = f.out;
+      for (const Floats* part : {&f.lse, &g.dq, &g.dk, &g.dv}) append(all, *part);
+      return all;
+    });
+}
+
+// Rows of a chunk, as the generator hands them over: written to the cache first, then attended.
+Floats in_chunks(const Case& c, const std::vector<int64_t>& chunks) {
+  ThreadPool pool(2);
+  Floats store = c.store(), out;
+  int64_t position = 0;
+  for (const int64_t count : chunks) {
+    const std::vector<Span> span = {{0, count, position, c.blocks[0].data()}};
+    const int64_t kv_row = c.kv_heads * c.D, q_row = c.heads * c.D;
+    Floats part(count * q_row);
+    best().kv_write(pool, store.data(), c.k.data() + position * kv_row, c.v.data() + position * kv_row, c.args(span));
+    best().attention_forward(pool, part.data(), nullptr, c.q.data() + position * q_row, store.data(), c.args(span));
+    append(out, part);
+    position += count;
+  }
+  return out;
+}
+
+TEST(attention_token_by_token_has_the_bits_of_prefill) {
+  ThreadPool pool(2);
+  for (const Case& c : {Case(4, 2, 24, {130}), Case(3, 1, 64, {130}), Case(14, 2, 8, {130})}) {
+    const Floats whole = forward(best(), pool, c).out;
+    CHECK_BITS(in_chunks(c, std::vector<int64_t>(130, 1)), whole);
+    CHECK_BITS(in_chunks(c, {50, 80}), whole);
+    CHECK_BITS(in_chunks(c, {63, 1, 1, 64, 1}), whole);
+  }
+}
+
+// Each sequence alone, in blocks of its own, against the packed batch.
+TEST(attention_of_a_sequence_does_not_depend_on_the_batch) {
+  ThreadPool pool(2);
+  const Case c(4, 2, 24, kLengths);
+  const Forward all = forward(best(), pool, c);
+  const Gradients gradients = backward(best(), pool, c, all);
+  for (size_t s = 0; s < c.lengths.size(); ++s) {
+    Case one(4, 2, 24, {c.lengths[s]});
+    const int64_t q_row = c.heads * c.D, kv_row = c.kv_heads * c.D, at = c.start(s), n = c.lengths[s];
+    one.q = slice(c.q, at * q_row, n * q_row);
+    one.k = slice(c.k, at * kv_row, n * kv_row);
+    one.v = slice(c.v, at * kv_row, n * kv_row);
+    one.dout = slice(c.dout, at * q_row, n * q_row);
+    const Forward f = forward(best(), pool, one);
+    const Gradients g = backward(best(), pool, one, f);
+    CHECK_BITS(f.out, slice(all.out, at * q_row, n * q_row));
+    CHECK_BITS(g.dq, slice(gradients.dq, at * q_row, n * q_row));
+    CHECK_BITS(g.dk, slice(gradients.dk, at * kv_row, n * kv_row));
+    CHECK_BITS(g.dv, slice(gradients.dv, at * kv_row, n * kv_row));
+  }
+}
+
+// Two sequences that share their first block, as samples of one prompt do.
+TEST(attention_reads_shared_prefix_blocks) {
+  ThreadPool pool(2);
+  Case c(2, 1, 16, {70, 70});
+  const int64_t kv_row = c.kv_heads * c.D;
+  std::copy_n(c.k.begin(), 64 * kv_row, c.k.begin() + 70 * kv_row);
+  std::copy_n(c.v.begin(), 64 * kv_row, c.v.begin() + 70 * kv_row);
+  const Floats own = forward(best(), pool, c).out;
+  c.blocks[1][0] = c.blocks[0][0];
+  CHECK_BITS(forward(best(), pool, c).out, own);
+}
+
+TEST(kv_write_puts_rows_where_the_shape_says) {
+  ThreadPool pool(2);
+  const Case c(2, 2, 24, {66});
+  const Floats store = forward(best(), pool, c).store;
+  const KvShape kv = c.kv();
+  for (const int64_t position : {0, 5, 63, 64, 65})
+    for (int64_t h = 0; h < 2; ++h)
+      for (int64_t d = 0; d < c.D; ++d) {
+        const int64_t head = c.blocks[0][position / kKeyTile] * kv.block_elements() + h * kv.head_elements();
+        const int64_t from = (position * c.kv_heads + h) * c.D + d, slot = position % kKeyTile;
+        CHECK(store[head + d * kKeyTile + slot] == c.k[from]);
+        CHECK(store[head + kv.key_elements() + slot * kv.padded_dim() + d] == c.v[from]);
+      }
+}
+
+}  // namespace
+}  // namespace zazen::test

@@ -1,0 +1,220 @@
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Tokenizer } from "../../src/prompt/tokenizer.js";
+import {
+  encodePrompt,
+  encodeTrial,
+  symbolId,
+  TRIAL_TOKENS,
+  trialSplit,
+  trialTokenizerFiles,
+} from "../../src/tasks/index.js";
+
+const shared = (path: string) => fileURLToPath(new URL(`../../../shared/${path}`, import.meta.url));
+const stories260k = shared("models/stories260k");
+const stories1m = shared("models/stories1m");
+const qwen = shared("tokenizers/qwen2.5");
+
+let root: string;
+let trialFolder: string;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "zazen-tokenizer-"));
+  trialFolder = await folder("trial", trialTokenizerFiles(256));
+});
+
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+async function folder(name: string, files: Readonly<Record<string, string>>): Promise<string> {
+  const path = join(root, name);
+  await mkdir(path, { recursive: true });
+  for (const [file, content] of Object.entries(files)) await writeFile(join(path, file), content);
+  return path;
+}
+
+describe("the trial's tokenizer", () => {
+  test("gives the ids of encodePrompt, with or without special tokens", async () => {
+    const tokenizer = await Tokenizer.load(trialFolder);
+    const problem = { id: 0, numbers: [9, 5, 3], target: 11 } as const;
+    const ids = encodePrompt(problem, { thinking: true });
+    expect(tokenizer.encode("<q> 9 5 3 -> 11 <think>")).toEqual(ids);
+    expect(tokenizer.encode("<q> 9 5 3 -> 11 <think>", { addSpecialTokens: false })).toEqual(ids);
+    for (const asked of trialSplit().monitor.slice(0, 50)) {
+      const prompt = encodePrompt(asked, { thinking: false });
+      expect(tokenizer.encode(tokenizer.decode(prompt))).toEqual(prompt);
+    }
+  });
+
+  test("knows the vocabulary and its special ids", async () => {
+    const tokenizer = await Tokenizer.load(trialFolder);
+    expect(tokenizer.vocabSize).toBe(121);
+    expect([tokenizer.bosId, tokenizer.eosId]).toEqual([symbolId("<bos>"), symbolId("<eos>")]);
+    expect(TRIAL_TOKENS.map((token) => tokenizer.tokenId(token))).toEqual(TRIAL_TOKENS.map((_, id) => id));
+    expect(TRIAL_TOKENS.map((_, id) => tokenizer.token(id))).toEqual(TRIAL_TOKENS);
+    expect(tokenizer.tokenId("100")).toBeNull();
+  });
+
+  test("unknown words become <unk>; skipping special tokens keeps the marks of the format", async () => {
+    const tokenizer = await Tokenizer.load(trialFolder);
+    expect(tokenizer.encode("1 100 +hello")).toEqual([1, symbolId("<unk>"), symbolId("<unk>")]);
+    const ids = encodeTrial("ok </think> <answer> 1 + 2 </answer> <eos> <pad>");
+    expect(tokenizer.decode(ids)).toBe("ok </think> <answer> 1 + 2 </answer> <eos> <pad>");
+    expect(tokenizer.decode(ids, { skipSpecialTokens: true })).toBe("ok </think> <answer> 1 + 2 </answer>");
+  });
+
+  test("a stream says what decode says", async () => {
+    const tokenizer = await Tokenizer.load(trialFolder);
+    const ids = encodeTrial("19 - 16 = 3 ; 14 - 3 = 11 ok </think> <answer> 14 - ( 19 - 16 ) </answer> <eos>");
+    const stream = tokenizer.stream({ skipSpecialTokens: true });
+    const text = ids.map((id) => stream.push(id)).join("") + stream.flush();
+    expect(text).toBe(tokenizer.decode(ids, { skipSpecialTokens: true }));
+  });
+});
+
+const TEXTS = [
+  "Hello, world!",
+  " leading and  double  blanks ",
+  "caf\u00e9 \u65e5\u672c\u8a9e \u041f\u0440\u0438\u0432\u0435\u0442",
+  "\ud83d\ude42\ud83d\udc69\u200d\ud83d\udcbb",
+  "tabs\tand\nlines\r\n",
+  "1234567890 + 0.5 = x^2",
+];
+
+describe.skipIf(!existsSync(stories260k))("stories260k", () => {
+  test("ids of the known sentence", async () => {
+    const tokenizer = await Tokenizer.load(stories260k);
+    const expected = [1, 317, 336, 313, 440, 411, 306, 414, 432, 274, 287, 443, 436, 269, 352, 303, 426];
+    const text = 'Lily said "Hello, Tom!" and ran.';
+    expect(tokenizer.encode(text)).toEqual(expected);
+    expect(tokenizer.encode(text, { addSpecialTokens: false })).toEqual(expected.slice(1));
+    expect(tokenizer.decode(expected, { skipSpecialTokens: true })).toBe(text);
+    expect([tokenizer.vocabSize, tokenizer.bosId, tokenizer.eosId]).toEqual([512, 1, 2]);
+  });
+
+  test("text of the known greedy ids", async () => {
+    const tokenizer = await Tokenizer.load(stories260k);
+    const ids =
+      "1 403 407 261 378 432 383 286 261 376 298 315 421 395 317 426 338 401 396 267 337 410 408 419 292 411 322 265 " +
+      "282 295 433 426 385 328 432 358 394 261 370 432 352 266 268 388 426 338 391 266 267 337 335 312 432 398 312 286 " +
+      "267 414 270 333 415";
+    expect(tokenizer.decode(ids.split(" ").map(Number), { skipSpecialTokens: true })).toBe(
+      "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a " +
+        "big, red ball. She wanted to play with it, but it was too high",
+    );
+  });
+
+  test.each(TEXTS)("a stream never shows half a character: %j", async (text) => {
+    const tokenizer = await Tokenizer.load(stories260k);
+    const ids = tokenizer.encode(text, { addSpecialTokens: false });
+    const stream = tokenizer.stream();
+    const chunks = ids.map((id) => stream.push(id));
+    expect(chunks.join("") + stream.flush()).toBe(text);
+    expect(chunks.filter((chunk) => chunk.includes("\ufffd"))).toEqual([]);
+  });
+
+  test("a stream lets go of bytes that never become a character", async () => {
+    const tokenizer = await Tokenizer.load(stories260k);
+    const lead = tokenizer.tokenId("<0xF0>")!;
+    const stream = tokenizer.stream();
+    const chunks = [lead, lead, lead, lead, lead, lead].map((id) => stream.push(id));
+    expect(chunks.slice(0, 3)).toEqual(["", "", ""]);
+    expect(chunks[3]).toMatch(/^\ufffd+$/);
+    expect(stream.flush()).toMatch(/^\ufffd+$/);
+  });
+});
+
+describe.skipIf(!existsSync(stories1m))("stories1m", () => {
+  test("characters to ids and back", async () => {
+    const tokenizer = await Tokenizer.load(stories1m);
+    const text = "Once upon a time, there was a little girl named Lily.";
+    const ids = tokenizer.encode(text);
+    expect(tokenizer.vocabSize).toBe(105);
+    expect(ids.length).toBe(text.length + 2); // BOS and the blank in front
+    expect(ids[0]).toBe(1);
+    expect(Math.max(...ids)).toBeLessThan(105);
+    expect(tokenizer.decode(ids, { skipSpecialTokens: true })).toBe(text);
+  });
+});
+
+describe.skipIf(!existsSync(qwen))("qwen2.5", () => {
+  let tokenizer: Tokenizer;
+
+  beforeAll(async () => {
+    tokenizer = await Tokenizer.load(qwen);
+  });
+
+  test.each(TEXTS)("round trip of %j, whole and streamed", (text) => {
+    const ids = tokenizer.encode(text);
+    const stream = tokenizer.stream();
+    expect(tokenizer.decode(ids)).toBe(text);
+    expect(ids.map((id) => stream.push(id)).join("") + stream.flush()).toBe(text);
+  });
+
+  test("special ids and plain ones", () => {
+    expect([tokenizer.bosId, tokenizer.eosId]).toEqual([null, tokenizer.tokenId("<|im_end|>")]);
+    expect(tokenizer.encode("<|im_end|>")).toEqual([151645]);
+    expect(tokenizer.encode("Hello")).toEqual([9707]);
+  });
+});
+
+describe("bad input", () => {
+  test("a folder without tokenizer.json, and no folder at all", async () => {
+    const empty = await folder("empty", {});
+    for (const path of [empty, join(root, "nowhere"), join(trialFolder, "tokenizer.json")]) {
+      await expect(Tokenizer.load(path)).rejects.toMatchObject({
+        code: "TOKENIZER_MISSING",
+        message: expect.stringContaining(join(path, "tokenizer.json")),
+      });
+    }
+  });
+
+  test.each([
+    ["cut off", '{"model": '],
+    ["a list", "[]"],
+    ["null", "null"],
+    ["no model", "{}"],
+    ["unknown model", '{"model": {"type": "Magic"}}'],
+    ["unknown normalizer", '{"model": {"type": "BPE", "vocab": {}, "merges": []}, "normalizer": {"type": "Magic"}}'],
+  ])("a tokenizer.json that is %s", async (name, content) => {
+    const path = await folder(`bad ${name}`, { "tokenizer.json": content });
+    await expect(Tokenizer.load(path)).rejects.toMatchObject({
+      name: "InputError",
+      code: "TOKENIZER_INVALID",
+      message: expect.stringContaining(join(path, "tokenizer.json")),
+    });
+  });
+
+  test("a tokenizer_config.json that is not JSON names that file", async () => {
+    const path = await folder("bad config", { ...trialTokenizerFiles(256), "tokenizer_config.json": "{" });
+    await expect(Tokenizer.load(path)).rejects.toThrow(join(path, "tokenizer_config.json"));
+  });
+
+  test("tokenizer_config.json may be missing", async () => {
+    const path = await folder("bare", { "tokenizer.json": trialTokenizerFiles(256)["tokenizer.json"]! });
+    const tokenizer = await Tokenizer.load(path);
+    expect([tokenizer.bosId, tokenizer.eosId]).toEqual([null, null]);
+    expect(tokenizer.decode(tokenizer.encode("<q> 1 , 2"))).toBe("<q> 1 <unk> 2");
+  });
+
+  test("ids outside the vocabulary", async () => {
+    const tokenizer = await Tokenizer.load(trialFolder);
+    for (const id of [121, -1, 0.5]) {
+      expect(() => tokenizer.decode([1, id])).toThrow(/expected ids of the vocabulary, 0..120, got/);
+    }
+    expect(tokenizer.decode([])).toBe("");
+    expect(tokenizer.encode("")).toEqual([]);
+  });
+
+  test("a pattern that backtracks without end is stopped", async () => {
+    const json = JSON.parse(await readFile(join(trialFolder, "tokenizer.json"), "utf8")) as Record<string, unknown>;
+    const split = { type: "Split", pattern: { Regex: "(a+)+$" }, behavior: "Isolated", invert: false };
+    const path = await folder("slow", { "tokenizer.json": JSON.stringify({ ...json, pre_tokenizer: split }) });
+    const tokenizer = await Tokenizer.load(path, { deadlineMs: 300 });
+    expect(() => tokenizer.encode(`${"a".repeat(60)}b`)).toThrow(/took more than 300 ms/);
+    expect(tokenizer.encode("1")).toEqual([1]);
+  });
+});

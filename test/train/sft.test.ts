@@ -1,0 +1,64 @@
+// Supervised steps: packing by tokens, weights on completions only, and a table that learns its demonstrations.
+import { describe, expect, test } from "vitest";
+import { optimizer } from "../../src/config/fragments.js";
+import { Run } from "../../src/train/run.js";
+import { type Demonstration, packDemonstrations, type SftPlan, trainSft } from "../../src/train/sft.js";
+import { FakeEngine, type FakeFaults, fakeSpec } from "../helpers/fake-engine.js";
+import { readLines, testHost } from "../helpers/run-host.js";
+
+async function train(plan: Partial<SftPlan>, faults: FakeFaults = {}) {
+  const host = testHost();
+  const engine = new FakeEngine(fakeSpec(5, 0), faults);
+  const steps = plan.steps ?? 3;
+  using run = new Run(host, "test", {}, [{ name: "sft", title: "SFT", steps, work: 1 }]);
+  run.begin("sft");
+  const next = (): Demonstration => ({ prompt: [1, 2], completion: [3, 4, 0] });
+  const rule = optimizer({ learningRate: 0.2, schedule: "cosine", floor: 0.1 }).parse({});
+  const cost = await trainSft(run, engine, { steps, tokensPerStep: 12, optimizer: rule, next, ...plan });
+  return { cost, engine, metrics: readLines(host.out, "metrics.jsonl") };
+}
+
+describe("packDemonstrations", () => {
+  test("counts completion tokens alike and prompts not at all", () => {
+    const batch = packDemonstrations([
+      { prompt: [1, 2], completion: [3] },
+      { prompt: Int32Array.from([4]), completion: [5, 6, 7] },
+    ]);
+    expect([...batch.ids]).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect([...batch.cuSeqlens]).toEqual([0, 3, 7]);
+    expect([...batch.weights]).toEqual([0, 0, 0.25, 0, 0.25, 0.25, 0.25]);
+  });
+});
+
+describe("trainSft", () => {
+  test("learns its demonstrations", async () => {
+    const { metrics, cost, engine } = await train({ steps: 60 });
+    expect(metrics[0]!.loss).toBeCloseTo(Math.log(5), 5);
+    expect(metrics.at(-1)!.loss).toBeLessThan(0.02);
+    expect(cost).toMatchObject({ steps: 60, tokens: 60 * 10 });
+    expect(engine.batches[0]!.loss).toEqual({ kind: "sft" });
+  });
+
+  test("follows the schedule to its floor", async () => {
+    const { metrics } = await train({ steps: 10 });
+    expect(metrics.at(-1)!.lr).toBeCloseTo(0.02, 12);
+  });
+
+  test("a step holds what fits; no demonstration is dropped, and one that is too long goes alone", async () => {
+    const lengths = [4, 5, 6, 20, 3, 3, 3, 3, 3];
+    let at = 0;
+    const next = (): Demonstration => ({ prompt: [at], completion: new Array(lengths[at++ % 9]! - 1).fill(1) });
+    const { engine } = await train({ steps: 4, next: () => ({ ...next(), prompt: [2] }) });
+    const seen = engine.batches.map(({ batch: { cuSeqlens } }) =>
+      [...cuSeqlens].slice(1).map((end, s) => end - cuSeqlens[s]!),
+    );
+    expect(seen).toEqual([[4, 5], [6], [20], [3, 3, 3, 3]]);
+  });
+
+  test("a loss that is not finite stops the run by name", async () => {
+    await expect(train({}, { nanFrom: 2 })).rejects.toMatchObject({
+      code: "LOSS_NOT_FINITE",
+      message: expect.stringContaining("[sft step 2]"),
+    });
+  });
+});
