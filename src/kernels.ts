@@ -121,7 +121,15 @@ export function policyLoss(input: PolicyLossInput, options: PolicyLossOptions = 
   const sums = native(() => addon().policyLoss({ ...arrays, ...settings }));
   const { loss, tokens, dLogprobs, dEntropy } = sums;
   const mean = (sum: number) => sum / tokens;
-  return { loss, tokens, kl: mean(sums.kl), ratio: mean(sums.ratio), clipFraction: mean(sums.clipped), dLogprobs, dEntropy };
+  return {
+    loss,
+    tokens,
+    kl: mean(sums.kl),
+    ratio: mean(sums.ratio),
+    clipFraction: mean(sums.clipped),
+    dLogprobs,
+    dEntropy,
+  };
 }
 
 function native<T>(call: () => T): T {
@@ -142,5 +150,6 @@ function checkOffsets(where: string, offsets: Int32Array, end: number): void {
   if (offsets[0] !== 0 || offsets.at(-1) !== end)
     fail("BAD_ARGUMENT", where, `offsets from 0 to ${end}`, `${offsets[0]} .. ${offsets.at(-1)}`);
   for (let g = 1; g < offsets.length; g++)
-    if ((offsets[g] ?? 0) < (offsets[g - 1] ?? 0)) fail("BAD_ARGUMENT", where, "ascending offsets", `${offsets[g - 1]} then ${offsets[g]}`);
+    if ((offsets[g] ?? 0) < (offsets[g - 1] ?? 0))
+      fail("BAD_ARGUMENT", where, "ascending offsets", `${offsets[g - 1]} then ${offsets[g]}`);
 }

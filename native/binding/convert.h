@@ -1,5 +1,5 @@
-// Between JavaScript values and plain C++ structs. JavaScript has validated and filled every field; a missing or mistyped one is a
-// programming error and throws BAD_ARGUMENT.
+// Between JavaScript values and plain C++ structs. JavaScript has validated and filled every field; a missing or mistyped one
+// is a programming error and throws BAD_ARGUMENT.
 #pragma once
 
 #include <napi.h>

@@ -115,13 +115,14 @@ Napi::Value sums_object(Napi::Env env, const PolicyLossSums& sums) {
 }  // namespace
 
 void EngineObject::define(Napi::Env env, Napi::Object exports) {
-  exports.Set("Engine", DefineClass(env, "Engine",
-                                    {InstanceMethod<&EngineObject::open>("open"), InstanceMethod<&EngineObject::generate>("generate"),
-                                     InstanceMethod<&EngineObject::logprobs>("logprobs"),
-                                     InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
-                                     InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
-                                     InstanceMethod<&EngineObject::gradient>("gradient"), InstanceMethod<&EngineObject::abort>("abort"),
-                                     InstanceMethod<&EngineObject::dispose>("dispose")}));
+  exports.Set("Engine",
+              DefineClass(env, "Engine",
+                          {InstanceMethod<&EngineObject::open>("open"), InstanceMethod<&EngineObject::generate>("generate"),
+                           InstanceMethod<&EngineObject::logprobs>("logprobs"),
+                           InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
+                           InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
+                           InstanceMethod<&EngineObject::gradient>("gradient"), InstanceMethod<&EngineObject::abort>("abort"),
+                           InstanceMethod<&EngineObject::dispose>("dispose")}));
 }
 
 EngineObject::EngineObject(const Napi::CallbackInfo& info)
@@ -181,7 +182,9 @@ Napi::Value EngineObject::open(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineObject::generate(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    auto work = [this, args = generate_args(object(info[0], "generate"))](Control& control) { return engine().generate(args, control); };
+    auto work = [this, args = generate_args(object(info[0], "generate"))](Control& control) {
+      return engine().generate(args, control);
+    };
     return run<std::vector<Sample>>(info, std::move(work), samples_object);
   });
 }

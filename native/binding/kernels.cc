@@ -48,8 +48,8 @@ Napi::Value logprob_gather(const Napi::CallbackInfo& info) {
       const int64_t R = std::min(chunk, T - t);
       float* rows = logits.Data() + t * V;
       if (scaled) rows = static_cast<float*>(std::memcpy(copy.data(), rows, static_cast<size_t>(R * V) * sizeof(float)));
-      kernels().head_forward(pool(env, args), rows, V, ids.Data() + t, temperature, logp.Data() + t, lse.data() + t, entropy.Data() + t, R,
-                             V);
+      kernels().head_forward(pool(env, args), rows, V, ids.Data() + t, temperature, logp.Data() + t, lse.data() + t,
+                             entropy.Data() + t, R, V);
     }
     Napi::Object out = Napi::Object::New(env);
     out.Set("logprobs", logp);
@@ -58,7 +58,8 @@ Napi::Value logprob_gather(const Napi::CallbackInfo& info) {
   });
 }
 
-// {logprobs, oldLogprobs, refLogprobs?, entropy?, advantages, weights [T], clipLow, ...} -> {loss, ..., dLogprobs [T], dEntropy [T]}
+// {logprobs, oldLogprobs, refLogprobs?, entropy?, advantages, weights [T], clipLow, ...} -> {loss, ..., dLogprobs [T], dEntropy
+// [T]}
 Napi::Value policy_loss(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Env env = info.Env();
@@ -68,11 +69,14 @@ Napi::Value policy_loss(const Napi::CallbackInfo& info) {
       return args.Get(key).IsTypedArray() ? float_array(args, key).Data() : nullptr;
     };
     const auto logp = float_array(args, "logprobs");
-    auto dlogp = Napi::Float32Array::New(env, logp.ElementLength()), dentropy = Napi::Float32Array::New(env, logp.ElementLength());
-    const PolicyLossArgs loss{real("clipLow"), real("clipHigh"), real("dualClip"), real("klCoefficient"), real("entropyCoefficient")};
-    const PolicyLossSums sums = kernels().policy_loss(
-        dlogp.Data(), dentropy.Data(), logp.Data(), float_array(args, "oldLogprobs").Data(), optional("refLogprobs"), optional("entropy"),
-        float_array(args, "advantages").Data(), float_array(args, "weights").Data(), loss, static_cast<int64_t>(logp.ElementLength()));
+    auto dlogp = Napi::Float32Array::New(env, logp.ElementLength()),
+         dentropy = Napi::Float32Array::New(env, logp.ElementLength());
+    const PolicyLossArgs loss{real("clipLow"), real("clipHigh"), real("dualClip"), real("klCoefficient"),
+                              real("entropyCoefficient")};
+    const PolicyLossSums sums =
+        kernels().policy_loss(dlogp.Data(), dentropy.Data(), logp.Data(), float_array(args, "oldLogprobs").Data(),
+                              optional("refLogprobs"), optional("entropy"), float_array(args, "advantages").Data(),
+                              float_array(args, "weights").Data(), loss, static_cast<int64_t>(logp.ElementLength()));
     Napi::Object out = Napi::Object::New(env);
     out.Set("loss", sums.loss);
     out.Set("kl", sums.kl);

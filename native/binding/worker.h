@@ -1,4 +1,5 @@
-// The engine's own thread. One job at a time: work runs there, its result is made and its promise settled on the JavaScript thread.
+// The engine's own thread. One job at a time: work runs there, its result is made and its promise settled on the JavaScript
+// thread.
 #pragma once
 
 #include <napi.h>
@@ -15,12 +16,12 @@
 namespace zazen::binding {
 
 struct Job {
-  std::function<void(Control&)> work;                // engine's thread
-  std::function<Napi::Value(Napi::Env)> result;      // JavaScript's thread
+  std::function<void(Control&)> work;            // engine's thread
+  std::function<Napi::Value(Napi::Env)> result;  // JavaScript's thread
   Napi::Promise::Deferred deferred;
-  Napi::FunctionReference on_progress;               // may be empty
-  Napi::ObjectReference owner;                       // kept alive while the job runs
-  std::string code, message;                         // of the error; code empty when there was none
+  Napi::FunctionReference on_progress;  // may be empty
+  Napi::ObjectReference owner;          // kept alive while the job runs
+  std::string code, message;            // of the error; code empty when there was none
   explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
 };
 
@@ -47,7 +48,7 @@ class Worker {
   std::mutex mutex_;
   std::condition_variable wake_;
   Control control_;
-  std::unique_ptr<Job> job_;   // from submit to settle
+  std::unique_ptr<Job> job_;  // from submit to settle
   bool ready_ = false, stopping_ = false, stopped_ = false;
   std::atomic<bool> progress_posted_{false};
   std::atomic<int64_t> finished_{0}, total_{0}, tokens_{0};

@@ -23,9 +23,11 @@ namespace {
 // The table when both the build and the machine have the instruction set, else null.
 const Kernels* find(Isa isa) {
   switch (isa) {
-    case Isa::portable: return &isa_portable::kTable;
+    case Isa::portable:
+      return &isa_portable::kTable;
 #if defined(ZAZEN_HAS_avx2)
-    case Isa::avx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &isa_avx2::kTable : nullptr;
+    case Isa::avx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &isa_avx2::kTable : nullptr;
 #endif
 #if defined(ZAZEN_HAS_avx512)
     case Isa::avx512:
@@ -34,7 +36,8 @@ const Kernels* find(Isa isa) {
                  ? &isa_avx512::kTable
                  : nullptr;
 #endif
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 
@@ -42,9 +45,12 @@ const Kernels* find(Isa isa) {
 
 const char* isa_name(Isa isa) {
   switch (isa) {
-    case Isa::avx512: return "avx512";
-    case Isa::avx2: return "avx2";
-    case Isa::portable: return "portable";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::portable:
+      return "portable";
   }
   return "unknown";
 }

@@ -21,9 +21,9 @@
 
 namespace zazen {
 
-constexpr int64_t kPanel = 32;   // output features in a weight panel
-constexpr int64_t kKeyTile = 64; // keys in an attention tile, and positions in a KV block
-constexpr int64_t kMaxHeadDim = 256; // checked where the model is made
+constexpr int64_t kPanel = 32;        // output features in a weight panel
+constexpr int64_t kKeyTile = 64;      // keys in an attention tile, and positions in a KV block
+constexpr int64_t kMaxHeadDim = 256;  // checked where the model is made
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t panel_elements(int64_t n, int64_t k) { return ceil_div(n, kPanel) * kPanel * k; }
@@ -58,17 +58,17 @@ struct Span {
 
 struct AttentionArgs {
   KvShape kv;
-  int64_t heads;     // query heads, a multiple of kv.kv_heads
-  float scale;       // 1 / sqrt(head_dim)
-  const Span* spans; // [span_count]
+  int64_t heads;      // query heads, a multiple of kv.kv_heads
+  float scale;        // 1 / sqrt(head_dim)
+  const Span* spans;  // [span_count]
   int64_t span_count;
 };
 
 // In double, because 1 - beta loses 1e-5 of its value when beta2 = 0.999 is a float.
 struct AdamwArgs {
   double lr, beta1, beta2, eps, weight_decay;
-  double bias1, bias2;   // 1 - beta^step
-  double gradient_scale; // clip factor, applied to the gradient as it is read
+  double bias1, bias2;    // 1 - beta^step
+  double gradient_scale;  // clip factor, applied to the gradient as it is read
 };
 
 // PPO-style clipped policy loss with the k3 estimator of the KL to a reference (Schulman 2020, "Approximating KL divergence"):
@@ -81,16 +81,16 @@ struct PolicyLossArgs {
 
 // Sums over the tokens of one call, each over tokens with weight != 0, in double and in token order.
 struct PolicyLossSums {
-  double loss, kl, ratio, clipped, entropy; // loss is weighted; the others are plain sums
-  double max_abs_drift;                     // max |logp - old|
+  double loss, kl, ratio, clipped, entropy;  // loss is weighted; the others are plain sums
+  double max_abs_drift;                      // max |logp - old|
   int64_t tokens;
 };
 
 struct SamplingArgs {
-  float temperature; // 0: argmax, log-probs at temperature 1
-  int64_t top_k;     // 0: off
-  float top_p;       // 1: off; in (0, 1]
-  const int32_t* banned; // [banned_count] ids that are never sampled; at least one id must be left
+  float temperature;      // 0: argmax, log-probs at temperature 1
+  int64_t top_k;          // 0: off
+  float top_p;            // 1: off; in (0, 1]
+  const int32_t* banned;  // [banned_count] ids that are never sampled; at least one id must be left
   int64_t banned_count;
 };
 
@@ -115,15 +115,15 @@ struct Kernels {
   // out [T, heads * D], lse [T, heads] (may be null) from q [T, heads * D]; row r sees keys 0 .. its own position.
   void (*attention_forward)(ThreadPool&, float* out, float* lse, const float* q, const float* blocks, const AttentionArgs&);
   // dq [T, heads * D], dk, dv [T, kv_heads * D]. Every span must start at position 0.
-  void (*attention_backward)(ThreadPool&, float* dq, float* dk, float* dv, const float* dout, const float* out, const float* lse,
-                             const float* q, const float* blocks, const AttentionArgs&);
+  void (*attention_backward)(ThreadPool&, float* dq, float* dk, float* dv, const float* dout, const float* out,
+                             const float* lse, const float* q, const float* blocks, const AttentionArgs&);
 
   // ---- rmsnorm.cc
   // y [T, H] = x * rstd * w, rstd [T] = 1 / sqrt(mean(x^2) + eps).
   void (*rmsnorm_forward)(ThreadPool&, float* y, float* rstd, const float* x, const float* w, int64_t T, int64_t H, float eps);
   // dx [T, H] += gradient; dw [H] += sum over tokens in order.
-  void (*rmsnorm_backward)(ThreadPool&, float* dx, float* dw, const float* dy, const float* x, const float* w, const float* rstd,
-                           int64_t T, int64_t H);
+  void (*rmsnorm_backward)(ThreadPool&, float* dx, float* dw, const float* dy, const float* x, const float* w,
+                           const float* rstd, int64_t T, int64_t H);
 
   // ---- rope.cc
   // Rotates x [T, heads * D] in place by positions [T]; rotate-half layout. cos, sin [positions, D / 2].
@@ -149,8 +149,8 @@ struct Kernels {
   // ---- head.cc
   // The policy is softmax(logits / temperature). logits [R, V] (ld) are divided by the temperature in place;
   // logp [R] of targets, lse [R], entropy [R]. logp and entropy may be null, targets then too.
-  void (*head_forward)(ThreadPool&, float* logits, int64_t ld, const int32_t* targets, float temperature, float* logp, float* lse,
-                       float* entropy, int64_t R, int64_t V);
+  void (*head_forward)(ThreadPool&, float* logits, int64_t ld, const int32_t* targets, float temperature, float* logp,
+                       float* lse, float* entropy, int64_t R, int64_t V);
   // logits (as head_forward left them) become the gradient of the raw logits, from dlogp [R] and dentropy [R] (may be null).
   // Columns V .. padded V are set to zero.
   void (*head_backward)(ThreadPool&, float* logits, int64_t ld, const int32_t* targets, const float* lse, const float* entropy,
@@ -160,8 +160,8 @@ struct Kernels {
                    int64_t R, int64_t V);
 
   // ---- sampling.cc
-  // One token a row from raw logits [R, V] (changed in place) and uniform numbers u [R] in [0, 1). logp is the policy's log-prob
-  // (whole vocabulary), the very bits that head_forward gives; sampler_logp that of the filtered distribution.
+  // One token a row from raw logits [R, V] (changed in place) and uniform numbers u [R] in [0, 1). logp is the policy's
+  // log-prob (whole vocabulary), the very bits that head_forward gives; sampler_logp that of the filtered distribution.
   void (*sample)(ThreadPool&, int32_t* tokens, float* logp, float* sampler_logp, float* logits, int64_t ld, const float* u,
                  const SamplingArgs&, int64_t R, int64_t V);
 
@@ -172,17 +172,18 @@ struct Kernels {
                                 int64_t T);
 
   // ---- advantage.cc
-  // advantages [n] from rewards [n] in groups given by cu_groups [groups + 1]: r - mean, divided by (std + eps) when `scale_by_std`
-  // (unbiased std, Shao et al. 2024 eq. 3). A group without spread, or of one sample, gets zeros.
-  void (*advantage_normalize)(float* advantages, const float* rewards, const int32_t* cu_groups, int64_t groups, bool scale_by_std,
-                              float eps);
+  // advantages [n] from rewards [n] in groups given by cu_groups [groups + 1]: r - mean, divided by (std + eps) when
+  // `scale_by_std` (unbiased std, Shao et al. 2024 eq. 3). A group without spread, or of one sample, gets zeros.
+  void (*advantage_normalize)(float* advantages, const float* rewards, const int32_t* cu_groups, int64_t groups,
+                              bool scale_by_std, float eps);
 
   // ---- adamw.cc
   // One AdamW step (Loshchilov and Hutter 2019) on n elements; all arrays [n].
   void (*adamw)(ThreadPool&, float* w, const float* g, float* m, float* v, int64_t n, const AdamwArgs&);
 
   // ---- grad_norm.cc
-  // Sum of squares of x [n] in double: chunks of 4,096 elements, then the chunks in order. `scratch` holds ceil(n / 4096) doubles.
+  // Sum of squares of x [n] in double: chunks of 4,096 elements, then the chunks in order. `scratch` holds ceil(n / 4096)
+  // doubles.
   double (*sum_squares)(ThreadPool&, const float* x, int64_t n, double* scratch);
 };
 

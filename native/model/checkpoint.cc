@@ -17,16 +17,26 @@ bool may_be_left_over(const std::string& name, const ModelSpec& spec) {
   return (spec.tied && name == "lm_head.weight") || name.ends_with(".rotary_emb.inv_freq");
 }
 
-}  // namespace
-
-void load_weights(const std::string& path, const ModelSpec& spec, const ParameterList& parameters, float* weights) {
-  const SafetensorsFile file(path);
+void check(const SafetensorsFile& file, const ModelSpec& spec, const ParameterList& parameters) {
   for (const auto& tensor : file.tensors()) {
     const bool known = std::any_of(parameters.all().begin(), parameters.all().end(),
                                    [&](const Parameter& p) { return p.name == tensor.name; });
-    ZAZEN_CHECK(known || may_be_left_over(tensor.name, spec), "TENSOR_UNEXPECTED", "[", path, "] expected only tensors of this ",
-                "architecture, got \"", tensor.name, "\"; check architectures and num_hidden_layers in config.json");
+    ZAZEN_CHECK(known || may_be_left_over(tensor.name, spec), "TENSOR_UNEXPECTED", "[", file.path(),
+                "] expected only tensors of this ", "architecture, got \"", tensor.name,
+                "\"; check architectures and num_hidden_layers in config.json");
   }
+  for (const auto& p : parameters.all()) file.require(p.name, shape_of(p));
+}
+
+}  // namespace
+
+void check_weights(const std::string& path, const ModelSpec& spec, const ParameterList& parameters) {
+  check(SafetensorsFile(path), spec, parameters);
+}
+
+void load_weights(const std::string& path, const ModelSpec& spec, const ParameterList& parameters, float* weights) {
+  const SafetensorsFile file(path);
+  check(file, spec, parameters);
   Buffer<float> chunk(kChunk);
   for (const auto& p : parameters.all()) {
     const TensorInfo& tensor = file.require(p.name, shape_of(p));

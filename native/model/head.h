@@ -19,10 +19,10 @@ inline int64_t head_chunk_rows(const ModelSpec& spec) {
 }
 
 struct HeadWorkspace {
-  Buffer<float> hidden, dhidden;                           // [R, H]
-  Buffer<float> logits;                                    // [R, padded V]
-  Buffer<float> logp, lse, entropy, dlogp, dentropy;       // [R]
-  Buffer<float> old, reference, advantages, weights;       // [R]
+  Buffer<float> hidden, dhidden;                      // [R, H]
+  Buffer<float> logits;                               // [R, padded V]
+  Buffer<float> logp, lse, entropy, dlogp, dentropy;  // [R]
+  Buffer<float> old, reference, advantages, weights;  // [R]
   void plan(const ModelSpec& spec, int64_t rows) {
     const auto r = static_cast<size_t>(std::min(rows, head_chunk_rows(spec)));
     hidden.reserve(r * static_cast<size_t>(spec.hidden));

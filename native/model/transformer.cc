@@ -51,20 +51,29 @@ void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool tr
   lay({memory_.data()});
 }
 
-LayerActivations Activations::layer(int64_t index) const { return layers_[layers_.size() > 1 ? static_cast<size_t>(index) : 0]; }
+LayerActivations Activations::layer(int64_t index) const {
+  return layers_[layers_.size() > 1 ? static_cast<size_t>(index) : 0];
+}
 
 Transformer::Transformer(const ModelSpec& spec, const ParameterList& parameters, const Kernels& kernels, ThreadPool& pool)
-    : spec_(spec), parameters_(parameters), kernels_(kernels), pool_(pool) {
-  const int64_t half = spec.head_dim / 2;
-  cos_.reset(static_cast<size_t>(spec.max_positions * half));
-  sin_.reset(static_cast<size_t>(spec.max_positions * half));
+    : spec_(spec), parameters_(parameters), kernels_(kernels), pool_(pool) {}
+
+void Transformer::plan_angles(const Rows& rows) const {
+  int64_t positions = 0;
+  for (const Span& span : rows.spans) positions = std::max(positions, span.position + span.count);
+  if (positions <= angles_) return;
+  angles_ = std::min(spec_.max_positions, std::max(positions, 2 * angles_));
+  const int64_t half = spec_.head_dim / 2;
+  cos_.reset(static_cast<size_t>(angles_ * half));
+  sin_.reset(static_cast<size_t>(angles_ * half));
   for (int64_t d = 0; d < half; ++d) {
     // Single-precision angles, as transformers computes them.
-    const float frequency = static_cast<float>(1.0 / std::pow(spec.rope_theta, 2.0 * static_cast<double>(d) / static_cast<double>(spec.head_dim)));
-    for (int64_t position = 0; position < spec.max_positions; ++position) {
-      const float angle = static_cast<float>(position) * frequency;
-      cos_[static_cast<size_t>(position * half + d)] = static_cast<float>(std::cos(static_cast<double>(angle)));
-      sin_[static_cast<size_t>(position * half + d)] = static_cast<float>(std::sin(static_cast<double>(angle)));
+    const double exponent = 2.0 * static_cast<double>(d) / static_cast<double>(spec_.head_dim);
+    const float frequency = static_cast<float>(1.0 / std::pow(spec_.rope_theta, exponent));
+    for (int64_t position = 0; position < angles_; ++position) {
+      const double angle = static_cast<double>(static_cast<float>(position) * frequency);
+      cos_[static_cast<size_t>(position * half + d)] = static_cast<float>(std::cos(angle));
+      sin_[static_cast<size_t>(position * half + d)] = static_cast<float>(std::sin(angle));
     }
   }
 }
@@ -81,21 +90,26 @@ void Transformer::linear(float* y, const float* x, const float* weights, const P
 void Transformer::linear_backward(float* dx, bool accumulate, float* gradients, const float* dy, const float* x,
                                   const float* weights, const Parameter& p, int64_t T, float* scratch) const {
   kernels_.linear_backward_weight(pool_, gradients + p.offset, dy, p.rows, x, p.columns, T, p.rows, p.columns);
-  kernels_.linear_backward_input(pool_, dx, p.columns, dy, p.rows, weights + p.offset, T, p.rows, p.columns, accumulate, scratch);
+  kernels_.linear_backward_input(pool_, dx, p.columns, dy, p.rows, weights + p.offset, T, p.rows, p.columns, accumulate,
+                                 scratch);
 }
 
 void Transformer::embed(const float* weights, const Rows& rows, Activations& activations) const {
+  plan_angles(rows);
   const Parameter& table = parameters_.embedding();
-  const EmbeddingTable view{const_cast<float*>(weights) + table.offset, table.layout == Layout::panels, spec_.vocab, spec_.hidden};
+  const EmbeddingTable view{const_cast<float*>(weights) + table.offset, table.layout == Layout::panels, spec_.vocab,
+                            spec_.hidden};
   kernels_.embedding_forward(pool_, activations.layer(0).input, view, rows.ids.data(), rows.count());
 }
 
-void Transformer::forward_layer(const float* weights, int64_t index, const Rows& rows, Activations& activations, float* kv) const {
+void Transformer::forward_layer(const float* weights, int64_t index, const Rows& rows, Activations& activations,
+                                float* kv) const {
   const LayerParameters& p = parameters_.layer(index);
   const LayerActivations a = activations.layer(index);
   const int64_t T = rows.count(), H = spec_.hidden, D = spec_.head_dim;
   const AttentionArgs attention = attention_args(rows);
-  kernels_.rmsnorm_forward(pool_, a.input_normed, a.input_rstd, a.input, weights + p.input_norm.offset, T, H, spec_.rms_norm_eps);
+  kernels_.rmsnorm_forward(pool_, a.input_normed, a.input_rstd, a.input, weights + p.input_norm.offset, T, H,
+                           spec_.rms_norm_eps);
   linear(a.q, a.input_normed, weights, p.q, T);
   linear(activations.k(), a.input_normed, weights, p.k, T);
   linear(activations.v(), a.input_normed, weights, p.v, T);
@@ -106,7 +120,8 @@ void Transformer::forward_layer(const float* weights, int64_t index, const Rows&
   linear(a.middle, a.attention, weights, p.o, T);
   kernels_.add(pool_, a.middle, a.input, T * H);
 
-  kernels_.rmsnorm_forward(pool_, a.middle_normed, a.middle_rstd, a.middle, weights + p.post_norm.offset, T, H, spec_.rms_norm_eps);
+  kernels_.rmsnorm_forward(pool_, a.middle_normed, a.middle_rstd, a.middle, weights + p.post_norm.offset, T, H,
+                           spec_.rms_norm_eps);
   linear(a.gate, a.middle_normed, weights, p.gate, T);
   linear(a.up, a.middle_normed, weights, p.up, T);
   kernels_.swiglu_forward(pool_, a.mlp, a.gate, a.up, T, spec_.intermediate);
@@ -169,8 +184,8 @@ void Transformer::backward_attention(const float* weights, float* gradients, int
   const int64_t T = rows.count(), D = spec_.head_dim;
   float* scratch = ws.scratch.data();
   linear_backward(ws.dattention.data(), false, gradients, ws.dx.data(), a.attention, weights, p.o, T, scratch);
-  kernels_.attention_backward(pool_, ws.dq.data(), ws.dk.data(), ws.dv.data(), ws.dattention.data(), a.attention, a.lse, a.q, a.kv,
-                              attention_args(rows));
+  kernels_.attention_backward(pool_, ws.dq.data(), ws.dk.data(), ws.dv.data(), ws.dattention.data(), a.attention, a.lse, a.q,
+                              a.kv, attention_args(rows));
   kernels_.rope(pool_, ws.dq.data(), rows.positions.data(), cos_.data(), sin_.data(), T, spec_.heads, D, -1.0f);
   kernels_.rope(pool_, ws.dk.data(), rows.positions.data(), cos_.data(), sin_.data(), T, spec_.kv_heads, D, -1.0f);
   linear_backward(ws.dnormed.data(), false, gradients, ws.dq.data(), a.input_normed, weights, p.q, T, scratch);

@@ -1,5 +1,5 @@
-// Forward and backward of the transformer body, from token ids to normed hidden rows and back. The head is the caller's: it works on
-// chosen rows in chunks (model/head.h), because logits of all tokens are never held at once.
+// Forward and backward of the transformer body, from token ids to normed hidden rows and back. The head is the caller's: it
+// works on chosen rows in chunks (model/head.h), because logits of all tokens are never held at once.
 #pragma once
 
 #include <vector>
@@ -47,11 +47,11 @@ class Activations {
 
 // Gradients that travel down the layers. Grows, never shrinks.
 struct GradientWorkspace {
-  Buffer<float> dx, dnormed;         // [T, H]
-  Buffer<float> dq, dattention;      // [T, Q]
-  Buffer<float> dk, dv;              // [T, K]
-  Buffer<float> dmlp;                // [T, I]
-  Buffer<float> scratch;             // for linear_backward_input
+  Buffer<float> dx, dnormed;     // [T, H]
+  Buffer<float> dq, dattention;  // [T, Q]
+  Buffer<float> dk, dv;          // [T, K]
+  Buffer<float> dmlp;            // [T, I]
+  Buffer<float> scratch;         // for linear_backward_input
 };
 
 class Transformer {
@@ -66,7 +66,8 @@ class Transformer {
     finish(weights, rows, activations);
   }
   // From workspace.dnormed [T, H] (gradient of activations.normed()) to all parameter gradients. The embedding's goes to
-  // `embedding_gradient` [V, H] row-major, which is a buffer of its own when the head is tied: the two sums must not interleave.
+  // `embedding_gradient` [V, H] row-major, which is a buffer of its own when the head is tied: the two sums must not
+  // interleave.
   void backward(const float* weights, float* gradients, float* embedding_gradient, const Rows& rows, Activations& activations,
                 GradientWorkspace& workspace) const;
   void plan(GradientWorkspace& workspace, int64_t rows) const;
@@ -77,6 +78,7 @@ class Transformer {
   const ParameterList& parameters() const { return parameters_; }
 
  private:
+  void plan_angles(const Rows& rows) const;
   AttentionArgs attention_args(const Rows& rows) const;
   void embed(const float* weights, const Rows& rows, Activations& activations) const;
   void forward_layer(const float* weights, int64_t index, const Rows& rows, Activations& activations, float* kv) const;
@@ -94,7 +96,9 @@ class Transformer {
   const ParameterList& parameters_;
   const Kernels& kernels_;
   ThreadPool& pool_;
-  Buffer<float> cos_, sin_;  // [max_positions, head_dim / 2]
+  // [positions, head_dim / 2]; grows to the longest sequence met, since a model's limit may be far beyond it.
+  mutable Buffer<float> cos_, sin_;
+  mutable int64_t angles_ = 0;  // positions in the tables
 };
 
 }  // namespace zazen

@@ -5,10 +5,20 @@
 #include "model/checkpoint.h"
 
 namespace zazen {
+namespace {
+
+// The list of a model whose file, if there is one, has been found to fit it: before anything of its size is allocated.
+ParameterList checked_parameters(const ModelSpec& spec, const std::string& path) {
+  ParameterList parameters(spec);
+  if (!path.empty()) check_weights(path, spec, parameters);
+  return parameters;
+}
+
+}  // namespace
 
 Engine::Engine(const EngineConfig& config, const std::string& path, uint64_t seed, float std)
     : config_(config),
-      parameters_(config_.spec),
+      parameters_(checked_parameters(config_.spec, path)),
       pool_(config_.threads),
       model_(config_.spec, parameters_, cpu_kernels(config_.isa), pool_),
       weights_(static_cast<size_t>(parameters_.elements())),
@@ -32,7 +42,8 @@ Scores Engine::score(const ScoreArgs& args, bool reference, Control& control) {
 }
 
 Trainer& Engine::trainer() {
-  ZAZEN_CHECK(trainer_, "NOT_TRAINABLE", "[engine] expected a trainable engine, got one for inference; create it with trainable: true");
+  ZAZEN_CHECK(trainer_, "NOT_TRAINABLE",
+              "[engine] expected a trainable engine, got one for inference; create it with trainable: true");
   return *trainer_;
 }
 

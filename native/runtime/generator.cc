@@ -12,8 +12,8 @@ struct Generator::Call {
   Control& control;
   std::vector<Sample> samples;
   std::vector<Sequence> active;
-  std::vector<char> stops;   // [V]
-  int64_t next_prompt = 0;   // not yet admitted
+  std::vector<char> stops;  // [V]
+  int64_t next_prompt = 0;  // not yet admitted
   int64_t finished = 0, tokens = 0;
 };
 
@@ -144,7 +144,8 @@ void Generator::decode(Call& call) {
 void Generator::sample(Call& call, const std::vector<Sequence*>& sequences, const std::vector<int32_t>& rows) {
   const ModelSpec& spec = model_.spec();
   const GenerateArgs& args = call.args;
-  const SamplingArgs sampling{args.temperature, args.top_k, args.top_p, args.banned.data(), static_cast<int64_t>(args.banned.size())};
+  const SamplingArgs sampling{args.temperature, args.top_k, args.top_p, args.banned.data(),
+                              static_cast<int64_t>(args.banned.size())};
   const int64_t count = static_cast<int64_t>(rows.size()), chunk = head_chunk_rows(spec);
   head_.plan(spec, count);
   const auto room = static_cast<size_t>(std::min(count, chunk));

@@ -1,5 +1,5 @@
-// Sampling with a KV cache. A prompt is computed once for all its samples; sequences leave the batch when they end and prompts enter
-// when blocks are free for their longest possible samples. Who shares a batch with whom changes no bit of any sample.
+// Sampling with a KV cache. A prompt is computed once for all its samples; sequences leave the batch when they end and prompts
+// enter when blocks are free for their longest possible samples. Who shares a batch with whom changes no bit of any sample.
 #pragma once
 
 #include <vector>

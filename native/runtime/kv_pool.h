@@ -1,4 +1,5 @@
-// Blocks of keys and values for sequences being generated, counted by reference so that the samples of a prompt share its blocks.
+// Blocks of keys and values for sequences being generated, counted by reference so that the samples of a prompt share its
+// blocks.
 #pragma once
 
 #include <vector>

@@ -7,8 +7,8 @@
 namespace zazen {
 namespace {
 
-constexpr int64_t kNormChunk = 4096;    // of sum_squares
-constexpr float kClipEpsilon = 1e-6f;   // as torch.nn.utils.clip_grad_norm_
+constexpr int64_t kNormChunk = 4096;   // of sum_squares
+constexpr float kClipEpsilon = 1e-6f;  // as torch.nn.utils.clip_grad_norm_
 
 void add_sums(PolicyLossSums& total, const PolicyLossSums& part) {
   total.loss += part.loss;
@@ -28,7 +28,8 @@ void take(Buffer<float>& to, const std::vector<float>& from, const std::vector<i
 
 }  // namespace
 
-Trainer::Trainer(const Transformer& model, int64_t micro_batch_tokens) : model_(model), micro_batch_tokens_(micro_batch_tokens) {
+Trainer::Trainer(const Transformer& model, int64_t micro_batch_tokens)
+    : model_(model), micro_batch_tokens_(micro_batch_tokens) {
   const auto elements = static_cast<size_t>(model.parameters().elements());
   gradients_.reset(elements);
   m_.reset(elements);
@@ -52,7 +53,8 @@ PolicyLossSums Trainer::forward_backward(const float* weights, const TrainArgs& 
   return sums;
 }
 
-void Trainer::train(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, PolicyLossSums& sums) {
+void Trainer::train(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
+                    PolicyLossSums& sums) {
   const int64_t T = batch.rows.count();
   if (T == 0) return;
   activations_.plan(model_.spec(), T, batch.kv_blocks, true);
@@ -95,9 +97,10 @@ void Trainer::train_head(const float* weights, const TrainArgs& args, const Loss
     const bool entropy_gradient = loss.kind == LossKind::policy && loss.policy.entropy_coef != 0.0f;
     k.head_backward(model_.pool(), head_.logits.data(), ld, targets.data() + first, head_.lse.data(), head_.entropy.data(),
                     head_.dlogp.data(), entropy_gradient ? head_.dentropy.data() : nullptr, loss.temperature, R, V);
-    k.linear_backward_weight(model_.pool(), gradients_.data() + head.offset, head_.logits.data(), ld, head_.hidden.data(), H, R, V, H);
-    k.linear_backward_input(model_.pool(), head_.dhidden.data(), H, head_.logits.data(), ld, weights + head.offset, R, V, H, false,
-                            workspace_.scratch.data());
+    k.linear_backward_weight(model_.pool(), gradients_.data() + head.offset, head_.logits.data(), ld, head_.hidden.data(), H, R,
+                             V, H);
+    k.linear_backward_input(model_.pool(), head_.dhidden.data(), H, head_.logits.data(), ld, weights + head.offset, R, V, H,
+                            false, workspace_.scratch.data());
     k.scatter_rows(model_.pool(), workspace_.dnormed.data(), head_.dhidden.data(), rows.data() + first, R, H);
   }
 }
@@ -105,8 +108,8 @@ void Trainer::train_head(const float* weights, const TrainArgs& args, const Loss
 PolicyLossSums Trainer::token_loss(const LossArgs& loss, bool has_reference, int64_t R) {
   if (loss.kind == LossKind::policy)
     return model_.kernels().policy_loss(head_.dlogp.data(), head_.dentropy.data(), head_.logp.data(), head_.old.data(),
-                                        has_reference ? head_.reference.data() : nullptr, head_.entropy.data(), head_.advantages.data(), head_.weights.data(),
-                                        loss.policy, R);
+                                        has_reference ? head_.reference.data() : nullptr, head_.entropy.data(),
+                                        head_.advantages.data(), head_.weights.data(), loss.policy, R);
   PolicyLossSums sums{};
   for (int64_t r = 0; r < R; ++r) {
     const auto i = static_cast<size_t>(r);
@@ -141,8 +144,8 @@ OptimResult Trainer::step(float* weights, const OptimArgs& args) {
   if (args.max_grad_norm > 0 && clip < 1.0f) adamw.gradient_scale = clip;
   for (const auto& p : model_.parameters().all()) {
     adamw.weight_decay = p.is_matrix() ? args.weight_decay : 0.0f;
-    k.adamw(model_.pool(), weights + p.offset, gradients_.data() + p.offset, m_.data() + p.offset, v_.data() + p.offset, p.elements,
-            adamw);
+    k.adamw(model_.pool(), weights + p.offset, gradients_.data() + p.offset, m_.data() + p.offset, v_.data() + p.offset,
+            p.elements, adamw);
   }
   clear();
   return {norm, step_};

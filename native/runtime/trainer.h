@@ -50,7 +50,8 @@ class Trainer {
 
  private:
   void train(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, PolicyLossSums& sums);
-  void train_head(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, PolicyLossSums& sums);
+  void train_head(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
+                  PolicyLossSums& sums);
   PolicyLossSums token_loss(const LossArgs& loss, bool has_reference, int64_t R);
   void join_tied_gradient();
 

@@ -21,6 +21,7 @@ export interface DoctorReport {
   readonly engine: EngineReport | null;
   /** Why there is no engine. */
   readonly engineError: string | null;
+  readonly cpuFeatures: readonly string[];
   readonly memory: Memory;
   readonly tools: Tools;
   readonly gpus: readonly Gpu[];
@@ -35,13 +36,13 @@ const fewBytes = 2 * GiB;
 
 const help = `
 Checks the CPU's features and the kernel path chosen, measures the peak of a matrix product, probes that bits do not
-depend on batch size, place in the batch or threads, and looks at memory, build tools and GPUs. Takes a few seconds.
+depend on batch size, place in the batch or threads, and looks at memory, build tools and GPUs. Takes some seconds.
 
 Examples:
   zazen doctor
   zazen doctor --json
 
-JSON: {ok, engine: {cpu, peak, exactness}, engineError, memory, tools, gpus, advice}.
+JSON: {ok, engine: {cpu, peak, exactness}, engineError, cpuFeatures, memory, tools, gpus, advice}.
 Ends with 1 when the engine is missing or inexact.`;
 
 export function doctorCommand(): Command {
@@ -61,7 +62,7 @@ export function doctorCommand(): Command {
 async function gather(): Promise<Facts> {
   const machine = await import("./machine.js");
   const [tools, gpus] = await Promise.all([machine.tools(), machine.gpus()]);
-  const facts = { memory: machine.memory(), tools, gpus };
+  const facts = { cpuFeatures: machine.cpuFeatures(), memory: machine.memory(), tools, gpus };
   try {
     return { ...facts, engine: await examineEngine(), engineError: null };
   } catch (error) {
@@ -109,6 +110,7 @@ export function reportLines(report: DoctorReport): readonly string[] {
     : gib(memory.totalBytes);
   return [
     ...engineLines(report),
+    `features    ${report.cpuFeatures.join(" ") || "unknown"}`,
     `memory      ${limit}`,
     `tools       Node ${tools.node}; ${tools.cmake ?? "no CMake"}; ${tools.compiler ?? "no C++ compiler"}`,
     ...(gpus.length === 0
@@ -125,7 +127,7 @@ function engineLines({ engine, engineError }: DoctorReport): readonly string[] {
   const { cpu, peak, exactness } = engine;
   const verdict = exactness.ok ? `exact in ${exactness.cases} cases` : `NOT exact: ${exactness.failures.join("; ")}`;
   return [
-    `CPU         ${cpu.cores} cores; ${cpu.features.join(" ")}`,
+    `CPU         ${cpu.features.join(" ")}, ${cpu.cores} cores`,
     `kernels     ${cpu.isa} (available: ${cpu.available.join(", ")})`,
     `peak        ${peak.gflops.toFixed(0)} GFLOP/s in f32 at ${peak.shape}`,
     `exactness   ${verdict}`,

@@ -1,6 +1,7 @@
-// What the machine has besides its CPU's features: memory, build tools, GPUs. Asked by running each tool's own command; what is not
+// What the machine has besides the engine: instruction sets, memory, build tools, GPUs. Asked by running each tool's own command; what is not
 // there is null or an empty list, never an error.
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { promisify } from "node:util";
 
@@ -25,6 +26,24 @@ export interface Gpu {
 }
 
 const timeoutMs = 10_000;
+
+/** Instruction sets that matter for matrix products, as Linux names them. */
+const relevantFeatures =
+  /^(avx|avx2|fma|f16c|avx512f|avx512bw|avx512dq|avx512vl|avx512_bf16|amx_\w+|asimd|sve\d?|bf16)$/;
+
+/** What of the CPU's features matters here; empty where the system does not tell. */
+export function cpuFeatures(): readonly string[] {
+  try {
+    return parseCpuFeatures(readFileSync("/proc/cpuinfo", "utf8"));
+  } catch {
+    return []; // no Linux
+  }
+}
+
+export function parseCpuFeatures(cpuinfo: string): readonly string[] {
+  const line = /^(?:flags|Features)\s*:(.*)$/m.exec(cpuinfo)?.[1] ?? "";
+  return line.split(/\s+/).filter((feature) => relevantFeatures.test(feature));
+}
 
 export function memory(): Memory {
   const total = totalmem();

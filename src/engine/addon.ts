@@ -75,15 +75,22 @@ function load(): NativeAddon {
   const file = FILES.map((name) => fileURLToPath(new URL(name, root))).find(existsSync);
   if (!file) {
     const tried = FILES.map((name) => fileURLToPath(new URL(name, root))).join(", ");
-    throw new ZazenError("ADDON_MISSING", `[engine] expected the native addon, got none at ${tried}; run: npm run build`);
+    throw new ZazenError(
+      "ADDON_MISSING",
+      `[engine] expected the native addon, got none at ${tried}; run: npm run build`,
+    );
   }
   try {
     return createRequire(import.meta.url)(file) as NativeAddon;
   } catch (error) {
     const reason = (error as Error).message;
-    throw new ZazenError("ADDON_BROKEN", `[engine] expected ${file} to load, got: ${reason}; build it again: npm run build`, {
-      cause: error,
-    });
+    throw new ZazenError(
+      "ADDON_BROKEN",
+      `[engine] expected ${file} to load, got: ${reason}; build it again: npm run build`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

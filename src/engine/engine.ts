@@ -62,7 +62,11 @@ export class Engine {
   }
 
   /** Random weights: matrices normal with `std` (default 0.02), norms 1. The same seed gives the same bits. */
-  static async create(spec: ModelSpec, init: { seed: number; std?: number }, options: EngineOptions = {}): Promise<Engine> {
+  static async create(
+    spec: ModelSpec,
+    init: { seed: number; std?: number },
+    options: EngineOptions = {},
+  ): Promise<Engine> {
     checkNumber("create seed", init.seed, 0, Number.MAX_SAFE_INTEGER, true);
     const std = init.std ?? DEFAULT_STD;
     checkNumber("create std", std, 0, 100);
@@ -166,8 +170,8 @@ export class Engine {
   /** Writes config.json, generation_config.json and model.safetensors (F32) into `folder`, each whole or not at all. */
   async save(folder: string): Promise<void> {
     await mkdir(folder, { recursive: true });
-    await this.#call(undefined, (native) => native.save({ path: join(folder, WEIGHTS_FILE) }));
     await writeModelConfig(folder, this.spec);
+    await this.#call(undefined, (native) => native.save({ path: join(folder, WEIGHTS_FILE) }));
   }
 
   /** Stops what runs and frees native memory; idempotent. Later calls reject with ENGINE_DISPOSED. */
@@ -210,7 +214,12 @@ export class Engine {
     for (let p = 0; p < count; p++) {
       const length = (cuSeqlens[p + 1] ?? 0) - (cuSeqlens[p] ?? 0);
       if (length >= this.spec.maxPositions)
-        fail("SEQUENCE_TOO_LONG", "generate prompts", `fewer than ${this.spec.maxPositions} tokens, the model's context`, length);
+        fail(
+          "SEQUENCE_TOO_LONG",
+          "generate prompts",
+          `fewer than ${this.spec.maxPositions} tokens, the model's context`,
+          length,
+        );
     }
   }
 }

@@ -21,10 +21,16 @@ export function checkPacked(where: string, { ids, cuSeqlens }: PackedTokens, spe
   }
   for (let s = 0; s + 1 < cuSeqlens.length; s++) {
     const length = (cuSeqlens[s + 1] ?? 0) - (cuSeqlens[s] ?? 0);
-    if (length < 0) fail("BAD_ARGUMENT", `${where} cuSeqlens`, "ascending offsets", `${cuSeqlens[s]} then ${cuSeqlens[s + 1]}`);
+    if (length < 0)
+      fail("BAD_ARGUMENT", `${where} cuSeqlens`, "ascending offsets", `${cuSeqlens[s]} then ${cuSeqlens[s + 1]}`);
     if (length === 0) fail("EMPTY_PROMPT", where, "at least one token in a sequence", `none in sequence ${s}`);
     if (length > spec.maxPositions)
-      fail("SEQUENCE_TOO_LONG", where, `at most ${spec.maxPositions} tokens, the model's context`, `${length} in sequence ${s}`);
+      fail(
+        "SEQUENCE_TOO_LONG",
+        where,
+        `at most ${spec.maxPositions} tokens, the model's context`,
+        `${length} in sequence ${s}`,
+      );
   }
   checkIds(where, ids, spec);
 }
@@ -62,7 +68,12 @@ export function checkTrainBatch(batch: TrainBatch, loss: LossSpec): void {
   }
   for (const start of batch.cuSeqlens.subarray(0, -1)) {
     if (batch.weights[start] !== 0)
-      fail("BAD_ARGUMENT", "forwardBackward weights", "0 for the first token of a sequence, which nothing predicts", batch.weights[start]);
+      fail(
+        "BAD_ARGUMENT",
+        "forwardBackward weights",
+        "0 for the first token of a sequence, which nothing predicts",
+        batch.weights[start],
+      );
   }
 }
 

@@ -95,12 +95,13 @@ export async function countdownVerified(config: TaskConfig): Promise<RlvrTask<As
   const held = config.evaluation.data === "" ? [] : await loadProblems(config.evaluation.data, config, tokenizer);
   const source = new OrderedSource(train, { seed: config.seed, epoch: 0, position: 0 });
   const read = answerReader(tokenizer, THINKING_FORMATS[config.format]);
-  const isCorrect = (problem: AskedProblem, sample: Sample) => gradeCountdown(read(sample).answer, problem).correct;
+  const isCorrect = (problem: AskedProblem, sample: Sample) =>
+    gradeCountdown(read(sample, true).answer, problem).correct;
   return {
     problems: (_, count) => source.next(count),
     promptOf: (problem) => problem.prompt,
     reward: (problem, sample) => (isCorrect(problem, sample) ? 1 : 0),
-    describe: (problem, sample) => ({ prompt: problem.promptText, ...read(sample) }),
+    describe: (problem, sample) => ({ prompt: problem.promptText, ...read(sample, false) }),
     metrics: () => ({}),
     heldOut: held.slice(0, config.evaluation.problems),
     isCorrect,
@@ -108,10 +109,15 @@ export async function countdownVerified(config: TaskConfig): Promise<RlvrTask<As
   };
 }
 
+/** Splits a sample's text; not strict, a text without the marks of an answer is shown as it is. */
 function answerReader(tokenizer: Tokenizer, format: ThinkingFormat) {
   const endText = tokenizer.eosId === null ? null : tokenizer.token(tokenizer.eosId);
-  return ({ completion }: Sample) => {
-    const { thinking, answer } = splitThinking(tokenizer.decode(completion), format, { mark: "first", endText });
+  return ({ completion }: Sample, strict: boolean) => {
+    const { thinking, answer } = splitThinking(tokenizer.decode(completion), format, {
+      mark: "first",
+      endText,
+      strict,
+    });
     return { thinking, answer };
   };
 }

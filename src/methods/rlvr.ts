@@ -55,8 +55,8 @@ async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunConte
   const options = { ...engineOptions(config), reference: config.grpo.loss.klCoefficient > 0 };
   await using engine = await engines.load(config.model, options);
   return config.task === "countdown"
-    ? trainOn(await countdownVerified(config), engine, config, context)
-    : trainOn(trialVerified(config, engine), engine, config, context);
+    ? await trainOn(await countdownVerified(config), engine, config, context)
+    : await trainOn(trialVerified(config, engine), engine, config, context);
 }
 
 async function trainOn<P extends Numbered>(

@@ -65,6 +65,7 @@ export function whatWasLearnt(before: Arm, after: Arm): string {
   const [a, b] = [before.judged.sampled, after.judged.sampled];
   const { mean, interval } = pairedDifference(a.grades.map(points), b.grades.map(points));
   const change = `pass@1 went from ${percent(a.score.pass.rate)}% to ${percent(b.score.pass.rate)}%`;
+  if (interval[1] < 0) return `The policy got worse: ${change}, ${thoughtChange(a.score, b.score)}.`;
   if (interval[0] <= 0) {
     const range = `[${percent(interval[0])}, ${percent(interval[1])}]`;
     return `Nothing that these figures can show: ${change}, a difference of ${percent(mean)} points ${range}.`;

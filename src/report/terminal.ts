@@ -115,7 +115,8 @@ class LiveReporter extends BaseReporter {
   protected override step(event: StepEvent): void {
     if (this.#view === null) return;
     this.#view = view.withStep(this.#view, event);
-    if (event.step >= event.steps || this.now() - this.#drawnAt >= redrawMs) this.#draw("");
+    if (event.step >= event.steps) this.#settle();
+    else if (this.now() - this.#drawnAt >= redrawMs) this.#draw("");
   }
 
   /** Above the block, where they scroll away. */
@@ -123,7 +124,7 @@ class LiveReporter extends BaseReporter {
     this.#draw(`${lines.join("\n")}\n`);
   }
 
-  /** Leaves the block as it ended; the next one starts below. */
+  /** Leaves the block as it ended; what follows comes below it. */
   #settle(): void {
     if (this.#view !== null) this.#draw("");
     this.#view = null;

@@ -87,7 +87,8 @@ async function update<P>(
   const { temperature } = plan;
   const batch = plan.loss.klCoefficient > 0 ? await withReference(engine, packed, temperature, run.signal) : packed;
   const metrics = await engine.forwardBackward({ ...batch, signal: run.signal }, policyLoss(temperature, plan.loss));
-  const loss = finiteLoss(`policy step ${step}`, metrics);
+  const finite = finiteLoss(`policy step ${step}`, metrics);
+  const loss = plan.loss.klCoefficient > 0 ? finite : { ...finite, kl: Number.NaN }; // no reference, no KL
   const { gradNorm } = await optimizerStep(engine, plan.optimizer, lr);
   return { loss, gradNorm, sequenceTokens: packed.ids.length, seconds: (performance.now() - began) / 1000 };
 }

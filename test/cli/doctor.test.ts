@@ -1,7 +1,7 @@
 // The doctor's verdict and advice from made-up facts.
 import { describe, expect, test } from "vitest";
 import { type EngineReport, judge, reportLines } from "../../src/cli/doctor.js";
-import { memory, parseGpus } from "../../src/cli/machine.js";
+import { memory, parseCpuFeatures, parseGpus } from "../../src/cli/machine.js";
 
 const GiB = 2 ** 30;
 
@@ -13,6 +13,7 @@ const engine: EngineReport = {
 const facts = {
   engine,
   engineError: null,
+  cpuFeatures: ["avx2", "fma"],
   memory: { totalBytes: 16 * GiB, limitBytes: 16 * GiB, constrained: false },
   tools: { node: "v20.17.0", cmake: "cmake version 3.25.1", compiler: "g++ 12" },
   gpus: [],
@@ -26,6 +27,7 @@ describe("judge", () => {
     expect(lines).toContain("kernels     avx2 (available: portable, avx2)");
     expect(lines).toContain("peak        123 GFLOP/s in f32 at 512 x 512 x 512");
     expect(lines).toContain("exactness   exact in 12 cases");
+    expect(lines).toContain("features    avx2 fma");
     expect(lines).toContain("memory      16.0 GiB");
   });
 
@@ -69,6 +71,17 @@ describe("the machine", () => {
     expect(limitBytes).toBeGreaterThan(0);
     expect(limitBytes).toBeLessThanOrEqual(totalBytes);
     expect(constrained).toBe(limitBytes < totalBytes);
+  });
+
+  test("parseCpuFeatures keeps what matters for matrix products", () => {
+    expect(parseCpuFeatures("model : X\nflags\t\t: fpu sse avx avx2 fma avx512f xsave\nflags\t\t: avx\n")).toEqual([
+      "avx",
+      "avx2",
+      "fma",
+      "avx512f",
+    ]);
+    expect(parseCpuFeatures("Features\t: fp asimd sve2 bf16\n")).toEqual(["asimd", "sve2", "bf16"]);
+    expect(parseCpuFeatures("")).toEqual([]);
   });
 
   test("parseGpus reads one GPU a line, and nothing from other text", () => {

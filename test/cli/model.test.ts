@@ -17,7 +17,7 @@ const generate = (args: readonly string[], folder = stories) =>
   json<{ samples: readonly TextSample[] }>(["generate", "--model", folder, ...args]).samples;
 const score = (args: readonly string[], folder = stories) => json<ScoredText>(["logprobs", "--model", folder, ...args]);
 
-describe.skipIf(!cliIsBuilt || !modelsAreThere)("on stories260k", () => {
+describe.skipIf(!cliIsBuilt || !modelsAreThere)("on stories260k", { timeout: 60_000 }, () => {
   let copy = "";
   beforeAll(() => {
     copy = mkdtempSync(join(tmpdir(), "zazen-model-"));
@@ -192,7 +192,7 @@ describe.skipIf(!cliIsBuilt || !modelsAreThere)("on stories260k", () => {
   });
 });
 
-describe.skipIf(!cliIsBuilt)("doctor", () => {
+describe.skipIf(!cliIsBuilt)("doctor", { timeout: 120_000 }, () => {
   test("finds this machine's engine exact", () => {
     const report = json<DoctorReport>(["doctor"]);
     expect(report.engineError).toBeNull();

@@ -59,7 +59,7 @@ function setup() {
   return { ...run, calls: existsSync(log) ? readFileSync(log, "utf8").trim().split("\n") : [] };
 }
 
-describe("what is missing", () => {
+describe("what is missing", { timeout: 30_000 }, () => {
   test("the first lines name all of it and how to install it, and nothing is run", () => {
     tool("npm", fakeNpm);
     const { status, stderr, stdout, calls } = setup();
@@ -90,7 +90,7 @@ describe("what is missing", () => {
   });
 });
 
-describe("the stages", () => {
+describe("the stages", { timeout: 30_000 }, () => {
   const all = ["ci --include=dev --no-audit --no-fund", "run build:native", "run build:ts"];
 
   test("run once, one line each, and not again while nothing changes", () => {

@@ -181,7 +181,7 @@ describe("recipes", () => {
   });
 });
 
-describe.skipIf(!cliIsBuilt)("signals", () => {
+describe.skipIf(!cliIsBuilt)("signals", { timeout: 30_000 }, () => {
   /** A run that says it is ready and then waits for `after` the signal: "end", "throw" or nothing at all. */
   const script = (after: string) => `
     import { train } from ${JSON.stringify(join(dist, "cli/train.js"))};

@@ -10,7 +10,7 @@ import { cliIsBuilt, failure, root, zazen } from "./process.js";
 
 const commands = ["train", "recipes", "generate", "logprobs", "doctor"];
 
-describe.skipIf(!cliIsBuilt)("as a process", () => {
+describe.skipIf(!cliIsBuilt)("as a process", { timeout: 30_000 }, () => {
   test("help lists every command, the exit codes and what --json does", () => {
     const { status, stdout, stderr } = zazen(["--help"]);
     for (const word of [...commands, "Exit codes", "--json"]) expect(stdout).toContain(word);

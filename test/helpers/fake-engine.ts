@@ -72,7 +72,7 @@ export class FakeEngine implements EngineLike {
   }
 
   async generate(request: GenerateRequest): Promise<GenerateResult> {
-    this.calls.push("generate");
+    this.#call("generate");
     const n = request.samplesPerPrompt ?? 1;
     const prompts = request.prompts.cuSeqlens.length - 1;
     const all = Array.from({ length: prompts * n }, (_, s) => this.#sample(request, Math.floor(s / n), s % n));
@@ -114,7 +114,7 @@ export class FakeEngine implements EngineLike {
   }
 
   async logprobs(request: LogprobsRequest): Promise<LogprobsResult> {
-    this.calls.push(request.reference ? "reference" : "logprobs");
+    this.#call(request.reference ? "reference" : "logprobs");
     const logprobs = new Float32Array(request.ids.length).fill(Number.NaN);
     const entropy = logprobs.slice();
     const table = request.reference ? this.#reference : this.#table;
@@ -127,7 +127,7 @@ export class FakeEngine implements EngineLike {
   }
 
   async forwardBackward(batch: TrainBatch, loss: LossSpec): Promise<LossMetrics> {
-    this.calls.push("forwardBackward");
+    this.#call("forwardBackward");
     this.batches.push({ batch, loss });
     this.#trained++;
     const sums = { loss: 0, tokens: 0, entropy: 0, mismatch: 0, clipped: 0, ratio: 0, kl: 0 };
@@ -158,7 +158,7 @@ export class FakeEngine implements EngineLike {
   }
 
   async optimStep(step: OptimStep): Promise<OptimResult> {
-    this.calls.push("optimStep");
+    this.#call("optimStep");
     const { learningRate, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, maxGradNorm = 0 } = step;
     const gradNorm = Math.hypot(...this.#gradient);
     const scale = maxGradNorm > 0 && gradNorm > maxGradNorm ? maxGradNorm / gradNorm : 1;
@@ -176,6 +176,7 @@ export class FakeEngine implements EngineLike {
   }
 
   async save(folder: string): Promise<void> {
+    this.#call("save");
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, "table.json"), JSON.stringify({ spec: this.spec, table: [...this.#table] }));
   }
@@ -186,6 +187,11 @@ export class FakeEngine implements EngineLike {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
+  }
+
+  #call(name: string): void {
+    if (this.calls.includes("dispose")) throw new Error(`[fake engine] ${name} after dispose`);
+    this.calls.push(name);
   }
 
   /** log softmax(table[row] / temperature); temperature 0 counts as 1. */

@@ -98,7 +98,7 @@ inline int run_all(const char* filter) {
 #define CHECK_ALL_NEAR(got, want, tolerance) harness::all_near(__FILE__, __LINE__, got, want, tolerance, #got)
 #define CHECK_BITS(got, want) harness::same_bits(__FILE__, __LINE__, got, want, #got)
 // The expression must throw zazen::Error with this code.
-#define CHECK_THROWS_CODE(expression, expected_code)                                                        \
+#define CHECK_THROWS_CODE(expression, expected_code)                                                  \
   do {                                                                                                \
     std::string thrown = "nothing";                                                                   \
     try {                                                                                             \

@@ -108,6 +108,13 @@ TEST(sample_grows_with_u_and_reaches_both_ends) {
   }
 }
 
+// Intervals are half-open: u on a boundary belongs to the next id.
+TEST(sample_takes_the_next_id_on_a_boundary) {
+  ThreadPool pool(1);
+  const Draws d = draw(best(), pool, Floats(4 * 4, 0.0f), 4, {0.0f, 0.25f, 0.5f - 0x1p-24f, 0.75f}, kPlain);
+  CHECK((d.tokens == Ints{0, 1, 1, 3}));
+}
+
 TEST(sample_greedy_takes_the_lowest_best_id) {
   ThreadPool pool(1);
   const Floats row = {1.0f, 3.0f, -2.0f, 3.0f, 2.5f};

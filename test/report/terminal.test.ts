@@ -143,6 +143,15 @@ describe("on a terminal", () => {
     expect(lines.indexOf("Evaluation")).toBeGreaterThan(lines.findIndex((line) => line.includes("40/40")));
   });
 
+  test("what comes after a phase's last step stands below its block", () => {
+    const { reporter, text } = setup(true);
+    reporter.emit(phase);
+    reporter.emit(step(40));
+    reporter.emit({ type: "note", level: "info", text: "the end" });
+    reporter.close();
+    expect(screen(text()).slice(-3)).toEqual([expect.stringContaining("reward"), "the end", ""]);
+  });
+
   test("draws at most ten times a second, but always the last step", () => {
     const { reporter, clock, written } = setup(true);
     reporter.emit(phase);

@@ -6,36 +6,30 @@
 namespace zazen::ZAZEN_ISA {
 namespace {
 
-struct GroupStats {
-  double mean;
-  bool spread;  // some two rewards differ
-};
-
-GroupStats group_stats(const float* rewards, int64_t n) {
+double group_mean(const float* rewards, int64_t n) {
   double total = 0;
-  bool spread = false;
-  for (int64_t i = 0; i < n; ++i) {
-    total += static_cast<double>(rewards[i]);
-    spread |= rewards[i] != rewards[0];
-  }
-  return {total / static_cast<double>(n), spread};
+  for (int64_t i = 0; i < n; ++i) total += static_cast<double>(rewards[i]);
+  return total / static_cast<double>(n);
 }
 
-// Unbiased: divided by n - 1.
-double group_std(const float* rewards, int64_t n, double mean) {
+// Sum of (r - mean)^2. Zero exactly when all rewards are equal: n equal floats have an exact sum and mean in double.
+double group_squares(const float* rewards, int64_t n, double mean) {
   double squares = 0;
   for (int64_t i = 0; i < n; ++i) {
     const double centred = static_cast<double>(rewards[i]) - mean;
     squares += centred * centred;
   }
-  return __builtin_sqrt(squares / static_cast<double>(n - 1));
+  return squares;
 }
 
 void normalize_group(float* advantages, const float* rewards, int64_t n, bool scale_by_std, double eps) {
-  const GroupStats stats = group_stats(rewards, n);
-  double factor = stats.spread ? 1.0 : 0.0;
-  if (stats.spread && scale_by_std) factor = 1.0 / (group_std(rewards, n, stats.mean) + eps);
-  for (int64_t i = 0; i < n; ++i) advantages[i] = static_cast<float>((static_cast<double>(rewards[i]) - stats.mean) * factor);
+  const double mean = group_mean(rewards, n);
+  double factor = 1.0;
+  if (scale_by_std) {
+    const double squares = group_squares(rewards, n, mean);
+    factor = squares > 0 ? 1.0 / (__builtin_sqrt(squares / static_cast<double>(n - 1)) + eps) : 0.0;
+  }
+  for (int64_t i = 0; i < n; ++i) advantages[i] = static_cast<float>((static_cast<double>(rewards[i]) - mean) * factor);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // Causal grouped-query attention over KV blocks of 64 positions: flash-style, nothing of size T x T.
 //
-// The order that makes a row's bits its own: scores are chains over d in ascending order; tiles are visited in order of position
-// with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm 1); a tile's sum of exponentials is 16 lane sums
-// and one tree; the output is a chain over keys. Decoding, prefill and training all run this code.
+// The order that makes a row's bits its own: scores are chains over d in ascending order; tiles are visited in order of
+// position with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm 1); a tile's sum of exponentials is
+// 16 lane sums and one tree; the output is a chain over keys. Decoding, prefill and training all run this code.
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/tile.h"
 
@@ -103,7 +103,8 @@ void forward_rows(float* out, float* lse, const float* q, const float* blocks, c
     const F32x16 inverse = set1(1.0f / state[r].sum);
     float* target = out + head.query(first + r);
     for (int64_t d = 0; d < D; d += kLanes) store(target + d, load(sums + r * padded + d) * inverse, D - d);
-    if (lse) lse[head.lse(first + r, heads)] = state[r].max + static_cast<float>(__builtin_log(static_cast<double>(state[r].sum)));
+    if (lse)
+      lse[head.lse(first + r, heads)] = state[r].max + static_cast<float>(__builtin_log(static_cast<double>(state[r].sum)));
   }
 }
 
@@ -182,7 +183,8 @@ void backward_head(float* dk, float* dv, const BackwardArgs& args, const Head& h
       store(s.dvalues + i, zero());
     }
     // Rows before the tile see none of its keys.
-    for (int64_t r = tile * kKeyTile * head.group; r < rows; r += kRows) backward_block(s, args, head, tile, r, least(kRows, rows - r));
+    for (int64_t r = tile * kKeyTile * head.group; r < rows; r += kRows)
+      backward_block(s, args, head, tile, r, least(kRows, rows - r));
     for (int64_t key = 0; key < keys; ++key) {
       const int64_t at = (head.span.row + tile * kKeyTile + key) * head.key_row + head.index * D;
       copy_row(dk + at, s.dkeys + key * P, D);
@@ -215,7 +217,8 @@ void kv_write(ThreadPool& pool, float* blocks, const float* k, const float* v, c
   });
 }
 
-void attention_forward(ThreadPool& pool, float* out, float* lse, const float* q, const float* blocks, const AttentionArgs& args) {
+void attention_forward(ThreadPool& pool, float* out, float* lse, const float* q, const float* blocks,
+                       const AttentionArgs& args) {
   for_heads(pool, args, [&](const Head& head) {
     alignas(64) float queries[kRows * kMaxHeadDim], sums[kRows * kMaxHeadDim];
     const int64_t rows = head.rows();
@@ -224,8 +227,8 @@ void attention_forward(ThreadPool& pool, float* out, float* lse, const float* q,
   });
 }
 
-void attention_backward(ThreadPool& pool, float* dq, float* dk, float* dv, const float* dout, const float* out, const float* lse,
-                        const float* q, const float* blocks, const AttentionArgs& args) {
+void attention_backward(ThreadPool& pool, float* dq, float* dk, float* dv, const float* dout, const float* out,
+                        const float* lse, const float* q, const float* blocks, const AttentionArgs& args) {
   const BackwardArgs backward{dq, dout, out, lse, q, blocks, args.heads};
   for_heads(pool, args, [&](const Head& head) {
     const int64_t padded = args.kv.padded_dim();

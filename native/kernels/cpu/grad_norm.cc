@@ -7,34 +7,35 @@ namespace {
 
 constexpr int64_t kChunk = 4096;
 
-// Eight lanes as the compiler's own vectors: they become registers of whatever width there is.
-typedef float EightFloats __attribute__((vector_size(32)));
-typedef double EightDoubles __attribute__((vector_size(64)));
+// Four lanes as the compiler's own vectors: there is no lane type for double.
+typedef float FourFloats __attribute__((vector_size(16)));
+typedef double FourDoubles __attribute__((vector_size(32)));
 
-inline EightDoubles squares(const float* x) {
-  EightFloats narrow;
+// The square of a float is exact in double.
+inline void add_squares(FourDoubles& lanes, const float* x) {
+  FourFloats narrow;
   std::memcpy(&narrow, x, sizeof narrow);
-  const EightDoubles wide = __builtin_convertvector(narrow, EightDoubles);
-  return wide * wide;
+  const FourDoubles wide = __builtin_convertvector(narrow, FourDoubles);
+  lanes += wide * wide;
 }
 
-// Sixteen lane sums, then the fold of simd.h in double. The square of a float is exact in double.
+// Sixteen lane sums, then the fold of simd.h in double.
 double chunk_squares(const float* x, int64_t n) {
-  EightDoubles low = {}, high = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    low += squares(x + i);
-    high += squares(x + i + kLanes / 2);
-  }
-  if (i < n) {
+  FourDoubles a = {}, b = {}, c = {}, d = {};
+  for (int64_t i = 0; i < n; i += kLanes) {
     float tail[kLanes];
-    store(tail, load(x + i, n - i));
-    low += squares(tail);
-    high += squares(tail + kLanes / 2);
+    const float* block = x + i;
+    if (n - i < kLanes) {
+      store(tail, load(block, n - i));
+      block = tail;
+    }
+    add_squares(a, block);
+    add_squares(b, block + 4);
+    add_squares(c, block + 8);
+    add_squares(d, block + 12);
   }
-  const EightDoubles lane = low + high;
-  const double even = (lane[0] + lane[4]) + (lane[2] + lane[6]), odd = (lane[1] + lane[5]) + (lane[3] + lane[7]);
-  return even + odd;
+  const FourDoubles four = (a + c) + (b + d);
+  return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 }  // namespace

@@ -6,14 +6,14 @@
 namespace zazen::ZAZEN_ISA {
 namespace {
 
-constexpr int64_t kDepth = 256;           // inner indices in a block: a panel of it (32 KiB) stays in L1
-constexpr int64_t kBlockRows = 192;       // rows in a block: packed it takes 192 KiB of L2
-constexpr int64_t kFewRows = 2 * 12;      // up to here threads share the panels, not the rows
-constexpr int64_t kPackFromColumns = 512; // fewer outputs do not repay packing the rows
-constexpr int64_t kGradColumns = 384;     // weight-gradient inputs in a block: packed it takes 384 KiB of L2
-constexpr int64_t kGradPanels = 8;        // panels that share one packed block
-constexpr int64_t kTransposeRows = 2048;  // outputs whose transposed weights are held at a time
-constexpr int64_t kMinWork = 1 << 15;     // multiply-adds worth handing to another thread
+constexpr int64_t kDepth = 256;            // inner indices in a block: a panel of it (32 KiB) stays in L1
+constexpr int64_t kBlockRows = 192;        // rows in a block: packed it takes 192 KiB of L2
+constexpr int64_t kFewRows = 2 * 12;       // up to here threads share the panels, not the rows
+constexpr int64_t kPackFromColumns = 512;  // fewer outputs do not repay packing the rows
+constexpr int64_t kGradColumns = 384;      // weight-gradient inputs in a block: packed it takes 384 KiB of L2
+constexpr int64_t kGradPanels = 8;         // panels that share one packed block
+constexpr int64_t kTransposeRows = 2048;   // outputs whose transposed weights are held at a time
+constexpr int64_t kMinWork = 1 << 15;      // multiply-adds worth handing to another thread
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -42,15 +42,23 @@ int64_t multiply_wide(float* c, int64_t ldc, TileA A, Panels B, int64_t N, int64
     tile<R, P, 2>(c + first * kPanel, ldc, A, {B.data + first * B.stride, kPanel, B.stride}, K, P * kPanel, false);
   return first;
 }
-int64_t multiply_few(float* c, int64_t ldc, TileA A, Panels B, int64_t rows, int64_t N, int64_t first, int64_t last, int64_t K) {
+int64_t multiply_few(float* c, int64_t ldc, TileA A, Panels B, int64_t rows, int64_t N, int64_t first, int64_t last,
+                     int64_t K) {
   switch (rows) {
-    case 1: return multiply_wide<1, 4>(c, ldc, A, B, N, first, last, K);
-    case 2: return multiply_wide<2, 4>(c, ldc, A, B, N, first, last, K);
-    case 3: return multiply_wide<3, 3>(c, ldc, A, B, N, first, last, K);
-    case 4: return multiply_wide<4, 3>(c, ldc, A, B, N, first, last, K);
-    case 5: return multiply_wide<5, 2>(c, ldc, A, B, N, first, last, K);
-    case 6: return multiply_wide<6, 2>(c, ldc, A, B, N, first, last, K);
-    default: return first;
+    case 1:
+      return multiply_wide<1, 4>(c, ldc, A, B, N, first, last, K);
+    case 2:
+      return multiply_wide<2, 4>(c, ldc, A, B, N, first, last, K);
+    case 3:
+      return multiply_wide<3, 3>(c, ldc, A, B, N, first, last, K);
+    case 4:
+      return multiply_wide<4, 3>(c, ldc, A, B, N, first, last, K);
+    case 5:
+      return multiply_wide<5, 2>(c, ldc, A, B, N, first, last, K);
+    case 6:
+      return multiply_wide<6, 2>(c, ldc, A, B, N, first, last, K);
+    default:
+      return first;
   }
 }
 #else
@@ -69,8 +77,17 @@ void pack_rows(float* packed, const float* a, int64_t lda, int64_t rows, int64_t
   }
 }
 
+// Asks for the output tile that comes next: its loads would otherwise stall the start of every tile.
+void prefetch_tile(const float* c, int64_t ldc, int64_t rows) {
+  for (int64_t i = 0; i < rows; ++i) {
+    __builtin_prefetch(c + i * ldc, 1);
+    __builtin_prefetch(c + i * ldc + kLanes, 1);
+  }
+}
+
 // All depths of one block of rows.
-void multiply_rows(float* c, int64_t ldc, const float* a, int64_t lda, Panels B, int64_t rows, int64_t N, int64_t K, bool accumulate) {
+void multiply_rows(float* c, int64_t ldc, const float* a, int64_t lda, Panels B, int64_t rows, int64_t N, int64_t K,
+                   bool accumulate) {
   alignas(64) float packed[round_up(kBlockRows, kTileRows) * kDepth];
   const int64_t panels = ceil_div(N, kPanel);
   const bool pack = N >= kPackFromColumns;
@@ -82,6 +99,7 @@ void multiply_rows(float* c, int64_t ldc, const float* a, int64_t lda, Panels B,
       const Panels panel{B.data + p * B.stride + k * kPanel, 0};
       for (int64_t i = 0; i < rows; i += kTileRows) {
         const TileA A = pack ? TileA{packed + i * depth, 1, kTileRows} : TileA{a + i * lda + k, lda, 1};
+        prefetch_tile(c + (i + kTileRows) * ldc + p * kPanel, ldc, least(kTileRows, rows - i - kTileRows));
         multiply_panels(c + i * ldc + p * kPanel, ldc, A, panel, least(kTileRows, rows - i), N - p * kPanel, 0, 1, depth, add);
       }
     }
@@ -141,8 +159,8 @@ void pack_panel(float* packed, const float* dy, int64_t lddy, int64_t columns, i
 }
 
 // One block of dW: panels [first, last), inputs [k0, k0 + columns), all tokens in order.
-void weight_gradient_block(float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M, int64_t N, int64_t K,
-                           int64_t first, int64_t last, int64_t k0, int64_t columns) {
+void weight_gradient_block(float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M, int64_t N,
+                           int64_t K, int64_t first, int64_t last, int64_t k0, int64_t columns) {
   alignas(64) float inputs[round_up(kGradColumns, kTileRows) * kDepth];
   alignas(64) float outputs[kDepth * kPanel];
   for (int64_t t = 0; t < M; t += kDepth) {

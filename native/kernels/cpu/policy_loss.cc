@@ -10,10 +10,10 @@ inline F32x16 magnitude(F32x16 x) { return max(x, zero() - x); }
 
 // k3 = e^d - d - 1. Near zero the difference would lose all its digits: there the series d^2/2! + ... + d^9/9! is used.
 // Its derivative is e^d - 1 = k3 + d.
-F32x16 k3(F32x16 d) {
+inline F32x16 k3(F32x16 d) {
+  constexpr float kTerms[] = {1.0f / 40320, 1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 1.0f / 2};
   F32x16 series = set1(1.0f / 362880);
-  for (const float term : {1.0f / 40320, 1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 1.0f / 2})
-    series = fma(series, d, set1(term));
+  for (const float term : kTerms) series = fma(series, d, set1(term));
   return select_less(magnitude(d), set1(0.5f), series * d * d, exp(d) - d - set1(1.0f));
 }
 
@@ -23,7 +23,7 @@ struct Surrogate {
 
 // min(ratio A, clip(ratio) A), then for A < 0 max(., dual_clip A). Derivatives are those of automatic differentiation: a tie of
 // min shares the gradient, clip passes it inside its closed interval.
-Surrogate surrogate(F32x16 ratio, F32x16 advantage, const PolicyLossArgs& args) {
+inline Surrogate surrogate(F32x16 ratio, F32x16 advantage, const PolicyLossArgs& args) {
   const F32x16 one = set1(1.0f), low = set1(1.0f - args.clip_low), high = set1(1.0f + args.clip_high);
   const F32x16 plain = ratio * advantage, bounded = min(max(ratio, low), high) * advantage;
   const F32x16 share = select_less(plain, bounded, one, select_less(bounded, plain, zero(), set1(0.5f)));
@@ -37,56 +37,50 @@ Surrogate surrogate(F32x16 ratio, F32x16 advantage, const PolicyLossArgs& args) 
   return s;
 }
 
-// What 16 tokens add to the sums.
-struct Terms {
-  alignas(64) float weight[kLanes], loss[kLanes], kl[kLanes], ratio[kLanes], clipped[kLanes], entropy[kLanes], drift[kLanes];
-};
-
-// The sums are taken by value so that they stay in registers: each is one chain of additions.
-PolicyLossSums add_terms(PolicyLossSums sums, const Terms& terms, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    if (terms.weight[i] == 0.0f) continue;
-    const double drift = static_cast<double>(terms.drift[i]);
-    sums.loss += static_cast<double>(terms.weight[i]) * static_cast<double>(terms.loss[i]);
-    sums.kl += static_cast<double>(terms.kl[i]);
-    sums.ratio += static_cast<double>(terms.ratio[i]);
-    sums.clipped += static_cast<double>(terms.clipped[i]);
-    sums.entropy += static_cast<double>(terms.entropy[i]);
-    sums.max_abs_drift = drift > sums.max_abs_drift ? drift : sums.max_abs_drift;
-    ++sums.tokens;
-  }
-  return sums;
+// Adds 16 values one after another.
+inline double add_in_order(double total, F32x16 values) {
+  alignas(64) float lane[kLanes];
+  store(lane, values);
+  for (int64_t i = 0; i < kLanes; ++i) total += static_cast<double>(lane[i]);
+  return total;
 }
 
 }  // namespace
 
+// Tokens of weight 0 may hold anything: they are set to 0 wherever they would be added.
 PolicyLossSums policy_loss(float* dlogp, float* dentropy, const float* logp, const float* old, const float* ref,
                            const float* entropy, const float* advantages, const float* weights, const PolicyLossArgs& args,
                            int64_t T) {
-  PolicyLossSums sums{};
   const F32x16 kl_coef = set1(args.kl_coef), entropy_coef = set1(args.entropy_coef);
+  double loss = 0, kl = 0, ratios = 0, bonus = 0;
+  F32x16 tokens = zero(), clipped = zero(), max_drift = zero();
   for_lanes(T, [&](int64_t t, auto lanes) {
-    const F32x16 w = lanes.load(weights + t), now = lanes.load(logp + t), drift = now - lanes.load(old + t);
+    const F32x16 w = lanes.load(weights + t), size = magnitude(w);
+    const F32x16 now = lanes.load(logp + t), drift = now - lanes.load(old + t);
+    const auto used = [&](F32x16 value) { return select_less(zero(), size, value, zero()); };
     const F32x16 ratio = exp(drift);
     const Surrogate s = surrogate(ratio, lanes.load(advantages + t), args);
     const F32x16 d = ref ? lanes.load(ref + t) - now : zero();
-    const F32x16 kl = ref ? k3(d) : zero(), bonus = entropy ? lanes.load(entropy + t) : zero();
-    // d loss / d logp = -slope ratio - kl_coef (e^d - 1); tokens of weight 0 may hold anything, so they are set to 0.
-    const F32x16 gradient = w * (zero() - s.slope * ratio - kl_coef * (kl + d));
-    lanes.store(dlogp + t, select_less(zero(), magnitude(w), gradient, zero()));
+    const F32x16 divergence = ref ? k3(d) : zero(), h = entropy ? lanes.load(entropy + t) : zero();
+    // d loss / d logp = -slope ratio - kl_coef (e^d - 1)
+    lanes.store(dlogp + t, used(w * (zero() - s.slope * ratio - kl_coef * (divergence + d))));
     if (dentropy) lanes.store(dentropy + t, zero() - w * entropy_coef);
 
-    Terms terms;
-    store(terms.weight, w);
-    store(terms.loss, kl_coef * kl - s.value - entropy_coef * bonus);
-    store(terms.kl, kl);
-    store(terms.ratio, ratio);
-    store(terms.clipped, s.clipped);
-    store(terms.entropy, bonus);
-    store(terms.drift, magnitude(drift));
-    sums = add_terms(sums, terms, T - t < kLanes ? T - t : kLanes);
+    loss = add_in_order(loss, used(w * (kl_coef * divergence - s.value - entropy_coef * h)));
+    kl = add_in_order(kl, used(divergence));
+    ratios = add_in_order(ratios, used(ratio));
+    bonus = add_in_order(bonus, used(h));
+    tokens = tokens + used(set1(1.0f));
+    clipped = clipped + used(s.clipped);
+    max_drift = max(max_drift, used(magnitude(drift)));
   });
-  return sums;
+  return {loss,
+          kl,
+          ratios,
+          static_cast<double>(sum(clipped)),
+          bonus,
+          static_cast<double>(max(max_drift)),
+          static_cast<int64_t>(sum(tokens))};
 }
 
 }  // namespace zazen::ZAZEN_ISA

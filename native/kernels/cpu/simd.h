@@ -154,7 +154,8 @@ inline F32x16 round_even(F32x16 a) {
 }
 inline F32x16 exp2_integral(F32x16 n) {
   return each([&](int64_t i) {
-    const int32_t bits = static_cast<int32_t>(static_cast<uint32_t>(static_cast<int32_t>(n.v[i] == n.v[i] ? n.v[i] : 0.0f) + 127) << 23);
+    const int32_t bits =
+        static_cast<int32_t>(static_cast<uint32_t>(static_cast<int32_t>(n.v[i] == n.v[i] ? n.v[i] : 0.0f) + 127) << 23);
     float r;
     std::memcpy(&r, &bits, sizeof r);
     return r;

@@ -22,7 +22,7 @@ void tile_rows(int64_t rows, float* c, int64_t ldc, TileA A, TileB B, int64_t K,
 }  // namespace
 
 void small_matmul(float* c, int64_t ldc, TileA A, const float* b, int64_t ldb, int64_t rows, int64_t columns, int64_t K,
-                         bool accumulate) {
+                  bool accumulate) {
   constexpr int64_t kColumns = kTileVectors * kLanes;
   for (int64_t n = 0; n < columns;) {
     const bool whole = columns - n > kColumns - kLanes;

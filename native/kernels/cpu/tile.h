@@ -8,10 +8,10 @@
 namespace zazen::ZAZEN_ISA {
 
 #if defined(__AVX512F__)
-constexpr int kTileRows = 12;   // 24 accumulators of 32 registers
-constexpr int kTileVectors = 2; // one whole panel
+constexpr int kTileRows = 12;    // 24 accumulators of 32 registers
+constexpr int kTileVectors = 2;  // one whole panel
 #elif defined(__AVX2__)
-constexpr int kTileRows = 6;    // 12 accumulators of 16 registers
+constexpr int kTileRows = 6;  // 12 accumulators of 16 registers
 constexpr int kTileVectors = 1;
 #else
 constexpr int kTileRows = 4;

@@ -1,0 +1,202 @@
+// Exactly on-policy: the log-prob recorded when a token is sampled is, bit for bit, the one that training computes, whatever the batch,
+// the place in it, the cut, the room for keys and values, the threads, the instruction set or the process.
+import { rmSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Engine } from "../../src/engine/engine.js";
+import type { EngineOptions, GenerateResult, PackedTokens } from "../../src/engine/types.js";
+import * as help from "../helpers/engine.js";
+
+const { bitsOf, hasStories, oddInit, oddSpec, pack, policyAt, setups, stories, unpack } = help;
+
+const TEMPERATURES = [0.7, 1];
+/** Around the 64 keys of an attention tile. */
+const LENGTHS = [1, 7, 63, 64, 65, 130];
+const LARGEST_BATCH = 64;
+const SAMPLES = 5;
+
+interface Model {
+  readonly name: string;
+  readonly vocabSize: number;
+  readonly present: boolean;
+  open(options: EngineOptions): Promise<Engine>;
+}
+
+const models: readonly Model[] = [
+  {
+    name: "odd sizes, random weights",
+    vocabSize: oddSpec.vocabSize,
+    present: true,
+    open: (options) => Engine.create(oddSpec, oddInit, options),
+  },
+  {
+    name: "stories260k",
+    vocabSize: 512,
+    present: hasStories,
+    open: (options) => Engine.load(`${stories}/stories260k`, options),
+  },
+];
+
+/** The policy loss on samples as they were recorded: its mismatch is the law's figure. */
+async function mismatch(engine: Engine, prompts: PackedTokens, result: GenerateResult, temperature: number) {
+  const { tokens, spread } = help.joinSamples(prompts, result);
+  const weights = spread(new Float32Array(result.tokens.length).fill(1 / result.tokens.length));
+  const batch = { ...tokens, weights, advantages: weights, oldLogprobs: spread(result.logprobs) };
+  const metrics = await engine.forwardBackward(batch, policyAt(temperature));
+  expect(metrics.tokens).toBe(result.tokens.length);
+  return metrics.mismatchMaxAbs;
+}
+
+/** Log-probs of the sampled tokens from a pass over whole sequences. */
+async function rescored(engine: Engine, prompts: PackedTokens, result: GenerateResult, temperature: number) {
+  const { tokens, spread } = help.joinSamples(prompts, result);
+  const { logprobs } = await engine.logprobs({ ...tokens, temperature });
+  const sampled = spread(new Float32Array(result.tokens.length).fill(1));
+  return logprobs.filter((_, t) => sampled[t] === 1);
+}
+
+describe.each(models)("$name", (model) => {
+  const prompts = pack(help.randomSequences(LENGTHS, model.vocabSize, 1));
+  const request = (temperature: number, samplesPerPrompt = SAMPLES) => ({
+    prompts,
+    samplesPerPrompt,
+    seed: 3,
+    sampling: { temperature, maxTokens: 20, stopTokenIds: [] },
+  });
+
+  describe.skipIf(!model.present).each(setups)("$isa, threads: $threads", (setup) => {
+    test.each(TEMPERATURES)("sampled and training log-probs are the same bits at T %d", async (temperature) => {
+      await using engine = await model.open(setup);
+      const result = await engine.generate(request(temperature));
+      expect(result.tokens.length).toBe(LENGTHS.length * SAMPLES * 20);
+      expect(await mismatch(engine, prompts, result, temperature)).toBe(0);
+      expect(bitsOf(await rescored(engine, prompts, result, temperature))).toBe(bitsOf(result.logprobs));
+    });
+
+    test("nothing changes when prompts wait for room and micro-batches are small", async () => {
+      await using roomy = await model.open({});
+      await using cramped = await model.open({
+        ...setup,
+        microBatchTokens: 70,
+        kvBytes: await leastRoom(model, request(1)),
+      });
+      const wanted = await roomy.generate(request(1));
+      const result = await cramped.generate(request(1));
+      expect(result.tokens).toEqual(wanted.tokens);
+      expect(bitsOf(result.logprobs)).toBe(bitsOf(wanted.logprobs));
+      expect(await mismatch(cramped, prompts, result, 1)).toBe(0);
+      expect(bitsOf(await rescored(cramped, prompts, result, 1))).toBe(bitsOf(wanted.logprobs));
+    });
+  });
+
+  test.skipIf(!model.present)("a sample is the same alone, and with others of its prompt", async () => {
+    await using engine = await model.open({});
+    const together = await engine.generate(request(1));
+    const alone = await engine.generate(request(1, 1));
+    const first = (result: GenerateResult, each: number) =>
+      unpack(result.logprobs, result.cuSeqlens)
+        .filter((_, s) => s % each === 0)
+        .map(bitsOf);
+    expect(first(together, SAMPLES)).toEqual(first(alone, 1));
+  });
+
+  test.skipIf(!model.present)("the checks see a temperature, a weight or a bit that differs", async () => {
+    await using engine = await model.open({});
+    const result = await engine.generate(request(1));
+    expect(await mismatch(engine, prompts, result, 1.0001)).toBeGreaterThan(0);
+    expect(bitsOf(await rescored(engine, prompts, result, 1.0001))).not.toBe(bitsOf(result.logprobs));
+    const oneBit = result.logprobs.slice();
+    new Int32Array(oneBit.buffer)[5]! ^= 1;
+    expect(await mismatch(engine, prompts, { ...result, logprobs: oneBit }, 1)).toBeGreaterThan(0);
+    await engine.optimStep({ learningRate: 1e-6 });
+    expect(await mismatch(engine, prompts, result, 1)).toBeGreaterThan(0);
+  });
+});
+
+/** Bytes that the largest prompt's samples need: the engine says so itself. */
+async function leastRoom(model: Model, request: Parameters<Engine["generate"]>[0]): Promise<number> {
+  await using engine = await model.open({ kvBytes: 1, trainable: false });
+  const error: Error = await engine.generate(request).then(
+    () => new Error("room for keys in one byte"),
+    (reason: Error) => reason,
+  );
+  expect(error).toMatchObject({ code: "KV_TOO_SMALL", message: expect.stringContaining("raise kvBytes") });
+  return Number(/of one prompt, (\d+) bytes/.exec(error.message)?.[1]);
+}
+
+describe("every place in batches of 1 to 64", () => {
+  const lengths = Array.from({ length: LARGEST_BATCH }, (_, p) => LENGTHS[(p * 5) % LENGTHS.length]!);
+  const sequences = help.randomSequences(lengths, oddSpec.vocabSize, 2);
+
+  /** Prompts `order` in this order; each keeps its problem number. */
+  const sampleBatch = (engine: Engine, order: readonly number[], temperature: number) =>
+    engine.generate({
+      prompts: pack(order.map((p) => sequences[p]!)),
+      problemIds: Int32Array.from(order),
+      seed: 5,
+      sampling: { temperature, maxTokens: 3 },
+    });
+
+  /** Tokens and bits of each prompt of a result. */
+  const rows = ({ tokens, logprobs, cuSeqlens }: GenerateResult) => {
+    const bits = unpack(logprobs, cuSeqlens).map(bitsOf);
+    return unpack(tokens, cuSeqlens).map((row, s) => `${row.join(" ")}: ${bits[s]}`);
+  };
+
+  const alone = new Map<string, string>(); // by temperature and prompt
+  beforeAll(async () => {
+    await using engine = await Engine.create(oddSpec, oddInit, { threads: 1, trainable: false });
+    for (const temperature of TEMPERATURES) {
+      for (let p = 0; p < LARGEST_BATCH; p++)
+        alone.set(`${temperature} ${p}`, rows(await sampleBatch(engine, [p], temperature))[0]!);
+    }
+    expect(new Set(alone.values()).size).toBe(TEMPERATURES.length * LARGEST_BATCH);
+  });
+
+  const everyBatch = Array.from({ length: LARGEST_BATCH }, (_, i) => i + 1);
+  const edges = [1, 2, 3, 7, 16, 33, 64];
+
+  test.each(setups.map((setup, i) => ({ ...setup, batches: i >= setups.length - 2 ? everyBatch : edges })))(
+    "$isa, threads: $threads",
+    async ({ isa, threads, batches }) => {
+      await using engine = await Engine.create(oddSpec, oddInit, { isa, threads, trainable: false });
+      for (const batch of batches) {
+        const temperature = TEMPERATURES[batch % 2]!;
+        // Another prompt at each place for each batch size.
+        const order = Array.from({ length: batch }, (_, place) => (place * 3 + batch) % LARGEST_BATCH);
+        const result = await sampleBatch(engine, order, temperature);
+        expect(rows(result), `batch of ${batch}`).toEqual(order.map((p) => alone.get(`${temperature} ${p}`)));
+        const again = await rescored(engine, pack(order.map((p) => sequences[p]!)), result, temperature);
+        expect(bitsOf(again), `batch of ${batch}`).toBe(bitsOf(result.logprobs));
+      }
+    },
+  );
+});
+
+describe("in a new process, from a saved checkpoint", () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = help.temporaryFolder();
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test.each(TEMPERATURES)("T %d", async (temperature) => {
+    await using engine = await Engine.create({ ...oddSpec, tieWordEmbeddings: temperature === 1 }, oddInit);
+    const prompts = pack(help.randomSequences(LENGTHS, oddSpec.vocabSize, 3));
+    await mismatch(engine, prompts, await engine.generate({ prompts, sampling: { maxTokens: 9 } }), 1);
+    await engine.optimStep({ learningRate: 1e-3 });
+    const result = await engine.generate({ prompts, samplesPerPrompt: 2, sampling: { temperature, maxTokens: 30 } });
+    await engine.save(folder);
+    const { tokens } = help.joinSamples(prompts, result);
+    const { logprobs } = await engine.logprobs({ ...tokens, temperature });
+    const request = `{ ids: Int32Array.of(${tokens.ids}), cuSeqlens: Int32Array.of(${tokens.cuSeqlens}), temperature: ${temperature} }`;
+    const printed = await help.runScript(`
+      const { Engine } = await import(dist + "engine/engine.js");
+      const options = { isa: "portable", threads: 2, microBatchTokens: 100 };
+      const engine = await Engine.load(${JSON.stringify(folder)}, options);
+      const { logprobs } = await engine.logprobs(${request});
+      console.log(Buffer.from(logprobs.buffer).toString("hex"));
+    `);
+    expect(printed).toBe(bitsOf(logprobs));
+    expect(bitsOf(await rescored(engine, prompts, result, temperature))).toBe(bitsOf(result.logprobs));
+  });
+});

@@ -1,0 +1,110 @@
+// The update does not depend on how the batch was cut: gradients and the weights after a step are the same bits from one call or many,
+// from large or small micro-batches, with any number of threads and any instruction set. Head tied to the embedding, and not.
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Engine } from "../../src/engine/engine.js";
+import type { EngineOptions, LossSpec, TrainBatch } from "../../src/engine/types.js";
+import { bitsOf, isas, oddInit, oddSpec, pack, policyAt, randomSequences, temporaryFolder } from "../helpers/engine.js";
+import { floats, readSafetensors } from "../helpers/safetensors.js";
+
+const LENGTHS = [67, 1, 9, 130, 2, 64, 31];
+const sequences = randomSequences(LENGTHS, oddSpec.vocabSize, 4);
+
+const losses: readonly (readonly [string, LossSpec])[] = [
+  ["sft", { kind: "sft" }],
+  ["policy", { ...policyAt(0.7), klCoefficient: 0.1, entropyCoefficient: 0.01 }],
+];
+
+/** Sequences [first, last) with per-token numbers that depend on the place in the whole batch. */
+function batchOf(first = 0, last = sequences.length): TrainBatch {
+  const tokens = pack(sequences.slice(first, last));
+  const before = LENGTHS.slice(0, first).reduce((sum, length) => sum + length, 0);
+  const starts = new Set(tokens.cuSeqlens);
+  const wave = (t: number, phase: number) => Math.sin(1.3 * (before + t) + phase);
+  const fill = (value: (t: number) => number) =>
+    Float32Array.from(tokens.ids, (_, t) => (starts.has(t) ? 0 : value(t)));
+  return {
+    ...tokens,
+    weights: fill((t) => (wave(t, 0) > 0.8 ? 0 : 0.01 * (1.5 + wave(t, 1)))),
+    advantages: fill((t) => wave(t, 2)),
+    oldLogprobs: fill((t) => -5 + 0.3 * wave(t, 3)),
+    refLogprobs: fill((t) => -5 + 0.3 * wave(t, 4)),
+  };
+}
+
+const cuts: Readonly<Record<string, readonly (readonly [number, number])[]>> = {
+  "one call": [[0, 7]],
+  "two calls": [
+    [0, 3],
+    [3, 7],
+  ],
+  "a call a sequence": LENGTHS.map((_, s) => [s, s + 1]),
+};
+
+const ways: readonly (readonly [string, EngineOptions])[] = [
+  ...isas.flatMap((isa) =>
+    [1, 2, 3].map((threads): [string, EngineOptions] => [`${isa}, ${threads} threads`, { isa, threads }]),
+  ),
+  ...[1, 70, 200].map((tokens): [string, EngineOptions] => [
+    `micro-batches of ${tokens}`,
+    { microBatchTokens: tokens },
+  ]),
+];
+
+describe.each([true, false])("tied head: %s", (tieWordEmbeddings) => {
+  const spec = { ...oddSpec, tieWordEmbeddings };
+  let folder: string;
+  let names: readonly string[];
+  beforeAll(async () => {
+    folder = temporaryFolder();
+    await using engine = await Engine.create(spec, oddInit, { trainable: false });
+    await engine.save(folder);
+    names = [...readSafetensors(join(folder, "model.safetensors")).keys()];
+    expect(names.includes("lm_head.weight")).toBe(!tieWordEmbeddings);
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  /** Bits of every gradient, then of every weight after a step. */
+  async function update(loss: LossSpec, cut: readonly (readonly [number, number])[], options: EngineOptions) {
+    await using engine = await Engine.create(spec, oddInit, options);
+    let total = 0;
+    for (const [first, last] of cut) total += (await engine.forwardBackward(batchOf(first, last), loss)).loss;
+    const gradients: Record<string, string> = {};
+    for (const name of names) gradients[name] = bitsOf(await engine.gradient(name));
+    const { gradNorm } = await engine.optimStep({ learningRate: 1e-3, weightDecay: 0.1, maxGradNorm: 0.1 });
+    await engine.save(folder);
+    const saved = readSafetensors(join(folder, "model.safetensors"));
+    const weights = Object.fromEntries(names.map((name) => [name, bitsOf(floats(saved, name))]));
+    return { total, bits: { gradients, gradNorm, weights } };
+  }
+
+  describe.each(losses)("%s", (_name, loss) => {
+    let wanted: Awaited<ReturnType<typeof update>>;
+    beforeAll(async () => {
+      wanted = await update(loss, cuts["one call"]!, { threads: 1 });
+      const zero = /^0*$/;
+      expect(Object.values(wanted.bits.gradients).filter((bits) => zero.test(bits))).toEqual([]);
+    });
+
+    test.each(ways)("%s", async (_way, options) => {
+      for (const cut of Object.values(cuts)) {
+        const { total, bits } = await update(loss, cut, options);
+        expect(bits).toEqual(wanted.bits);
+        expect(total).toBeCloseTo(wanted.total, 9);
+      }
+    });
+
+    test("the check sees sequences in another order", async () => {
+      const { bits } = await update(
+        loss,
+        [
+          [3, 7],
+          [0, 3],
+        ],
+        { threads: 1 },
+      );
+      expect(bits.gradients).not.toEqual(wanted.bits.gradients);
+    });
+  });
+});
