@@ -1,7 +1,7 @@
 // The three kernels Zazen is named for, on plain typed arrays: for embedding in other programs, tests and benchmarks.
 // The engine runs the same native code on its own memory.
 import { addon, defaultThreads, toZazenError } from "./engine/addon.js";
-import { checkNumber, fail } from "./engine/validate.js";
+import { checkNumber, checkTemperature, fail } from "./engine/validate.js";
 
 /** Group-relative advantages: r - mean(group), divided by the group's standard deviation when `scaleByStd`. */
 export interface AdvantageNormalizeOptions {
@@ -57,7 +57,7 @@ export function logprobGather(
   const { temperature = 1, threads = defaultThreads() } = options;
   floats("logprobGather logits", logits);
   if (!(ids instanceof Int32Array)) fail("BAD_ARGUMENT", "logprobGather ids", "an Int32Array", typeof ids);
-  checkNumber("logprobGather temperature", temperature, Number.MIN_VALUE, 100);
+  checkTemperature("logprobGather temperature", temperature);
   checkNumber("logprobGather threads", threads, 1, 1024, true);
   if (ids.length === 0) return { logprobs: new Float32Array(0), entropy: new Float32Array(0) };
   const vocabSize = logits.length / ids.length;

@@ -67,8 +67,8 @@ LossArgs loss_args(const Napi::Object& args) {
 }
 
 OptimArgs optim_args(const Napi::Object& args) {
-  const auto real = [&](const char* key) { return static_cast<float>(number(args, key)); };
-  return {real("learningRate"), real("beta1"), real("beta2"), real("eps"), real("weightDecay"), real("maxGradNorm")};
+  return {number(args, "learningRate"), number(args, "beta1"),       number(args, "beta2"),
+          number(args, "eps"),          number(args, "weightDecay"), number(args, "maxGradNorm")};
 }
 
 // Samples laid end to end: one allocation each on the JavaScript heap.
@@ -158,6 +158,7 @@ Napi::Value EngineObject::run(const Napi::CallbackInfo& info, Work work, Convert
   auto result = std::make_shared<Result>();
   job->work = [result, work = std::move(work)](Control& control) { *result = work(control); };
   job->result = [result, convert](Napi::Env env) -> Napi::Value { return convert(env, *result); };
+  job->aborted = info[0].IsObject() && info[0].As<Napi::Object>().Get("aborted").ToBoolean();
   if (info.Length() > 1 && info[1].IsFunction()) job->on_progress = Napi::Persistent(info[1].As<Napi::Function>());
   job->owner = Napi::Persistent(info.This().As<Napi::Object>());
   return worker_.submit(info.Env(), std::move(job));

@@ -14,7 +14,7 @@ Napi::Promise Worker::submit(Napi::Env env, std::unique_ptr<Job> job) {
   ZAZEN_CHECK(!stopped_, "ENGINE_DISPOSED", "[engine] expected a live engine, got one that was disposed");
   ZAZEN_CHECK(!job_, "ENGINE_BUSY", "[engine] expected one call at a time, got a second; await the first");
   const Napi::Promise promise = job->deferred.Promise();
-  control_.aborted = false;
+  control_.aborted = job->aborted;
   control_.progress = nullptr;
   if (!job->on_progress.IsEmpty())
     control_.progress = [this](int64_t finished, int64_t total, int64_t tokens) {

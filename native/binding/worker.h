@@ -20,6 +20,7 @@ struct Job {
   std::function<Napi::Value(Napi::Env)> result;  // JavaScript's thread
   Napi::Promise::Deferred deferred;
   Napi::FunctionReference on_progress;  // may be empty
+  bool aborted = false;                 // before it began
   Napi::ObjectReference owner;          // kept alive while the job runs
   std::string code, message;            // of the error; code empty when there was none
   explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}

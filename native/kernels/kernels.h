@@ -22,6 +22,7 @@
 namespace zazen {
 
 constexpr int64_t kPanel = 32;        // output features in a weight panel
+constexpr int64_t kKeyGroup = 16;     // positions whose keys lie side by side
 constexpr int64_t kKeyTile = 64;      // keys in an attention tile, and positions in a KV block
 constexpr int64_t kMaxHeadDim = 256;  // checked where the model is made
 
@@ -37,12 +38,17 @@ struct EmbeddingTable {
   int64_t vocab, hidden;
 };
 
-// Keys and values of one layer in blocks of 64 positions. One block: for every KV head K^T [D][64], then V [64][Dp],
-// where Dp is D rounded up to 16.
+// Keys and values of one layer in blocks of 64 positions. One block: for every KV head K^T in groups of 16 positions
+// [4][D][16], then V [64][Dp], where Dp is D rounded up to 16. A part-filled block is read from its start, and no further than
+// it is filled.
 struct KvShape {
   int64_t kv_heads, head_dim;
   int64_t padded_dim() const { return (head_dim + 15) / 16 * 16; }
   int64_t key_elements() const { return head_dim * kKeyTile; }
+  // Where K[position][d] lies in its head's part of a block, position in 0 .. 63.
+  int64_t key_index(int64_t position, int64_t d) const {
+    return (position / kKeyGroup * head_dim + d) * kKeyGroup + position % kKeyGroup;
+  }
   int64_t head_elements() const { return key_elements() + kKeyTile * padded_dim(); }
   int64_t block_elements() const { return kv_heads * head_elements(); }
 };

@@ -8,7 +8,7 @@ namespace zazen {
 namespace {
 
 constexpr int64_t kNormChunk = 4096;   // of sum_squares
-constexpr float kClipEpsilon = 1e-6f;  // as torch.nn.utils.clip_grad_norm_
+constexpr double kClipEpsilon = 1e-6;  // as torch.nn.utils.clip_grad_norm_
 
 void add_sums(PolicyLossSums& total, const PolicyLossSums& part) {
   total.loss += part.loss;
@@ -44,13 +44,18 @@ PolicyLossSums Trainer::forward_backward(const float* weights, const TrainArgs& 
   PolicyLossSums sums{};
   int64_t done = 0;
   for (const auto& [first, last] : cut_sequences(args.tokens, micro_batch_tokens_)) {
-    if (control.aborted.load(std::memory_order_relaxed)) clear();
-    control.throw_if_aborted("forwardBackward");
+    throw_if_aborted(control);
     train(weights, args, loss, lay_out(args.tokens, first, last), sums);
     done += last - first;
     if (control.progress) control.progress(done, args.tokens.sequences(), args.tokens.cu[static_cast<size_t>(last)]);
   }
+  throw_if_aborted(control);
   return sums;
+}
+
+void Trainer::throw_if_aborted(const Control& control) {
+  if (control.aborted.load(std::memory_order_relaxed)) clear();
+  control.throw_if_aborted("forwardBackward");
 }
 
 void Trainer::train(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
@@ -134,16 +139,17 @@ OptimResult Trainer::step(float* weights, const OptimArgs& args) {
   for (const auto& p : model_.parameters().all())
     squares += k.sum_squares(model_.pool(), gradients_.data() + p.offset, p.elements, norm_scratch_.data());
   const double norm = std::sqrt(squares);
+  if (!std::isfinite(norm)) clear();
   ZAZEN_CHECK(std::isfinite(norm), "GRADIENT_NOT_FINITE", "[optimStep] expected a finite gradient, got norm ", norm,
               "; lower the learning rate, or look at the last batch");
   ++step_;
-  AdamwArgs adamw{args.learning_rate, args.beta1, args.beta2, args.eps, 0.0f, 0.0f, 0.0f, 1.0f};
-  adamw.bias1 = static_cast<float>(1.0 - std::pow(static_cast<double>(args.beta1), static_cast<double>(step_)));
-  adamw.bias2 = static_cast<float>(1.0 - std::pow(static_cast<double>(args.beta2), static_cast<double>(step_)));
-  const float clip = args.max_grad_norm / (static_cast<float>(norm) + kClipEpsilon);
-  if (args.max_grad_norm > 0 && clip < 1.0f) adamw.gradient_scale = clip;
+  AdamwArgs adamw{args.learning_rate, args.beta1, args.beta2, args.eps, 0.0, 1.0, 1.0, 1.0};
+  adamw.bias1 = 1.0 - std::pow(args.beta1, static_cast<double>(step_));
+  adamw.bias2 = 1.0 - std::pow(args.beta2, static_cast<double>(step_));
+  const double clip = args.max_grad_norm / (norm + kClipEpsilon);
+  if (args.max_grad_norm > 0 && clip < 1.0) adamw.gradient_scale = clip;
   for (const auto& p : model_.parameters().all()) {
-    adamw.weight_decay = p.is_matrix() ? args.weight_decay : 0.0f;
+    adamw.weight_decay = p.is_matrix() ? args.weight_decay : 0.0;
     k.adamw(model_.pool(), weights + p.offset, gradients_.data() + p.offset, m_.data() + p.offset, v_.data() + p.offset,
             p.elements, adamw);
   }

@@ -25,7 +25,7 @@ struct TrainArgs {
 };
 
 struct OptimArgs {
-  float learning_rate = 0, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0, max_grad_norm = 0;
+  double learning_rate = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0, max_grad_norm = 0;
 };
 
 struct OptimResult {
@@ -39,7 +39,8 @@ class Trainer {
 
   // Adds to the gradients. When aborted, throws ABORTED and clears them.
   PolicyLossSums forward_backward(const float* weights, const TrainArgs& args, const LossArgs& loss, Control& control);
-  // Clips, steps AdamW and clears the gradients. A gradient that is not finite is GRADIENT_NOT_FINITE and changes nothing.
+  // Clips, steps AdamW and clears the gradients. A gradient that is not finite is GRADIENT_NOT_FINITE: it is cleared, and
+  // weights and moments stay as they were.
   OptimResult step(float* weights, const OptimArgs& args);
 
   // Flat buffers beside the weights, for tests and checkpoints.
@@ -53,6 +54,7 @@ class Trainer {
   void train_head(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
                   PolicyLossSums& sums);
   PolicyLossSums token_loss(const LossArgs& loss, bool has_reference, int64_t R);
+  void throw_if_aborted(const Control& control);
   void join_tied_gradient();
 
   const Transformer& model_;

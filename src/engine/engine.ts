@@ -2,6 +2,7 @@
 // here; the native side gets complete structs and works on a thread of its own.
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { InputError } from "../errors.js";
 import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
 import type {
@@ -20,10 +21,19 @@ import type {
   SamplingParams,
   TrainBatch,
 } from "./types.js";
-import { checkLoss, checkNumber, checkPacked, checkSampling, checkTrainBatch, fail } from "./validate.js";
+import {
+  checkLoss,
+  checkNumber,
+  checkPacked,
+  checkSampling,
+  checkTemperature,
+  checkTrainBatch,
+  fail,
+} from "./validate.js";
 
 const WEIGHTS_FILE = "model.safetensors";
 const DEFAULT_STD = 0.02;
+const ISAS: readonly Required<EngineOptions>["isa"][] = ["auto", "portable", "avx2", "avx512"];
 const FINISH: readonly FinishReason[] = ["stop", "length", "abort"];
 
 interface Source {
@@ -87,7 +97,7 @@ export class Engine {
 
   /**
    * Samples completions. A prompt is computed once for all its samples; prompt and completion together end at the model's context.
-   * When aborted, resolves with what there is: samples cut short have finish "abort".
+   * When aborted, resolves with what there is: samples cut short have finish "abort". An error of onProgress stops it and rejects.
    */
   async generate(request: GenerateRequest): Promise<GenerateResult> {
     const { prompts } = request;
@@ -108,10 +118,12 @@ export class Engine {
       seed: request.seed ?? 0,
       step: request.step ?? 0,
       problemIds: request.problemIds ?? Int32Array.from({ length: count }, (_, i) => i),
+      aborted: request.signal?.aborted ?? false,
     };
-    const { onProgress } = request;
-    const progress = onProgress && ((value: GenerateProgress) => onProgress(value));
+    const faults: unknown[] = [];
+    const progress = this.#guarded(request.onProgress, faults);
     const result = await this.#call(request.signal, (native) => native.generate(args, progress));
+    if (faults.length > 0) throw faults[0];
     const finish = Array.from(result.finish, (code) => FINISH[code] ?? "abort");
     return { ...result, finish };
   }
@@ -120,9 +132,10 @@ export class Engine {
   async logprobs(request: LogprobsRequest): Promise<LogprobsResult> {
     checkPacked("logprobs", request, this.spec);
     const { ids, cuSeqlens, temperature = 1, top = 0, reference = false } = request;
-    checkNumber("logprobs temperature", temperature, Number.MIN_VALUE, 100);
+    checkTemperature("logprobs temperature", temperature);
     checkNumber("logprobs top", top, 0, this.spec.vocabSize, true);
-    return this.#call(request.signal, (native) => native.logprobs({ ids, cuSeqlens, temperature, top, reference }));
+    const args = { ids, cuSeqlens, temperature, top, reference, aborted: request.signal?.aborted ?? false };
+    return this.#call(request.signal, (native) => native.logprobs(args));
   }
 
   /**
@@ -134,7 +147,8 @@ export class Engine {
     checkLoss(loss);
     checkTrainBatch(batch, loss);
     const { signal, ...arrays } = batch;
-    const sums = await this.#call(signal, (native) => native.forwardBackward({ ...arrays, ...loss }));
+    const args = { ...arrays, ...loss, aborted: signal?.aborted ?? false };
+    const sums = await this.#call(signal, (native) => native.forwardBackward(args));
     const mean = (sum: number) => sum / sums.tokens;
     return {
       loss: sums.loss,
@@ -149,7 +163,7 @@ export class Engine {
 
   /**
    * Clips the gradient, steps AdamW (Loshchilov and Hutter 2019) and clears the gradient.
-   * A gradient that is not finite rejects with GRADIENT_NOT_FINITE and leaves weights and moments as they were.
+   * A gradient that is not finite rejects with GRADIENT_NOT_FINITE and is cleared; weights and moments stay as they were.
    */
   async optimStep(step: OptimStep): Promise<OptimResult> {
     const filled = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, maxGradNorm: 0, ...step };
@@ -169,7 +183,7 @@ export class Engine {
 
   /** Writes config.json, generation_config.json and model.safetensors (F32) into `folder`, each whole or not at all. */
   async save(folder: string): Promise<void> {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     await writeModelConfig(folder, this.spec);
     await this.#call(undefined, (native) => native.save({ path: join(folder, WEIGHTS_FILE) }));
   }
@@ -193,8 +207,6 @@ export class Engine {
     try {
       const running = verb(this.#native);
       this.#running = running;
-      // After the call began: beginning clears an abort that came before.
-      if (signal?.aborted) abort();
       signal?.addEventListener("abort", abort, { once: true });
       return await running;
     } catch (error) {
@@ -202,6 +214,21 @@ export class Engine {
     } finally {
       signal?.removeEventListener("abort", abort);
     }
+  }
+
+  /** A callback that throws stops the call; its error is kept, since native code has no one to tell. */
+  #guarded(onProgress: GenerateRequest["onProgress"], faults: unknown[]) {
+    return (
+      onProgress &&
+      ((value: GenerateProgress) => {
+        try {
+          onProgress(value);
+        } catch (error) {
+          faults.push(error);
+          this.#native.abort();
+        }
+      })
+    );
   }
 
   #checkPrompts(request: GenerateRequest, count: number): void {
@@ -224,6 +251,17 @@ export class Engine {
   }
 }
 
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (error) {
+    const reason = (error as Error).message;
+    throw new InputError("FILE_IO", `[${folder}] expected a folder that can be written, got ${reason}`, {
+      cause: error,
+    });
+  }
+}
+
 function fillSampling(sampling: SamplingParams, spec: ModelSpec): Required<SamplingParams> {
   return { temperature: 1, topK: 0, topP: 1, stopTokenIds: spec.eosTokenIds, bannedTokenIds: [], ...sampling };
 }
@@ -238,6 +276,7 @@ function fillOptions(options: EngineOptions): Required<EngineOptions> {
     reference: false,
     ...options,
   };
+  if (!ISAS.includes(filled.isa)) fail("BAD_ARGUMENT", "engine isa", ISAS.join(", "), filled.isa);
   checkNumber("engine threads", filled.threads, 1, 1024, true);
   checkNumber("engine microBatchTokens", filled.microBatchTokens, 1, 2 ** 31 - 1, true);
   checkNumber("engine kvBytes", filled.kvBytes, 1, Number.MAX_SAFE_INTEGER, true);

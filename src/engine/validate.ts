@@ -11,6 +11,13 @@ export function checkNumber(where: string, value: number, low: number, high: num
   if (!valid) fail("BAD_ARGUMENT", where, `${integer ? "an integer" : "a number"} in ${low} .. ${high}`, value);
 }
 
+/** Below it, logits / temperature leave the range of float32. */
+const LEAST_TEMPERATURE = 1e-6;
+
+export function checkTemperature(where: string, value: number): void {
+  checkNumber(where, value, LEAST_TEMPERATURE, 100);
+}
+
 /** Sequences laid end to end, each with at least one token, all ids in the vocabulary. */
 export function checkPacked(where: string, { ids, cuSeqlens }: PackedTokens, spec: ModelSpec): void {
   if (!(ids instanceof Int32Array)) fail("BAD_ARGUMENT", `${where} ids`, "an Int32Array", typeof ids);
@@ -44,7 +51,7 @@ export function checkIds(where: string, ids: ArrayLike<number>, spec: ModelSpec)
 }
 
 export function checkSampling(s: Required<SamplingParams>, spec: ModelSpec): void {
-  checkNumber("generate temperature", s.temperature, 0, 100);
+  if (s.temperature !== 0) checkTemperature("generate temperature", s.temperature);
   checkNumber("generate topK", s.topK, 0, 2 ** 31 - 1, true);
   checkNumber("generate topP", s.topP, Number.MIN_VALUE, 1);
   checkNumber("generate maxTokens", s.maxTokens, 1, 2 ** 31 - 1, true);
@@ -79,7 +86,7 @@ export function checkTrainBatch(batch: TrainBatch, loss: LossSpec): void {
 
 export function checkLoss(loss: LossSpec): void {
   if (loss.kind === "sft") return;
-  checkNumber("loss temperature", loss.temperature, Number.MIN_VALUE, 100);
+  checkTemperature("loss temperature", loss.temperature);
   checkNumber("loss clipLow", loss.clipLow, 0, 1);
   checkNumber("loss clipHigh", loss.clipHigh, 0, 1e6);
   if (loss.dualClip !== 0) checkNumber("loss dualClip", loss.dualClip, 1, 1e6);

@@ -71,6 +71,7 @@ inline bool run(const Test& test) {
     fail("exception", 0, error.what());
   }
   std::printf("%s %s\n", failures() == 0 ? "ok  " : "FAIL", test.name);
+  std::fflush(stdout);
   return failures() == 0;
 }
 

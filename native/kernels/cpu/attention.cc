@@ -43,6 +43,10 @@ struct Head {
     return blocks + span.blocks[tile] * kv.block_elements() + index * kv.head_elements();
   }
   const float* keys(const float* blocks, int64_t tile) const { return keys(const_cast<float*>(blocks), tile); }
+  // K^T of a tile: row d holds the keys of 16 positions in each of 4 vectors.
+  TileB key_vectors(const float* blocks, int64_t tile) const {
+    return {keys(blocks, tile), kKeyGroup, kv.head_dim * kKeyGroup};
+  }
   const float* values(const float* blocks, int64_t tile) const { return keys(blocks, tile) + kv.key_elements(); }
 };
 
@@ -94,10 +98,10 @@ void forward_rows(float* out, float* lse, const float* q, const float* blocks, c
   const int64_t last = first + rows - 1;
   for (int64_t tile = 0; tile < head.tiles_of(last); ++tile) {
     const int64_t keys = least(kKeyTile, head.valid(last, tile));
-    small_matmul(scores, kKeyTile, {queries, padded, 1}, head.keys(blocks, tile), kKeyTile, rows, keys, D, false);
+    small_matmul(scores, kKeyTile, {queries, padded, 1}, head.key_vectors(blocks, tile), rows, keys, D, false);
     for (int64_t r = 0; r < rows; ++r)
       online_softmax(scores + r * kKeyTile, &state[r], sums + r * padded, D, head.valid(first + r, tile), head.scale);
-    small_matmul(sums, padded, {scores, kKeyTile, 1}, head.values(blocks, tile), padded, rows, D, keys, true);
+    small_matmul(sums, padded, {scores, kKeyTile, 1}, {head.values(blocks, tile), padded, kLanes}, rows, D, keys, true);
   }
   for (int64_t r = 0; r < rows; ++r) {
     const F32x16 inverse = set1(1.0f / state[r].sum);
@@ -116,12 +120,6 @@ struct Scratch {
   alignas(64) float queries[kRows * P], dout[kRows * P], dqueries[kRows * P];
   alignas(64) float weights[kRows * kKeyTile], dweights[kRows * kKeyTile];
 };
-
-// out[j][i] = in[i][j] for i < rows, j < columns.
-void transpose(float* out, int64_t ldout, const float* in, int64_t ldin, int64_t rows, int64_t columns) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) out[j * ldout + i] = in[i * ldin + j];
-}
 
 float dot(const float* a, const float* b, int64_t n) {
   F32x16 total = zero();
@@ -156,17 +154,18 @@ void backward_block(Scratch<P>& s, const BackwardArgs& args, const Head& head, i
     copy_row(s.dout + r * P, args.dout + at, D);
     if (tile > 0) copy_row(s.dqueries + r * P, args.dq + at, D);
   }
-  small_matmul(s.weights, kKeyTile, {s.queries, P, 1}, head.keys(args.blocks, tile), kKeyTile, rows, kKeyTile, D, false);
-  small_matmul(s.dweights, kKeyTile, {s.dout, P, 1}, s.values, kKeyTile, rows, kKeyTile, D, false);
+  small_matmul(s.weights, kKeyTile, {s.queries, P, 1}, head.key_vectors(args.blocks, tile), rows, kKeyTile, D, false);
+  small_matmul(s.dweights, kKeyTile, {s.dout, P, 1}, {s.values, kKeyTile, kLanes}, rows, kKeyTile, D, false);
   for (int64_t r = 0; r < rows; ++r) {
     const float delta = dot(s.dout + r * P, args.out + head.query(first + r), D);
     score_gradient(s.weights + r * kKeyTile, s.dweights + r * kKeyTile, head.valid(first + r, tile), head.scale,
                    args.lse[head.lse(first + r, args.heads)], delta);
   }
   const int64_t keys = least(kKeyTile, head.span.count - tile * kKeyTile);
-  small_matmul(s.dvalues, P, {s.weights, 1, kKeyTile}, s.dout, P, keys, D, rows, true);
-  small_matmul(s.dkeys, P, {s.dweights, 1, kKeyTile}, s.queries, P, keys, D, rows, true);
-  small_matmul(s.dqueries, P, {s.dweights, kKeyTile, 1}, s.keys, P, rows, D, keys, tile > 0);
+  const bool add = first > tile * kKeyTile * head.group;  // not the first rows to see this tile
+  small_matmul(s.dvalues, P, {s.weights, 1, kKeyTile}, {s.dout, P, kLanes}, keys, D, rows, add);
+  small_matmul(s.dkeys, P, {s.dweights, 1, kKeyTile}, {s.queries, P, kLanes}, keys, D, rows, add);
+  small_matmul(s.dqueries, P, {s.dweights, kKeyTile, 1}, {s.keys, P, kLanes}, rows, D, keys, tile > 0);
   for (int64_t r = 0; r < rows; ++r) copy_row(args.dq + head.query(first + r), s.dqueries + r * P, D);
 }
 
@@ -176,12 +175,10 @@ void backward_head(float* dk, float* dv, const BackwardArgs& args, const Head& h
   Scratch<P> s;
   for (int64_t tile = 0; tile * kKeyTile < head.span.count; ++tile) {
     const int64_t keys = least(kKeyTile, head.span.count - tile * kKeyTile);
-    transpose(s.keys, P, head.keys(args.blocks, tile), kKeyTile, D, keys);
+    for (int64_t key = 0; key < keys; key += kKeyGroup)
+      transpose(s.keys + key * P, P, head.keys(args.blocks, tile) + head.kv.key_index(key, 0), kKeyGroup, D,
+                least(kKeyGroup, keys - key));
     transpose(s.values, kKeyTile, head.values(args.blocks, tile), head.kv.padded_dim(), keys, D);
-    for (int64_t i = 0; i < kKeyTile * P; i += kLanes) {
-      store(s.dkeys + i, zero());
-      store(s.dvalues + i, zero());
-    }
     // Rows before the tile see none of its keys.
     for (int64_t r = tile * kKeyTile * head.group; r < rows; r += kRows)
       backward_block(s, args, head, tile, r, least(kRows, rows - r));
@@ -207,12 +204,15 @@ void for_heads(ThreadPool& pool, const AttentionArgs& args, const Body& body) {
 void kv_write(ThreadPool& pool, float* blocks, const float* k, const float* v, const AttentionArgs& args) {
   const int64_t D = args.kv.head_dim, padded = args.kv.padded_dim();
   for_heads(pool, args, [&](const Head& head) {
-    for (int64_t i = 0; i < head.span.count; ++i) {
+    for (int64_t i = 0; i < head.span.count;) {
       const int64_t position = head.span.position + i, slot = position % kKeyTile;
+      const int64_t rows = least(kKeyGroup - slot % kKeyGroup, head.span.count - i);  // of one group
       const int64_t from = (head.span.row + i) * head.key_row + head.index * D;
       float* keys = head.keys(blocks, position / kKeyTile);
-      for (int64_t d = 0; d < D; ++d) keys[d * kKeyTile + slot] = k[from + d];
-      copy_row(keys + head.kv.key_elements() + slot * padded, v + from, D);
+      transpose(keys + head.kv.key_index(slot, 0), kKeyGroup, k + from, head.key_row, rows, D);
+      float* values = keys + head.kv.key_elements() + slot * padded;
+      for (int64_t r = 0; r < rows; ++r) copy_row(values + r * padded, v + from + r * head.key_row, D);
+      i += rows;
     }
   });
 }
@@ -232,6 +232,7 @@ void attention_backward(ThreadPool& pool, float* dq, float* dk, float* dv, const
   const BackwardArgs backward{dq, dout, out, lse, q, blocks, args.heads};
   for_heads(pool, args, [&](const Head& head) {
     const int64_t padded = args.kv.padded_dim();
+    if (padded <= 16) return backward_head<16>(dk, dv, backward, head);
     if (padded <= 32) return backward_head<32>(dk, dv, backward, head);
     if (padded <= 64) return backward_head<64>(dk, dv, backward, head);
     if (padded <= 128) return backward_head<128>(dk, dv, backward, head);

@@ -11,9 +11,10 @@ constexpr int64_t kBlockRows = 192;        // rows in a block: packed it takes 1
 constexpr int64_t kFewRows = 2 * 12;       // up to here threads share the panels, not the rows
 constexpr int64_t kPackFromColumns = 512;  // fewer outputs do not repay packing the rows
 constexpr int64_t kGradColumns = 384;      // weight-gradient inputs in a block: packed it takes 384 KiB of L2
-constexpr int64_t kGradPanels = 8;         // panels that share one packed block
-constexpr int64_t kTransposeRows = 2048;   // outputs whose transposed weights are held at a time
-constexpr int64_t kMinWork = 1 << 15;      // multiply-adds worth handing to another thread
+constexpr int64_t kNearRows = 512;         // rows this close together are read well without packing
+constexpr int64_t kTasksPerThread = 2;
+constexpr int64_t kTransposeRows = 2048;  // outputs whose transposed weights are held at a time
+constexpr int64_t kMinWork = 1 << 15;     // multiply-adds worth handing to another thread
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -26,24 +27,25 @@ struct Panels {
 };
 
 // One block of rows against panels [first, last): C (+)= A * B over the given depth.
-void multiply_panels(float* c, int64_t ldc, TileA A, Panels B, int64_t rows, int64_t N, int64_t first, int64_t last, int64_t K,
-                     bool accumulate) {
+void multiply_panels(float* c, int64_t ldc, const TileA& A, const Panels& B, int64_t rows, int64_t N, int64_t first,
+                     int64_t last, int64_t K, bool accumulate) {
   for (int64_t p = first; p < last; ++p) {
     const int64_t columns = least(kPanel, N - p * kPanel);
-    small_matmul(c + p * kPanel, ldc, A, B.data + p * B.stride, kPanel, rows, columns, K, accumulate);
+    small_matmul(c + p * kPanel, ldc, A, {B.data + p * B.stride, kPanel, kLanes}, rows, columns, K, accumulate);
   }
 }
 
 #if defined(__AVX512F__)
 // Few rows: several panels at once, so that enough independent chains hide the latency of one.
 template <int R, int P>
-int64_t multiply_wide(float* c, int64_t ldc, TileA A, Panels B, int64_t N, int64_t first, int64_t last, int64_t K) {
+int64_t multiply_wide(float* c, int64_t ldc, const TileA& A, const Panels& B, int64_t N, int64_t first, int64_t last,
+                      int64_t K) {
   for (; first + P <= last && (first + P) * kPanel <= N; first += P)
     tile<R, P, 2>(c + first * kPanel, ldc, A, {B.data + first * B.stride, kPanel, B.stride}, K, P * kPanel, false);
   return first;
 }
-int64_t multiply_few(float* c, int64_t ldc, TileA A, Panels B, int64_t rows, int64_t N, int64_t first, int64_t last,
-                     int64_t K) {
+int64_t multiply_few(float* c, int64_t ldc, const TileA& A, const Panels& B, int64_t rows, int64_t N, int64_t first,
+                     int64_t last, int64_t K) {
   switch (rows) {
     case 1:
       return multiply_wide<1, 4>(c, ldc, A, B, N, first, last, K);
@@ -68,12 +70,7 @@ int64_t multiply_few(float*, int64_t, TileA, Panels, int64_t, int64_t, int64_t f
 // Rows [0, rows) x depth [0, K) of A, laid out as [tile][k][kTileRows].
 void pack_rows(float* packed, const float* a, int64_t lda, int64_t rows, int64_t K) {
   for (int64_t i = 0; i < rows; i += kTileRows) {
-    const int64_t r = least(kTileRows, rows - i);
-    for (int64_t j = 0; j < r; ++j) {
-      const float* source = a + (i + j) * lda;
-      float* target = packed + i * K + j;
-      for (int64_t k = 0; k < K; ++k) target[k * kTileRows] = source[k];
-    }
+    transpose(packed + i * K, kTileRows, a + i * lda, lda, least(kTileRows, rows - i), K);
   }
 }
 
@@ -86,7 +83,7 @@ void prefetch_tile(const float* c, int64_t ldc, int64_t rows) {
 }
 
 // All depths of one block of rows.
-void multiply_rows(float* c, int64_t ldc, const float* a, int64_t lda, Panels B, int64_t rows, int64_t N, int64_t K,
+void multiply_rows(float* c, int64_t ldc, const float* a, int64_t lda, const Panels& B, int64_t rows, int64_t N, int64_t K,
                    bool accumulate) {
   alignas(64) float packed[round_up(kBlockRows, kTileRows) * kDepth];
   const int64_t panels = ceil_div(N, kPanel);
@@ -95,20 +92,24 @@ void multiply_rows(float* c, int64_t ldc, const float* a, int64_t lda, Panels B,
     const int64_t depth = least(kDepth, K - k);
     const bool add = accumulate || k > 0;
     if (pack) pack_rows(packed, a + k, lda, rows, depth);
+    const float* first = pack ? packed : a + k;
+    const int64_t row = pack ? 1 : lda, step = pack ? kTileRows : 1, tile_step = pack ? depth : lda;
     for (int64_t p = 0; p < panels; ++p) {
-      const Panels panel{B.data + p * B.stride + k * kPanel, 0};
+      const TileB panel{B.data + p * B.stride + k * kPanel, kPanel, kLanes};
+      const int64_t columns = least(kPanel, N - p * kPanel);
       for (int64_t i = 0; i < rows; i += kTileRows) {
-        const TileA A = pack ? TileA{packed + i * depth, 1, kTileRows} : TileA{a + i * lda + k, lda, 1};
-        prefetch_tile(c + (i + kTileRows) * ldc + p * kPanel, ldc, least(kTileRows, rows - i - kTileRows));
-        multiply_panels(c + i * ldc + p * kPanel, ldc, A, panel, least(kTileRows, rows - i), N - p * kPanel, 0, 1, depth, add);
+        float* out = c + i * ldc + p * kPanel;
+        if (add) prefetch_tile(out + kTileRows * ldc, ldc, least(kTileRows, rows - i - kTileRows));
+        small_matmul(out, ldc, {first + i * tile_step, row, step}, panel, least(kTileRows, rows - i), columns, depth, add);
       }
     }
   }
 }
 
 // C [M, N] (+)= A [M, K] * B.
-void multiply(ThreadPool& pool, float* c, int64_t ldc, const float* a, int64_t lda, Panels B, int64_t M, int64_t N, int64_t K,
-              bool accumulate) {
+void multiply(ThreadPool& pool, float* c, int64_t ldc, const float* a, int64_t lda, const Panels& B, int64_t M, int64_t N,
+              int64_t K, bool accumulate) {
+  if (M == 0) return;
   const int64_t panels = ceil_div(N, kPanel);
   if (M <= kFewRows) {
     const int64_t piece = most(4, least(ceil_div(panels, 2 * pool.threads()), ceil_div(kMinWork, M * K * kPanel)));
@@ -135,10 +136,8 @@ void transpose_panels(ThreadPool& pool, float* out, const float* w, int64_t firs
   parallel_for(pool, ceil_div(K, kPanel), [&](int64_t q) {
     const int64_t k0 = q * kPanel, columns = least(kPanel, K - k0);
     float* target = out + q * count * kPanel;
-    for (int64_t n = 0; n < count; ++n) {
-      const float* source = w + panel_index(first + n, k0, K);
-      for (int64_t k = 0; k < columns; ++k) target[n * kPanel + k] = source[k * kPanel];
-    }
+    for (int64_t n = 0; n < count; n += kPanel)
+      transpose(target + n * kPanel, kPanel, w + panel_index(first + n, k0, K), kPanel, columns, least(kPanel, count - n));
   });
 }
 
@@ -163,15 +162,18 @@ void weight_gradient_block(float* dw, const float* dy, int64_t lddy, const float
                            int64_t K, int64_t first, int64_t last, int64_t k0, int64_t columns) {
   alignas(64) float inputs[round_up(kGradColumns, kTileRows) * kDepth];
   alignas(64) float outputs[kDepth * kPanel];
+  const bool pack = ldx > kNearRows;
   for (int64_t t = 0; t < M; t += kDepth) {
     const int64_t depth = least(kDepth, M - t);
-    pack_columns(inputs, x + t * ldx + k0, ldx, columns, depth);
+    if (pack) pack_columns(inputs, x + t * ldx + k0, ldx, columns, depth);
     for (int64_t p = first; p < last; ++p) {
       pack_panel(outputs, dy + t * lddy + p * kPanel, lddy, N - p * kPanel, depth);
       float* target = dw + (p * K + k0) * kPanel;
-      for (int64_t k = 0; k < columns; k += kTileRows)
-        small_matmul(target + k * kPanel, kPanel, {inputs + k * depth, 1, kTileRows}, outputs, kPanel,
-                     least(kTileRows, columns - k), kPanel, depth, true);
+      for (int64_t k = 0; k < columns; k += kTileRows) {
+        const TileA A = pack ? TileA{inputs + k * depth, 1, kTileRows} : TileA{x + t * ldx + k0 + k, 1, ldx};
+        small_matmul(target + k * kPanel, kPanel, A, {outputs, kPanel, kLanes}, least(kTileRows, columns - k), kPanel, depth,
+                     true);
+      }
     }
   }
 }
@@ -199,12 +201,16 @@ void linear_backward_input(ThreadPool& pool, float* dx, int64_t lddx, const floa
 void linear_backward_weight(ThreadPool& pool, float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M,
                             int64_t N, int64_t K) {
   const int64_t panels = ceil_div(N, kPanel);
-  // Enough tasks for every thread: first fewer panels a task, then fewer inputs.
-  const int64_t wanted = M * N * K < kMinWork ? 1 : 4 * pool.threads();
-  const int64_t group = most(1, least(kGradPanels, panels / wanted));
-  const int64_t groups = ceil_div(panels, group);
-  int64_t blocks = most(ceil_div(K, kGradColumns), ceil_div(wanted, groups));
-  const int64_t columns = least(kGradColumns, round_up(ceil_div(K, blocks), kTileRows));
+  // Tasks are groups of panels by blocks of inputs. A task packs its inputs once and its outputs once: more groups pack the
+  // inputs more often, more blocks the outputs. Split whichever costs less until every thread has work.
+  const int64_t wanted = M * N * K < kMinWork ? 1 : kTasksPerThread * pool.threads();
+  int64_t groups = 1, blocks = ceil_div(K, kGradColumns);
+  while (groups * blocks < wanted && (groups < panels || blocks * kTileRows < K)) {
+    const bool split_panels = groups < panels && (groups * K <= blocks * N || blocks * kTileRows >= K);
+    (split_panels ? groups : blocks) *= 2;
+  }
+  const int64_t group = ceil_div(panels, groups), columns = round_up(ceil_div(K, blocks), kTileRows);
+  groups = ceil_div(panels, group);
   blocks = ceil_div(K, columns);
   parallel_for(pool, groups * blocks, [&](int64_t task) {
     const int64_t first = task / blocks * group, k0 = task % blocks * columns;

@@ -212,6 +212,60 @@ inline float exp(float x) {
   return lane[0];
 }
 
+// out[j][i] = in[i][j] for 16 rows of 16.
+#if defined(__AVX512F__)
+inline void transpose16(float* out, int64_t ldout, const float* in, int64_t ldin) {
+  __m512 r[kLanes], t[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_ps(in + i * ldin);
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {  // pairs of rows
+    t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {  // quads: r[4 i + j] holds columns j, j + 4, j + 8, j + 12 of rows 4 i .. 4 i + 3
+    const auto lo = [&](int a, int b) {
+      return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(t[a]), _mm512_castps_pd(t[b])));
+    };
+    const auto hi = [&](int a, int b) {
+      return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(t[a]), _mm512_castps_pd(t[b])));
+    };
+    r[4 * i] = lo(4 * i, 4 * i + 2);
+    r[4 * i + 1] = hi(4 * i, 4 * i + 2);
+    r[4 * i + 2] = lo(4 * i + 1, 4 * i + 3);
+    r[4 * i + 3] = hi(4 * i + 1, 4 * i + 3);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {  // 4 x 4 blocks of quads
+    const __m512 a = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88), b = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88);
+    const __m512 c = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xDD), d = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xDD);
+    _mm512_storeu_ps(out + j * ldout, _mm512_shuffle_f32x4(a, b, 0x88));
+    _mm512_storeu_ps(out + (j + 4) * ldout, _mm512_shuffle_f32x4(c, d, 0x88));
+    _mm512_storeu_ps(out + (j + 8) * ldout, _mm512_shuffle_f32x4(a, b, 0xDD));
+    _mm512_storeu_ps(out + (j + 12) * ldout, _mm512_shuffle_f32x4(c, d, 0xDD));
+  }
+}
+#else
+inline void transpose16(float* out, int64_t ldout, const float* in, int64_t ldin) {
+  for (int64_t i = 0; i < kLanes; ++i)
+    for (int64_t j = 0; j < kLanes; ++j) out[j * ldout + i] = in[i * ldin + j];
+}
+#endif
+
+// out[j][i] = in[i][j] for i < rows, j < columns.
+inline void transpose(float* out, int64_t ldout, const float* in, int64_t ldin, int64_t rows, int64_t columns) {
+  for (int64_t i = 0; i < rows; i += kLanes)
+    for (int64_t j = 0; j < columns; j += kLanes) {
+      if (rows - i >= kLanes && columns - j >= kLanes) {
+        transpose16(out + j * ldout + i, ldout, in + i * ldin + j, ldin);
+        continue;
+      }
+      for (int64_t a = i; a < rows && a < i + kLanes; ++a)
+        for (int64_t b = j; b < columns && b < j + kLanes; ++b) out[b * ldout + a] = in[a * ldin + b];
+    }
+}
+
 // Calls body(i) for i in [0, count) on the pool. `body` lives until the loop is done.
 template <class Body>
 inline void parallel_for(ThreadPool& pool, int64_t count, const Body& body) {

@@ -4,38 +4,44 @@
 namespace zazen::ZAZEN_ISA {
 namespace {
 
-// The tile with as many rows as are left.
-template <int R, int V>
-void tile_rows(int64_t rows, float* c, int64_t ldc, TileA A, TileB B, int64_t K, int64_t columns, bool accumulate) {
+constexpr int kWideVectors = 2 * kTileVectors;  // half as many rows leave room for twice the columns
+constexpr int kWideRows = kTileRows / 2;
+
+// The tile of P vectors with as many rows as are left.
+template <int R, int P>
+void tile_rows(int64_t rows, float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t K, int64_t columns,
+               bool accumulate) {
   if constexpr (R > 1) {
-    if (rows < R) return tile_rows<R - 1, V>(rows, c, ldc, A, B, K, columns, accumulate);
+    if (rows < R) return tile_rows<R - 1, P>(rows, c, ldc, A, B, K, columns, accumulate);
   }
-  if (A.row == 1) {
-    A.row = 1;
-    tile<R, 1, V>(c, ldc, A, B, K, columns, accumulate);
-  } else {
-    A.step = 1;
-    tile<R, 1, V>(c, ldc, A, B, K, columns, accumulate);
-  }
+  if (A.row == 1)
+    tile<R, P, 1>(c, ldc, TileA{A.a, 1, A.step}, B, K, columns, accumulate);
+  else
+    tile<R, P, 1>(c, ldc, TileA{A.a, A.row, 1}, B, K, columns, accumulate);
 }
 
 }  // namespace
 
-void small_matmul(float* c, int64_t ldc, TileA A, const float* b, int64_t ldb, int64_t rows, int64_t columns, int64_t K,
+void small_matmul(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t rows, int64_t columns, int64_t K,
                   bool accumulate) {
-  constexpr int64_t kColumns = kTileVectors * kLanes;
-  for (int64_t n = 0; n < columns;) {
-    const bool whole = columns - n > kColumns - kLanes;
-    for (int64_t i = 0; i < rows; i += kTileRows) {
-      const int64_t r = rows - i < kTileRows ? rows - i : kTileRows;
-      const TileA a{A.a + i * A.row, A.row, A.step};
-      const TileB bt{b + n, ldb, 0};
-      if (whole)
-        tile_rows<kTileRows, kTileVectors>(r, c + i * ldc + n, ldc, a, bt, K, columns - n, accumulate);
-      else
-        tile_rows<kTileRows, 1>(r, c + i * ldc + n, ldc, a, bt, K, columns - n, accumulate);
+  for (int64_t i = 0; i < rows; i += kTileRows) {
+    const int64_t r = rows - i < kTileRows ? rows - i : kTileRows;
+    const TileA a{A.a + i * A.row, A.row, A.step};
+    for (int64_t v = 0; v * kLanes < columns;) {
+      const TileB b{B.b + v * B.vector, B.row, B.vector};
+      float* out = c + i * ldc + v * kLanes;
+      const int64_t left = columns - v * kLanes, vectors = (left + kLanes - 1) / kLanes;
+      if (r <= kWideRows && vectors >= kWideVectors) {
+        tile_rows<kWideRows, kWideVectors>(r, out, ldc, a, b, K, left, accumulate);
+        v += kWideVectors;
+      } else if (vectors >= kTileVectors) {
+        tile_rows<kTileRows, kTileVectors>(r, out, ldc, a, b, K, left, accumulate);
+        v += kTileVectors;
+      } else {
+        tile_rows<kTileRows, 1>(r, out, ldc, a, b, K, left, accumulate);
+        ++v;
+      }
     }
-    n += whole ? kColumns : kLanes;
   }
 }
 

@@ -23,35 +23,40 @@ struct TileA {
   const float* a;
   int64_t row, step;
 };
-// Row k of B holds 16-lane vectors at b + k * row; vectors of the next panel are `panel` further.
+// Vector v of row k of B lies at b + k * row + v * vector: `vector` is 16 where columns lie side by side.
 struct TileB {
   const float* b;
-  int64_t row, panel;
+  int64_t row, vector;
 };
 
-// P panels of V vectors each. `columns` counts the valid columns; the rest is neither read nor written in C.
+// R rows by P groups of V vectors that lie side by side; groups are B.vector apart. `columns` counts the valid columns; the
+// rest is neither read nor written in C.
 template <int R, int P, int V>
-inline void tile(float* c, int64_t ldc, TileA A, TileB B, int64_t K, int64_t columns, bool accumulate) {
+inline void tile(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t K, int64_t columns, bool accumulate) {
   F32x16 sum[R][P * V];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 16
     for (int v = 0; v < P * V; ++v)
       sum[i][v] = accumulate ? load(c + i * ldc + v * kLanes, columns - v * kLanes < 0 ? 0 : columns - v * kLanes) : zero();
-  const float* a = A.a;
-  const float* b = B.b;
+  // A pointer for every third row: the two between are one and two strides away, which addressing does for free.
+  const float *a[(R + 2) / 3], *b = B.b;
+  const int64_t row = A.row, step = A.step, next = B.row, vector = B.vector;
+#pragma GCC unroll 16
+  for (int i = 0; i < R; i += 3) a[i / 3] = A.a + i * row;
   for (int64_t k = 0; k < K; ++k) {
     F32x16 bv[P * V];
 #pragma GCC unroll 16
-    for (int v = 0; v < P * V; ++v) bv[v] = load(b + (v / V) * B.panel + (v % V) * kLanes);
+    for (int v = 0; v < P * V; ++v) bv[v] = load(b + (v / V) * vector + (v % V) * kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
-      const F32x16 av = set1(a[i * A.row]);
+      const F32x16 av = set1(a[i / 3][(i % 3) * row]);
 #pragma GCC unroll 16
       for (int v = 0; v < P * V; ++v) sum[i][v] = fma(av, bv[v], sum[i][v]);
     }
-    a += A.step;
-    b += B.row;
+#pragma GCC unroll 16
+    for (int i = 0; i < R; i += 3) a[i / 3] += step;
+    b += next;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
@@ -64,8 +69,9 @@ inline void tile(float* c, int64_t ldc, TileA A, TileB B, int64_t K, int64_t col
     }
 }
 
-// C [rows][columns] (+)= A * B with B rows of at least round_up(columns, 16) readable elements. In tile.cc.
-void small_matmul(float* c, int64_t ldc, TileA A, const float* b, int64_t ldb, int64_t rows, int64_t columns, int64_t K,
+// Operands go by reference: copies of them would be read back from the stack before they are written, which stalls every tile.
+// C [rows][columns] (+)= A * B; every vector of B that holds a valid column is readable whole. In tile.cc.
+void small_matmul(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t rows, int64_t columns, int64_t K,
                   bool accumulate);
 
 }  // namespace zazen::ZAZEN_ISA

@@ -1,0 +1,167 @@
+// Our benches and the Python ones in turn, so that a slow spell of the machine meets both: ours, theirs, ours, theirs, ... The ratio is
+// of the medians of the repetitions. Peak is the better of our matmul and PyTorch's. Results go to bench/results/NAME.json.
+// node bench/compare.mjs --python PATH [--only NAME,...] [--repeats N] [--threads N] [--quick] [--model DIR] [--out DIR]
+// Names: train-qwen2.5-0.5b, train-1m, train-trial, grpo-step, trial. --quick takes few steps: to see that all runs, not for figures.
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { check, commit, finish, machine, median, printTable, root } from "./support.mjs";
+
+const { values: flags } = parseArgs({
+  options: {
+    python: { type: "string" },
+    only: { type: "string" },
+    repeats: { type: "string", default: "3" },
+    threads: { type: "string", default: String(availableParallelism()) },
+    model: { type: "string", default: join(root, "..", "shared", "models", "stories260k") },
+    out: { type: "string", default: join(root, "bench", "results") },
+    quick: { type: "boolean", default: false },
+  },
+});
+check(flags.python, "--python: expected the path of a Python with bench/peers/requirements.txt, got none");
+const repeats = Number(flags.repeats);
+const threads = ["--threads", flags.threads];
+const few = flags.quick ? ["--steps", "2", "--warmup", "1"] : [];
+const bench = (name) => join(root, "bench", name);
+const peer = (name) => join(root, "bench", "peers", name);
+
+/** One bench on both sides. `seconds` reads either side's document; `wanted` is the least ratio theirs / ours. */
+function trainStep(shape, wanted) {
+  return {
+    name: `train-${shape}`,
+    wanted,
+    ours: () => ours(bench("train-step.mjs"), "--shape", shape, ...threads, ...few),
+    theirs: () => theirs(peer("train_step.py"), "--shape", shape, ...threads, ...few),
+    seconds: (document) => document.seconds,
+  };
+}
+
+const quickTrial = {
+  ours: ["sft.steps=20", "grpo.steps=2", "evaluation.problems=32", "evaluation.minimumPass=0"],
+  theirs: ["--sft-steps", "20", "--grpo-steps", "2", "--eval-problems", "32"],
+};
+
+/** The built-in trial, evaluations left out on both sides. */
+async function ourTrial() {
+  const folder = mkdtempSync(join(tmpdir(), "zazen-compare-"));
+  const sets = (flags.quick ? quickTrial.ours : []).flatMap((set) => ["--set", set]);
+  const cli = join(root, "dist", "cli", "main.js");
+  const { summary } = await ours(cli, "train", "quickstart", "--json", "--out", join(folder, "run"), ...sets);
+  rmSync(folder, { recursive: true });
+  return { seconds: summary.arms.grpo.train.seconds + summary.arms.sft.train.seconds, arms: summary.arms };
+}
+
+const jobs = [
+  trainStep("qwen2.5-0.5b", 1.35),
+  trainStep("1m", 3),
+  trainStep("trial", null),
+  {
+    name: "grpo-step",
+    wanted: 6,
+    ours: () => ours(bench("grpo-step.mjs"), "--model", flags.model, ...threads, ...few),
+    theirs: () => theirs(peer("trl_grpo.py"), "--model", flags.model, ...threads, ...few),
+    seconds: (document) => document.seconds,
+  },
+  {
+    name: "trial",
+    wanted: 2,
+    ours: ourTrial,
+    theirs: () => theirs(peer("trial_torch.py"), ...threads, ...(flags.quick ? quickTrial.theirs : [])),
+    seconds: (document) => document.seconds,
+  },
+];
+
+const ours = (...args) => run(process.execPath, args);
+const theirs = (...args) => run(flags.python, args);
+
+/** Runs a bench; resolves with the JSON document of its last line. Its progress goes to stderr. */
+async function run(program, args) {
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const chunks = [];
+  child.stdout.on("data", (chunk) => chunks.push(chunk));
+  const code = await new Promise((resolve, reject) => child.on("close", resolve).on("error", reject));
+  check(code === 0, `${program} ${args.join(" ")}: expected exit code 0, got ${code}`);
+  const text = Buffer.concat(chunks).toString("utf8").trim();
+  return parse(text) ?? JSON.parse(text.slice(text.lastIndexOf("\n") + 1));
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text); // the command line writes its document over several lines
+  } catch {
+    return undefined;
+  }
+}
+
+/** GFLOP/s that this machine reached with either matmul. */
+async function measurePeaks() {
+  const { measurePeak } = await import("../dist/engine/doctor.js");
+  const own = measurePeak(flags.quick ? 0.2 : 3, Number(flags.threads)).gflops;
+  const torch = (await theirs(peer("matmul_peak.py"), ...threads, ...(flags.quick ? ["--repeats", "1"] : []))).gflops;
+  return { ours: own, torch, best: Math.max(own, torch) };
+}
+
+async function compare(job, peaks) {
+  const [left, right] = [[], []];
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    left.push(await job.ours());
+    right.push(await job.theirs());
+  }
+  const secondsOurs = median(left.map(job.seconds));
+  const secondsTheirs = median(right.map(job.seconds));
+  const { flops } = left[0];
+  const gflops = flops ? flops.total / secondsOurs / 1e9 : null;
+  const ratio = secondsTheirs / secondsOurs;
+  const share = gflops === null ? null : gflops / peaks.best;
+  const result = {
+    bench: "compare",
+    name: job.name,
+    quick: flags.quick,
+    date: new Date().toISOString(),
+    commit: commit(),
+    machine: machine(),
+    threads: Number(flags.threads),
+    ratio,
+    wanted: job.wanted,
+    seconds: { ours: secondsOurs, theirs: secondsTheirs },
+    gflops,
+    peaks,
+    shareOfPeak: share,
+    ours: left,
+    theirs: right,
+  };
+  console.error(`${job.name}: ${ratio.toFixed(2)} times`);
+  finish(result, join(flags.out, `${job.name}${flags.quick ? ".quick" : ""}.json`));
+  return result;
+}
+
+const names = flags.only?.split(",") ?? jobs.map((job) => job.name);
+for (const name of names)
+  check(
+    jobs.some((job) => job.name === name),
+    `--only: expected names of benches, got ${name}`,
+  );
+const peaks = await measurePeaks();
+const results = [];
+for (const job of jobs.filter(({ name }) => names.includes(name))) results.push(await compare(job, peaks));
+printTable(
+  ["bench", "ours s", "theirs s", "ratio", "wanted", "of peak"],
+  results.map(({ name, seconds, ratio, wanted, shareOfPeak }) => [
+    name,
+    seconds.ours.toFixed(3),
+    seconds.theirs.toFixed(3),
+    ratio.toFixed(2),
+    wanted ?? "-",
+    shareOfPeak === null ? "-" : `${(100 * shareOfPeak).toFixed(0)}%`,
+  ]),
+);
+const summary = results.map(({ name, seconds, ratio, wanted, shareOfPeak }) => ({
+  name,
+  seconds,
+  ratio,
+  wanted,
+  shareOfPeak,
+}));
+console.log(JSON.stringify({ bench: "compare", peaks, results: summary }));

@@ -1,0 +1,162 @@
+// Seconds of a whole GRPO step on a small checkpoint: 16 prompts x 8 completions of 128 new tokens at temperature 1, a reward that counts
+// a letter, group advantages, one update. The same step as bench/peers/trl_grpo.py. Needs `npm run build` and a model folder.
+// node bench/grpo-step.mjs [--model DIR] [--threads N] [--steps N] [--warmup N] [--prompts N] [--completions N] [--new-tokens N] [--json FILE]
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { Engine } from "../dist/engine/engine.js";
+import { advantageNormalize } from "../dist/kernels.js";
+import { Tokenizer } from "../dist/prompt/tokenizer.js";
+import { check, commit, finish, machine, median, printTable, root } from "./support.mjs";
+
+const { values: flags } = parseArgs({
+  options: {
+    model: { type: "string", default: join(root, "..", "shared", "models", "stories260k") },
+    threads: { type: "string", default: String(availableParallelism()) },
+    prompts: { type: "string", default: "16" },
+    completions: { type: "string", default: "8" },
+    "new-tokens": { type: "string", default: "128" },
+    warmup: { type: "string", default: "2" },
+    steps: { type: "string", default: "5" },
+    json: { type: "string" },
+  },
+});
+const steps = Number(flags.steps);
+const warmup = Number(flags.warmup);
+const samplesPerPrompt = Number(flags.completions);
+const maxTokens = Number(flags["new-tokens"]);
+const threads = Number(flags.threads);
+
+const NAMES = ["Lily", "Tom", "Ben", "Anna", "Max", "Sue", "Tim", "Mia"];
+const OPENINGS = [
+  (name) => `Once upon a time, there was a little child named ${name}.`,
+  (name) => `One day, ${name} went to the park.`,
+];
+const LETTER = "e";
+const OPTIMIZER = { learningRate: 1e-4, maxGradNorm: 1 };
+const LOSS = {
+  kind: "policy",
+  temperature: 1,
+  clipLow: 0.2,
+  clipHigh: 0.2,
+  dualClip: 0,
+  klCoefficient: 0,
+  entropyCoefficient: 0,
+};
+
+const tokenizer = await Tokenizer.load(flags.model);
+const engine = await Engine.load(flags.model, { threads });
+const texts = OPENINGS.flatMap((opening) => NAMES.map(opening));
+const prompts = Array.from({ length: Number(flags.prompts) }, (_, p) => tokenizer.encode(texts[p % texts.length]));
+const packed = pack(prompts);
+const cuGroups = Int32Array.from({ length: prompts.length + 1 }, (_, g) => g * samplesPerPrompt);
+// The peer's tokenizer ends a text at </s> alone, so the model's begin token does not end one here either.
+const sampling = { temperature: 1, maxTokens, stopTokenIds: [tokenizer.eosId] };
+
+function pack(sequences) {
+  const cuSeqlens = Int32Array.of(0, ...sequences.map(() => 0));
+  sequences.forEach((sequence, s) => {
+    cuSeqlens[s + 1] = cuSeqlens[s] + sequence.length;
+  });
+  return { ids: Int32Array.from(sequences.flatMap((sequence) => Array.from(sequence))), cuSeqlens };
+}
+
+/** Share of the characters of a text that are LETTER. */
+function reward(text) {
+  return (text.split(LETTER).length - 1) / Math.max(text.length, 1);
+}
+
+/** Prompts and completions as one batch; every completion token has the same weight. */
+function trainBatch({ tokens, logprobs, cuSeqlens }, advantages) {
+  const rows = Array.from(advantages, (advantage, s) => {
+    const [begin, end] = [cuSeqlens[s], cuSeqlens[s + 1]];
+    const prompt = prompts[Math.floor(s / samplesPerPrompt)];
+    const zeros = prompt.map(() => 0);
+    const fill = (value) => [...zeros, ...Array(end - begin).fill(value)];
+    return {
+      ids: [...prompt, ...tokens.subarray(begin, end)],
+      weights: fill(1 / tokens.length),
+      advantages: fill(advantage),
+      oldLogprobs: [...zeros, ...logprobs.subarray(begin, end)],
+    };
+  });
+  const join = (name) => Float32Array.from(rows.flatMap((row) => row[name]));
+  return {
+    ...pack(rows.map((row) => row.ids)),
+    weights: join("weights"),
+    advantages: join("advantages"),
+    oldLogprobs: join("oldLogprobs"),
+  };
+}
+
+async function grpoStep(step) {
+  const began = performance.now();
+  const result = await engine.generate({ prompts: packed, samplesPerPrompt, sampling, seed: 0, step });
+  const sampled = performance.now();
+  const rewards = Float32Array.from({ length: result.finish.length }, (_, s) =>
+    reward(
+      tokenizer.decode(result.tokens.subarray(result.cuSeqlens[s], result.cuSeqlens[s + 1]), {
+        skipSpecialTokens: true,
+      }),
+    ),
+  );
+  const graded = performance.now();
+  const batch = trainBatch(result, advantageNormalize(rewards, cuGroups));
+  const { mismatchMaxAbs } = await engine.forwardBackward(batch, LOSS);
+  check(mismatchMaxAbs === 0, `expected log-probs as they were sampled, got a difference of ${mismatchMaxAbs}`);
+  const { gradNorm } = await engine.optimStep(OPTIMIZER);
+  check(gradNorm > 0, "expected a gradient");
+  const ended = performance.now();
+  const [total, rollout, grading, training] = [ended - began, sampled - began, graded - sampled, ended - graded].map(
+    (ms) => ms / 1000,
+  );
+  const meanReward = rewards.reduce((sum, value) => sum + value, 0) / rewards.length;
+  console.error(`step ${step + 1} reward ${meanReward.toFixed(4)} ${total.toFixed(3)} s`);
+  return {
+    total,
+    rollout,
+    grading,
+    training,
+    reward: meanReward,
+    tokens: result.tokens.length,
+    trained: batch.ids.length,
+  };
+}
+
+const all = [];
+for (let step = 0; step < warmup + steps; step++) all.push(await grpoStep(step));
+await engine.dispose();
+const timed = all.slice(warmup);
+const of = (name) => median(timed.map((one) => one[name]));
+printTable(
+  ["step", "seconds", "rollout", "grading", "training", "sampled tok/s", "trained tok/s"],
+  [
+    [
+      `${prompts.length} x ${samplesPerPrompt} x ${maxTokens}`,
+      ...["total", "rollout", "grading", "training"].map((name) => of(name).toFixed(3)),
+      (of("tokens") / of("rollout")).toFixed(0),
+      (of("trained") / of("training")).toFixed(0),
+    ],
+  ],
+);
+finish(
+  {
+    bench: "grpo_step",
+    threads,
+    prompts: prompts.length,
+    completions: samplesPerPrompt,
+    newTokens: maxTokens,
+    steps,
+    seconds: of("total"),
+    secondsBest: Math.min(...timed.map((one) => one.total)),
+    rolloutSeconds: of("rollout"),
+    gradingSeconds: of("grading"),
+    trainingSeconds: of("training"),
+    completionTokensMean: of("tokens") / (prompts.length * samplesPerPrompt),
+    rewardFirst: all[0].reward,
+    rewardLast: all.at(-1).reward,
+    machine: machine(),
+    commit: commit(),
+  },
+  flags.json,
+);

@@ -1,0 +1,193 @@
+// Arguments that the engine refuses, each with the message that names the place. Files and token ids are tested elsewhere.
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Engine } from "../../src/engine/engine.js";
+import type { EngineOptions, LossSpec, OptimStep, SamplingParams, TrainBatch } from "../../src/engine/types.js";
+import { InputError } from "../../src/errors.js";
+import { pack, policyAt, smallSpec } from "../helpers/engine.js";
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await Engine.create(smallSpec, { seed: 1 }, { threads: 1 });
+});
+afterAll(() => engine.dispose());
+
+const tokens = pack([
+  [1, 2, 3],
+  [4, 5],
+]);
+const zeros = new Float32Array(5);
+const refused = (message: string, code = "BAD_ARGUMENT") => ({ code, message: expect.stringContaining(message) });
+
+describe("options", () => {
+  const cases: readonly (readonly [object, string])[] = [
+    [{ threads: 0 }, "[engine threads] expected an integer in 1 .. 1024, got 0"],
+    [{ threads: 1.5 }, "got 1.5"],
+    [{ microBatchTokens: 0 }, "[engine microBatchTokens]"],
+    [{ kvBytes: Number.NaN }, "[engine kvBytes]"],
+    [{ isa: "neon" }, "[engine isa] expected auto, portable, avx2, avx512, got neon"],
+  ];
+  test.each(cases)("%j", async (options, message) => {
+    const opening = Engine.create(smallSpec, { seed: 1 }, options as EngineOptions);
+    await expect(opening).rejects.toMatchObject(refused(message));
+  });
+
+  test("the seed and the deviation of random weights", async () => {
+    await expect(Engine.create(smallSpec, { seed: -1 })).rejects.toMatchObject(refused("[create seed]"));
+    await expect(Engine.create(smallSpec, { seed: 1, std: -1 })).rejects.toMatchObject(refused("[create std]"));
+  });
+});
+
+describe("generate", () => {
+  const cases: readonly (readonly [Partial<SamplingParams>, string])[] = [
+    [{ maxTokens: 0 }, "[generate maxTokens] expected an integer in 1 .. 2147483647, got 0"],
+    [{ temperature: -1 }, "[generate temperature]"],
+    [{ temperature: 1e-300 }, "[generate temperature]"],
+    [{ temperature: Number.NaN }, "got NaN"],
+    [{ topK: -1 }, "[generate topK]"],
+    [{ topP: 0 }, "[generate topP]"],
+    [{ topP: 1.1 }, "got 1.1"],
+    [
+      { bannedTokenIds: Array.from({ length: 23 }, (_, id) => id) },
+      "expected a token that may be sampled, got all of them",
+    ],
+  ];
+  test.each(cases)("%j", async (sampling, message) => {
+    const request = { prompts: tokens, sampling: { maxTokens: 1, ...sampling } };
+    await expect(engine.generate(request)).rejects.toMatchObject(refused(message));
+  });
+
+  test("what belongs to the prompts", async () => {
+    const base = { prompts: tokens, sampling: { maxTokens: 1 } };
+    const problemIds = Int32Array.of(1);
+    const full = pack([Array(smallSpec.maxPositions).fill(1)]);
+    await expect(engine.generate({ ...base, problemIds })).rejects.toMatchObject(
+      refused("expected 2 numbers, one a prompt, got 1"),
+    );
+    await expect(engine.generate({ ...base, samplesPerPrompt: 0 })).rejects.toMatchObject(
+      refused("[generate samplesPerPrompt]"),
+    );
+    await expect(engine.generate({ ...base, seed: 0.5 })).rejects.toMatchObject(refused("[generate seed]"));
+    await expect(engine.generate({ ...base, step: -1 })).rejects.toMatchObject(refused("[generate step]"));
+    await expect(engine.generate({ ...base, prompts: full })).rejects.toMatchObject(
+      refused("expected fewer than 160 tokens, the model's context, got 160", "SEQUENCE_TOO_LONG"),
+    );
+  });
+});
+
+describe("packed sequences", () => {
+  const cases: readonly (readonly [readonly number[], string])[] = [
+    [[], "expected offsets from 0 to 5, the number of ids, got undefined .. undefined"],
+    [[1, 5], "got 1 .. 5"],
+    [[0, 4], "got 0 .. 4"],
+    [[0, 4, 2, 5], "expected ascending offsets, got 4 then 2"],
+  ];
+  test.each(cases)("%j", async (cuSeqlens, message) => {
+    const wrong = { ids: tokens.ids, cuSeqlens: Int32Array.from(cuSeqlens) };
+    await expect(engine.logprobs(wrong)).rejects.toMatchObject(refused(message));
+  });
+
+  test("plain arrays", async () => {
+    const plain = { ids: [1, 2] as unknown as Int32Array, cuSeqlens: Int32Array.of(0, 2) };
+    await expect(engine.logprobs(plain)).rejects.toMatchObject(
+      refused("[logprobs ids] expected an Int32Array, got object"),
+    );
+  });
+});
+
+describe("logprobs", () => {
+  test.each([
+    [{ temperature: 0 }, "[logprobs temperature]"],
+    [{ top: 24 }, "[logprobs top] expected an integer in 0 .. 23, got 24"],
+  ])("%j", async (options, message) => {
+    await expect(engine.logprobs({ ...tokens, ...options })).rejects.toMatchObject(refused(message));
+  });
+
+  test("the reference of an engine without one", async () => {
+    const fault = refused("create it with reference: true", "NO_REFERENCE");
+    await expect(engine.logprobs({ ...tokens, reference: true })).rejects.toMatchObject(fault);
+  });
+});
+
+describe("forwardBackward", () => {
+  const policy = policyAt(1);
+  const whole = { ...tokens, weights: zeros, advantages: zeros, oldLogprobs: zeros };
+  const cases: readonly (readonly [string, Partial<Record<keyof TrainBatch, unknown>>, LossSpec, string])[] = [
+    [
+      "no weights",
+      { weights: undefined },
+      { kind: "sft" },
+      "[forwardBackward weights] expected a Float32Array of 5, got none",
+    ],
+    ["few weights", { weights: new Float32Array(4) }, { kind: "sft" }, "expected a Float32Array of 5, got 4"],
+    [
+      "a weight on a first token",
+      { weights: Float32Array.of(0, 1, 1, 0.5, 1) },
+      { kind: "sft" },
+      "which nothing predicts, got 0.5",
+    ],
+    [
+      "no advantages",
+      { advantages: undefined },
+      policy,
+      "[forwardBackward advantages] expected a Float32Array of 5, got none",
+    ],
+    ["few old log-probs", { oldLogprobs: new Float32Array(1) }, policy, "[forwardBackward oldLogprobs]"],
+    [
+      "no reference",
+      {},
+      { ...policy, klCoefficient: 0.1 },
+      "[forwardBackward refLogprobs] expected a Float32Array of 5, got none",
+    ],
+    ["few reference log-probs", { refLogprobs: new Float32Array(2) }, policy, "[forwardBackward refLogprobs]"],
+    ["temperature 0", {}, policyAt(0), "[loss temperature]"],
+    ["clipLow", {}, { ...policy, clipLow: 2 }, "[loss clipLow] expected a number in 0 .. 1, got 2"],
+    ["clipHigh", {}, { ...policy, clipHigh: -1 }, "[loss clipHigh]"],
+    ["dualClip", {}, { ...policy, dualClip: 0.5 }, "[loss dualClip] expected a number in 1 .. 1000000, got 0.5"],
+    ["klCoefficient", {}, { ...policy, klCoefficient: -1 }, "[loss klCoefficient]"],
+    ["entropyCoefficient", {}, { ...policy, entropyCoefficient: Number.NaN }, "[loss entropyCoefficient]"],
+  ];
+  test.each(cases)("%s", async (_name, changes, loss, message) => {
+    const running = engine.forwardBackward({ ...whole, ...changes } as TrainBatch, loss);
+    await expect(running).rejects.toBeInstanceOf(InputError);
+    await expect(running).rejects.toMatchObject(refused(message));
+  });
+
+  test("an engine for inference", async () => {
+    await using other = await Engine.create(smallSpec, { seed: 1 }, { trainable: false });
+    const fault = refused("create it with trainable: true", "NOT_TRAINABLE");
+    await expect(other.forwardBackward(whole, policy)).rejects.toMatchObject(fault);
+    await expect(other.optimStep({ learningRate: 1 })).rejects.toMatchObject(fault);
+  });
+});
+
+describe("optimStep", () => {
+  test.each<[OptimStep, string]>([
+    [{ learningRate: -1 }, "[optimStep learningRate]"],
+    [{ learningRate: 1, beta1: 1 }, "[optimStep beta1]"],
+    [{ learningRate: 1, beta2: -0.1 }, "[optimStep beta2]"],
+    [{ learningRate: 1, eps: -1 }, "[optimStep eps]"],
+    [{ learningRate: 1, weightDecay: Number.NaN }, "[optimStep weightDecay]"],
+    [{ learningRate: 1, maxGradNorm: -1 }, "[optimStep maxGradNorm]"],
+  ])("%j", async (step, message) => {
+    await expect(engine.optimStep(step)).rejects.toMatchObject(refused(message));
+  });
+
+  test("a gradient that is not finite is refused and cleared; weights and moments stay", async () => {
+    const before = await engine.logprobs(tokens);
+    await engine.forwardBackward({ ...tokens, weights: Float32Array.of(0, Number.NaN, 1, 0, 1) }, { kind: "sft" });
+    const fault = refused("expected a finite gradient", "GRADIENT_NOT_FINITE");
+    await expect(engine.optimStep({ learningRate: 1e-3 })).rejects.toMatchObject(fault);
+    expect(await engine.logprobs(tokens)).toEqual(before);
+    expect(await engine.optimStep({ learningRate: 1e-3 })).toEqual({ gradNorm: 0, step: 1 });
+  });
+
+  test("the name of a gradient", async () => {
+    await expect(engine.gradient("lm_head")).rejects.toMatchObject(refused('got "lm_head"', "PARAMETER_UNKNOWN"));
+  });
+});
+
+test("a folder that cannot be made", async () => {
+  await expect(engine.save("/dev/null/model")).rejects.toMatchObject(
+    refused("[/dev/null/model] expected a folder", "FILE_IO"),
+  );
+});

@@ -1,0 +1,229 @@
+// The engine as a resource: stopping, refusing a second call, disposing, several engines, worker threads, processes that just end.
+// What could bring a process down runs in a process of its own.
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { Engine } from "../../src/engine/engine.js";
+import type { GenerateProgress, GenerateRequest } from "../../src/engine/types.js";
+import { oddInit, oddSpec, pack, randomSequences, runScript } from "../helpers/engine.js";
+
+const sequences = randomSequences(Array(24).fill(100), oddSpec.vocabSize);
+const weightsOf = (length: number) => Float32Array.from({ length }, (_, t) => (t % 100 === 0 ? 0 : 0.01));
+const batch = { ...pack(sequences), weights: weightsOf(2400) };
+
+/** Work for a while: many samples as long as the context. */
+const long: GenerateRequest = { prompts: pack([[1], [2]]), samplesPerPrompt: 32, sampling: { maxTokens: 159 } };
+const longBatch = { ...pack(Array(10).fill(sequences).flat()), weights: weightsOf(24_000) };
+const short: GenerateRequest = { prompts: pack([[1], [2]]), sampling: { maxTokens: 3 } };
+
+let engine: Engine;
+beforeEach(async () => {
+  // A micro-batch a sequence, so that there are places to stop at.
+  engine = await Engine.create(oddSpec, oddInit, { microBatchTokens: 100, threads: 1 });
+});
+afterEach(() => engine.dispose());
+
+async function gradientIsZero(): Promise<boolean> {
+  return (await engine.gradient("model.norm.weight")).every((value) => value === 0);
+}
+
+describe("an abort", () => {
+  test("gives the samples that generate has so far", async () => {
+    const whole = await engine.generate(long);
+    const controller = new AbortController();
+    const part = await engine.generate({ ...long, signal: controller.signal, onProgress: () => controller.abort() });
+    expect(part.finish.length).toBe(64);
+    expect(part.finish).toContain("abort");
+    expect(part.tokens.length).toBeLessThan(whole.tokens.length);
+    expect(part.logprobs.length).toBe(part.tokens.length);
+    const first = part.tokens.subarray(0, part.cuSeqlens[1]);
+    expect(first).toEqual(whole.tokens.subarray(0, first.length));
+  });
+
+  test("before the call leaves generate nothing to do", async () => {
+    const { tokens, finish } = await engine.generate({ ...short, signal: AbortSignal.abort() });
+    expect(tokens.length).toBe(0);
+    expect(finish).toEqual(["abort", "abort"]);
+  });
+
+  test("discards what forwardBackward has so far", async () => {
+    const controller = new AbortController();
+    const running = engine.forwardBackward({ ...longBatch, signal: controller.signal }, { kind: "sft" });
+    controller.abort();
+    await expect(running).rejects.toMatchObject({
+      code: "ABORTED",
+      message: expect.stringContaining("forwardBackward"),
+    });
+    expect(await gradientIsZero()).toBe(true);
+  });
+
+  test("before the call discards earlier gradients as well", async () => {
+    await engine.forwardBackward(batch, { kind: "sft" });
+    expect(await gradientIsZero()).toBe(false);
+    const running = engine.forwardBackward({ ...batch, signal: AbortSignal.abort() }, { kind: "sft" });
+    await expect(running).rejects.toMatchObject({ code: "ABORTED" });
+    expect(await gradientIsZero()).toBe(true);
+  });
+
+  test("stops logprobs", async () => {
+    await expect(engine.logprobs({ ...batch, signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "ABORTED" });
+  });
+
+  test("after the call changes nothing, and the next call runs", async () => {
+    const controller = new AbortController();
+    const first = await engine.generate({ ...short, signal: controller.signal });
+    const next = engine.generate(short);
+    controller.abort();
+    expect(await next).toEqual(first);
+  });
+});
+
+describe("progress", () => {
+  test("is told while samples are made", async () => {
+    const seen: GenerateProgress[] = [];
+    const { tokens } = await engine.generate({ ...long, onProgress: (progress) => seen.push(progress) });
+    expect(seen.length).toBeGreaterThan(1);
+    expect(seen.map((one) => one.tokens)).toEqual(seen.map((one) => one.tokens).sort((a, b) => a - b));
+    expect(seen[0]).toMatchObject({ total: 64 });
+    expect(seen.at(-1)!.tokens).toBeLessThanOrEqual(tokens.length);
+  });
+
+  test("that throws stops the call, which rejects with its error", async () => {
+    const mine = new Error("from the callback");
+    const onProgress = () => {
+      throw mine;
+    };
+    await expect(engine.generate({ ...long, onProgress })).rejects.toBe(mine);
+    expect((await engine.generate(short)).finish).toEqual(["length", "length"]);
+  });
+});
+
+describe("one call at a time", () => {
+  test("a second is refused and the first goes on", async () => {
+    const wanted = await engine.generate(short);
+    const first = engine.generate(short);
+    const busy = {
+      code: "ENGINE_BUSY",
+      message: "[engine] expected one call at a time, got a second; await the first",
+    };
+    await expect(engine.logprobs(short.prompts)).rejects.toMatchObject(busy);
+    await expect(engine.optimStep({ learningRate: 1 })).rejects.toMatchObject(busy);
+    expect(await first).toEqual(wanted);
+  });
+
+  test("two engines run side by side", async () => {
+    await using other = await Engine.create(oddSpec, { ...oddInit, seed: 2 }, { threads: 1 });
+    const [a, b] = [await engine.generate(short), await other.generate(short)];
+    expect(a.tokens).not.toEqual(b.tokens);
+    expect(await Promise.all([engine.generate(short), other.generate(short)])).toEqual([a, b]);
+  });
+});
+
+describe("dispose", () => {
+  test("twice is once, and every verb then refuses", async () => {
+    await engine.dispose();
+    await engine.dispose();
+    const gone = { code: "ENGINE_DISPOSED", message: expect.stringContaining("expected a live engine") };
+    await expect(engine.generate(short)).rejects.toMatchObject(gone);
+    await expect(engine.logprobs(short.prompts)).rejects.toMatchObject(gone);
+    await expect(engine.forwardBackward(batch, { kind: "sft" })).rejects.toMatchObject(gone);
+    await expect(engine.optimStep({ learningRate: 1 })).rejects.toMatchObject(gone);
+    await expect(engine.gradient("model.norm.weight")).rejects.toMatchObject(gone);
+  });
+
+  test("stops a call that runs", async () => {
+    const generating = engine.generate(long);
+    await engine.dispose();
+    expect((await generating).finish).toContain("abort");
+  });
+
+  test("makes training reject", async () => {
+    const training = expect(engine.forwardBackward(longBatch, { kind: "sft" })).rejects.toMatchObject({
+      code: "ABORTED",
+    });
+    await engine.dispose();
+    await training;
+  });
+
+  test("comes at the end of a block", async () => {
+    let outside: Engine;
+    {
+      await using inside = await Engine.create(oddSpec, oddInit);
+      outside = inside;
+    }
+    await expect(outside.generate(short)).rejects.toMatchObject({ code: "ENGINE_DISPOSED" });
+  });
+});
+
+describe("a process", () => {
+  const setup = `
+    const { Engine } = await import(dist + "engine/engine.js");
+    const spec = ${JSON.stringify(oddSpec)};
+    const open = () => Engine.create(spec, { seed: 1, std: 0.15 }, { threads: 2 });
+    const prompts = { ids: Int32Array.of(1, 2), cuSeqlens: Int32Array.of(0, 1, 2) };
+    const generate = (engine, maxTokens, n) => engine.generate({ prompts, samplesPerPrompt: n, sampling: { maxTokens } });
+  `;
+
+  test("ends by itself with an engine that nobody disposed", async () => {
+    expect(await runScript(`${setup} globalThis.engine = await open(); console.log("end");`)).toBe("end");
+  });
+
+  test("waits for a call that runs", async () => {
+    const script = `${setup} generate(await open(), 40, 4).then((r) => console.log(r.tokens.length));`;
+    expect(await runScript(script)).toBe("320");
+  });
+
+  test("may exit in the middle of a call", async () => {
+    const script = `${setup} generate(await open(), 159, 64); setImmediate(() => { console.log("end"); process.exit(0); });`;
+    expect(await runScript(script)).toBe("end");
+  });
+
+  test("has engines in worker threads, and outlives workers that are terminated in the middle", async () => {
+    const { tokens } = await engine.generate({ ...short, samplesPerPrompt: 2 });
+    const worker = `
+      import { parentPort, workerData } from "node:worker_threads";
+      const dist = workerData;
+      ${setup}
+      const engine = await open();
+      parentPort.postMessage((await generate(engine, 3, 2)).tokens);
+      await generate(engine, 159, 512);
+      parentPort.postMessage("not stopped");
+    `;
+    const script = `
+      import { Worker } from "node:worker_threads";
+      const url = new URL("data:text/javascript," + encodeURIComponent(${JSON.stringify(worker)}));
+      for (const delay of [0, 5, 30]) {
+        const worker = new Worker(url, { workerData: dist });
+        worker.on("error", (error) => { console.log(error); process.exit(1); });
+        await new Promise((resolve) => worker.on("message", async (message) => {
+          console.log(String(message));
+          await new Promise((next) => setTimeout(next, delay));
+          resolve(await worker.terminate());
+        }));
+      }
+    `;
+    expect((await runScript(script)).split("\n")).toEqual(Array(3).fill(String(tokens)));
+  });
+
+  test("does not grow with engines made and disposed, or made and forgotten", async () => {
+    const script = `${setup}
+      const cycle = async (dispose) => {
+        const engine = await open();
+        await generate(engine, 2, 4);
+        if (dispose) await engine.dispose();
+      };
+      const settle = async () => { for (let i = 0; i < 3; i++) { gc(); await new Promise((next) => setTimeout(next, 20)); } };
+      const grown = [];
+      for (const dispose of [true, false]) {
+        for (let i = 0; i < 10; i++) await cycle(dispose);
+        await settle();
+        const before = process.memoryUsage().rss;
+        for (let i = 0; i < 40; i++) { await cycle(dispose); if (i % 10 === 9) await settle(); }
+        grown.push((process.memoryUsage().rss - before) / 2 ** 20);
+      }
+      console.log(grown.join(" "));
+    `;
+    const grown = (await runScript(script, ["--expose-gc"])).split(" ").map(Number);
+    // 40 engines hold more than 60 MiB of weights, gradients and moments.
+    expect(grown[0]).toBeLessThan(24);
+    expect(grown[1]).toBeLessThan(40);
+  });
+});
