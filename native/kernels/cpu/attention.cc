@@ -54,13 +54,19 @@ void copy_row(float* to, const float* from, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) store(to + i, load(from + i, n - i), n - i);
 }
 
+// Fills the last vector up with zeros. Scratch is worked on in whole vectors, because a masked store followed by a load of the
+// same address stalls.
+void copy_padded(float* to, const float* from, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) store(to + i, load(from + i, n - i));
+}
+
 struct RowState {
   float max, sum;
 };
 
 // Turns one row's scores of a tile into weights against the running maximum, and rescales the row's sum and output to it.
 // Keys at or past `valid` get weight 0.
-void online_softmax(float* score, RowState* state, float* out, int64_t D, int64_t valid, float scale) {
+void online_softmax(float* score, RowState* state, float* out, int64_t padded, int64_t valid, float scale) {
   if (valid <= 0) {
     for (int64_t v = 0; v < kVectors; ++v) store(score + v * kLanes, zero());
     return;
@@ -81,7 +87,7 @@ void online_softmax(float* score, RowState* state, float* out, int64_t D, int64_
   state->sum = state->sum * rescale + sum((s[0] + s[1]) + (s[2] + s[3]));
   state->max = now;
   if (rescale == 1.0f) return;
-  for (int64_t d = 0; d < D; d += kLanes) store(out + d, load(out + d, D - d) * set1(rescale), D - d);
+  for (int64_t d = 0; d < padded; d += kLanes) store(out + d, load(out + d) * set1(rescale));
 }
 
 // Rows [first, first + rows) of one head. `q`, `out` have room for [rows][padded].
@@ -91,7 +97,7 @@ void forward_rows(float* out, float* lse, const float* q, const float* blocks, c
   alignas(64) float scores[kRows * kKeyTile];
   RowState state[kRows];
   for (int64_t r = 0; r < rows; ++r) {
-    copy_row(queries + r * padded, q + head.query(first + r), D);
+    copy_padded(queries + r * padded, q + head.query(first + r), D);
     for (int64_t d = 0; d < padded; d += kLanes) store(sums + r * padded + d, zero());
     state[r] = {kMinusInfinity, 0.0f};
   }
@@ -100,8 +106,8 @@ void forward_rows(float* out, float* lse, const float* q, const float* blocks, c
     const int64_t keys = least(kKeyTile, head.valid(last, tile));
     small_matmul(scores, kKeyTile, {queries, padded, 1}, head.key_vectors(blocks, tile), rows, keys, D, false);
     for (int64_t r = 0; r < rows; ++r)
-      online_softmax(scores + r * kKeyTile, &state[r], sums + r * padded, D, head.valid(first + r, tile), head.scale);
-    small_matmul(sums, padded, {scores, kKeyTile, 1}, {head.values(blocks, tile), padded, kLanes}, rows, D, keys, true);
+      online_softmax(scores + r * kKeyTile, &state[r], sums + r * padded, padded, head.valid(first + r, tile), head.scale);
+    small_matmul(sums, padded, {scores, kKeyTile, 1}, {head.values(blocks, tile), padded, kLanes}, rows, padded, keys, true);
   }
   for (int64_t r = 0; r < rows; ++r) {
     const F32x16 inverse = set1(1.0f / state[r].sum);
@@ -147,12 +153,12 @@ struct BackwardArgs {
 // Adds the share of one tile of keys and rows [first, first + rows) to dq and to the tile's dkeys, dvalues.
 template <int64_t P>
 void backward_block(Scratch<P>& s, const BackwardArgs& args, const Head& head, int64_t tile, int64_t first, int64_t rows) {
-  const int64_t D = head.kv.head_dim;
+  const int64_t D = head.kv.head_dim, padded = head.kv.padded_dim();
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t at = head.query(first + r);
-    copy_row(s.queries + r * P, args.q + at, D);
-    copy_row(s.dout + r * P, args.dout + at, D);
-    if (tile > 0) copy_row(s.dqueries + r * P, args.dq + at, D);
+    copy_padded(s.queries + r * P, args.q + at, D);
+    copy_padded(s.dout + r * P, args.dout + at, D);
+    if (tile > 0) copy_padded(s.dqueries + r * P, args.dq + at, D);
   }
   small_matmul(s.weights, kKeyTile, {s.queries, P, 1}, head.key_vectors(args.blocks, tile), rows, kKeyTile, D, false);
   small_matmul(s.dweights, kKeyTile, {s.dout, P, 1}, {s.values, kKeyTile, kLanes}, rows, kKeyTile, D, false);
@@ -163,22 +169,23 @@ void backward_block(Scratch<P>& s, const BackwardArgs& args, const Head& head, i
   }
   const int64_t keys = least(kKeyTile, head.span.count - tile * kKeyTile);
   const bool add = first > tile * kKeyTile * head.group;  // not the first rows to see this tile
-  small_matmul(s.dvalues, P, {s.weights, 1, kKeyTile}, {s.dout, P, kLanes}, keys, D, rows, add);
-  small_matmul(s.dkeys, P, {s.dweights, 1, kKeyTile}, {s.queries, P, kLanes}, keys, D, rows, add);
-  small_matmul(s.dqueries, P, {s.dweights, kKeyTile, 1}, {s.keys, P, kLanes}, rows, D, keys, tile > 0);
+  small_matmul(s.dvalues, P, {s.weights, 1, kKeyTile}, {s.dout, P, kLanes}, keys, padded, rows, add);
+  small_matmul(s.dkeys, P, {s.dweights, 1, kKeyTile}, {s.queries, P, kLanes}, keys, padded, rows, add);
+  small_matmul(s.dqueries, P, {s.dweights, kKeyTile, 1}, {s.keys, P, kLanes}, rows, padded, keys, tile > 0);
   for (int64_t r = 0; r < rows; ++r) copy_row(args.dq + head.query(first + r), s.dqueries + r * P, D);
 }
 
 template <int64_t P>
 void backward_head(float* dk, float* dv, const BackwardArgs& args, const Head& head) {
-  const int64_t D = head.kv.head_dim, rows = head.rows();
+  const int64_t D = head.kv.head_dim, padded = head.kv.padded_dim(), rows = head.rows();
   Scratch<P> s;
+  for (int64_t i = 0; i < kKeyTile * P; i += kLanes) store(s.keys + i, zero());  // lanes past D, too, take part
   for (int64_t tile = 0; tile * kKeyTile < head.span.count; ++tile) {
     const int64_t keys = least(kKeyTile, head.span.count - tile * kKeyTile);
     for (int64_t key = 0; key < keys; key += kKeyGroup)
       transpose(s.keys + key * P, P, head.keys(args.blocks, tile) + head.kv.key_index(key, 0), kKeyGroup, D,
                 least(kKeyGroup, keys - key));
-    transpose(s.values, kKeyTile, head.values(args.blocks, tile), head.kv.padded_dim(), keys, D);
+    transpose(s.values, kKeyTile, head.values(args.blocks, tile), padded, keys, padded);
     // Rows before the tile see none of its keys.
     for (int64_t r = tile * kKeyTile * head.group; r < rows; r += kRows)
       backward_block(s, args, head, tile, r, least(kRows, rows - r));
@@ -211,7 +218,7 @@ void kv_write(ThreadPool& pool, float* blocks, const float* k, const float* v, c
       float* keys = head.keys(blocks, position / kKeyTile);
       transpose(keys + head.kv.key_index(slot, 0), kKeyGroup, k + from, head.key_row, rows, D);
       float* values = keys + head.kv.key_elements() + slot * padded;
-      for (int64_t r = 0; r < rows; ++r) copy_row(values + r * padded, v + from + r * head.key_row, D);
+      for (int64_t r = 0; r < rows; ++r) copy_padded(values + r * padded, v + from + r * head.key_row, D);
       i += rows;
     }
   });

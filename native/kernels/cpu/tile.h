@@ -37,8 +37,11 @@ inline void tile(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t 
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 16
-    for (int v = 0; v < P * V; ++v)
-      sum[i][v] = accumulate ? load(c + i * ldc + v * kLanes, columns - v * kLanes < 0 ? 0 : columns - v * kLanes) : zero();
+    for (int v = 0; v < P * V; ++v) {
+      const float* at = c + i * ldc + v * kLanes;
+      const int64_t n = columns - v * kLanes;
+      sum[i][v] = !accumulate ? zero() : n >= kLanes ? load(at) : load(at, n < 0 ? 0 : n);
+    }
   // A pointer for every third row: the two between are one and two strides away, which addressing does for free.
   const float *a[(R + 2) / 3], *b = B.b;
   const int64_t row = A.row, step = A.step, next = B.row, vector = B.vector;
