@@ -172,14 +172,33 @@ inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
 
 inline F32x16 zero() { return set1(0.0f); }
 
-// The fixed tree over the lanes: halves are folded 8, 4, 2, 1.
+// The fixed tree over the lanes: lane i is joined with lane i + 8, then + 4, + 2, + 1. The maximum is x > y ? x : y.
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+inline __m256 lower(F32x16 a) { return _mm512_castps512_ps256(a.v); }
+inline __m256 upper(F32x16 a) { return _mm512_extractf32x8_ps(a.v, 1); }
+#else
+inline __m256 lower(F32x16 a) { return a.lo; }
+inline __m256 upper(F32x16 a) { return a.hi; }
+#endif
+inline float sum(F32x16 a) {
+  const __m256 h = _mm256_add_ps(lower(a), upper(a));
+  const __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+  const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
+}
+inline float max(F32x16 a) {
+  const __m256 h = _mm256_max_ps(lower(a), upper(a));
+  const __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+  const __m128 d = _mm_max_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
+}
+#else
 template <class Op>
 inline float fold(F32x16 a, Op op) {
-  float lane[kLanes];
-  store(lane, a);
   for (int64_t half = kLanes / 2; half > 0; half /= 2)
-    for (int64_t i = 0; i < half; ++i) lane[i] = op(lane[i], lane[i + half]);
-  return lane[0];
+    for (int64_t i = 0; i < half; ++i) a.v[i] = op(a.v[i], a.v[i + half]);
+  return a.v[0];
 }
 inline float sum(F32x16 a) {
   return fold(a, [](float x, float y) { return x + y; });
@@ -187,6 +206,7 @@ inline float sum(F32x16 a) {
 inline float max(F32x16 a) {
   return fold(a, [](float x, float y) { return x > y ? x : y; });
 }
+#endif
 
 constexpr float kExpLowest = -87.33654f;  // below, the result would be subnormal: zero instead
 constexpr float kExpHighest = 88.3f;      // above, 2^n would overflow: clamped, so the result is at most 2.2e38
