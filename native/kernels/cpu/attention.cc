@@ -9,7 +9,8 @@
 namespace zazen::ZAZEN_ISA {
 namespace {
 
-constexpr int64_t kRows = 24;  // query rows (position x head of the group) handled together
+constexpr int64_t kRows = 24;    // query rows (position x head of the group) handled together
+constexpr int64_t kFewRows = 8;  // fewer rows than this wait for memory, not for arithmetic
 constexpr int64_t kVectors = kKeyTile / kLanes;
 constexpr int64_t kTasksInPiece = 4;
 constexpr float kMinusInfinity = -__builtin_inff();
@@ -60,6 +61,11 @@ void copy_padded(float* to, const float* from, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) store(to + i, load(from + i, n - i));
 }
 
+// Asks for memory that is read soon: the streams of a decode step are too short for the hardware to see coming.
+void prefetch(const float* from, int64_t elements) {
+  for (int64_t i = 0; i < elements; i += kLanes) __builtin_prefetch(from + i);
+}
+
 struct RowState {
   float max, sum;
 };
@@ -104,6 +110,7 @@ void forward_rows(float* out, float* lse, const float* q, const float* blocks, c
   const int64_t last = first + rows - 1;
   for (int64_t tile = 0; tile < head.tiles_of(last); ++tile) {
     const int64_t keys = least(kKeyTile, head.valid(last, tile));
+    if (rows < kFewRows) prefetch(head.values(blocks, tile), keys * padded);
     small_matmul(scores, kKeyTile, {queries, padded, 1}, head.key_vectors(blocks, tile), rows, keys, D, false);
     for (int64_t r = 0; r < rows; ++r)
       online_softmax(scores + r * kKeyTile, &state[r], sums + r * padded, padded, head.valid(first + r, tile), head.scale);
