@@ -38,15 +38,19 @@ function trainStep(shape, wanted) {
   };
 }
 
-const quickTrial = {
-  ours: ["sft.steps=20", "grpo.steps=2", "evaluation.problems=32", "evaluation.minimumPass=0"],
-  theirs: ["--sft-steps", "20", "--grpo-steps", "2", "--eval-problems", "32"],
-};
+// Both sides take the same number of steps of the same size.
+const [sftSteps, grpoSteps] = flags.quick ? [20, 2] : [2280, 40];
+const trialOfOurs = [`sft.steps=${sftSteps}`, `grpo.steps=${grpoSteps}`];
+const trialOfTheirs = ["--sft-steps", String(sftSteps), "--grpo-steps", String(grpoSteps)];
+if (flags.quick) {
+  trialOfOurs.push("evaluation.problems=32", "evaluation.minimumPass=0");
+  trialOfTheirs.push("--eval-problems", "32");
+}
 
 /** The built-in trial, evaluations left out on both sides. */
 async function ourTrial() {
   const folder = mkdtempSync(join(tmpdir(), "zazen-compare-"));
-  const sets = (flags.quick ? quickTrial.ours : []).flatMap((set) => ["--set", set]);
+  const sets = trialOfOurs.flatMap((set) => ["--set", set]);
   const cli = join(root, "dist", "cli", "main.js");
   const { summary } = await ours(cli, "train", "quickstart", "--json", "--out", join(folder, "run"), ...sets);
   rmSync(folder, { recursive: true });
@@ -68,7 +72,7 @@ const jobs = [
     name: "trial",
     wanted: 2,
     ours: ourTrial,
-    theirs: () => theirs(peer("trial_torch.py"), ...threads, ...(flags.quick ? quickTrial.theirs : [])),
+    theirs: () => theirs(peer("trial_torch.py"), ...threads, ...trialOfTheirs),
     seconds: (document) => document.seconds,
   },
 ];
