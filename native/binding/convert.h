@@ -41,6 +41,10 @@ auto guarded(Napi::Env env, const Body& body) -> decltype(body()) {
     throw to_error(env, error.code(), error.what());
   } catch (const std::bad_alloc&) {
     throw to_error(env, "OUT_OF_MEMORY", "[native] the system refused memory");
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw to_error(env, "INTERNAL", error.what());
   }
 }
 

@@ -10,6 +10,7 @@ PackedTokens packed_tokens(const Napi::Object& args) { return {ints(args, "ids")
 Isa isa_of(const std::string& name) {
   for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
     if (name == isa_name(isa)) return isa;
+  ZAZEN_CHECK(name == "auto", "UNSUPPORTED", "[engine] expected auto, portable, avx2 or avx512, got ", name);
   return best_isa();
 }
 

@@ -1,13 +1,21 @@
 #include "binding/worker.h"
 
+#include <system_error>
+
 #include "binding/convert.h"
+#include "core/float_mode.h"
 
 namespace zazen::binding {
 
 Worker::Worker(Napi::Env env)
     : calls_(Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "zazen", 0, 1)) {
   calls_.Unref(env);
-  thread_ = std::thread([this] { loop(); });
+  try {
+    thread_ = std::thread([this] { loop(); });
+  } catch (const std::system_error& error) {
+    calls_.Release();
+    throw to_error(env, "THREADS", text("[engine] expected a thread of its own, got: ", error.what()));
+  }
 }
 
 Napi::Promise Worker::submit(Napi::Env env, std::unique_ptr<Job> job) {
@@ -47,6 +55,7 @@ void Worker::stop() {
 }
 
 void Worker::loop() {
+  const FloatMode mode;
   for (;;) {
     {
       std::unique_lock<std::mutex> lock(mutex_);
@@ -98,7 +107,8 @@ void Worker::settle(Napi::Env env) {
     return;
   }
   try {
-    job->deferred.Resolve(job->result(env));
+    const Napi::Value value = guarded(env, [&] { return job->result(env); });
+    job->deferred.Resolve(value);
   } catch (const Napi::Error& error) {
     job->deferred.Reject(error.Value());
   }

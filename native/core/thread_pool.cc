@@ -1,6 +1,9 @@
 #include "core/thread_pool.h"
 
+#include <system_error>
+
 #include "core/check.h"
+#include "core/float_mode.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -23,10 +26,19 @@ void relax() {
 
 ThreadPool::ThreadPool(int threads) {
   ZAZEN_CHECK(threads >= 1, "BAD_ARGUMENT", "thread pool: expected at least 1 thread, got ", threads);
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  } catch (const std::system_error& error) {
+    const size_t started = workers_.size() + 1;
+    shut_down();
+    throw Error("THREADS",
+                text("[threads] expected ", threads, " threads, got ", started, ": ", error.what(), "; ask for fewer"));
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { shut_down(); }
+
+void ThreadPool::shut_down() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;
@@ -34,10 +46,12 @@ ThreadPool::~ThreadPool() {
   }
   wake_.notify_all();
   for (auto& worker : workers_) worker.join();
+  workers_.clear();
 }
 
 void ThreadPool::run(int64_t count, Task task, void* context) {
   if (count <= 0) return;
+  const FloatMode mode;
   if (workers_.empty() || count == 1) {
     for (int64_t i = 0; i < count; ++i) task(context, i);
     return;
@@ -63,6 +77,7 @@ void ThreadPool::drain() {
 }
 
 void ThreadPool::work() {
+  const FloatMode mode;
   uint64_t seen = 0;
   for (;;) {
     for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) relax();

@@ -29,6 +29,7 @@ class ThreadPool {
  private:
   void work();
   void drain();
+  void shut_down();
 
   std::vector<std::thread> workers_;
   std::mutex mutex_;

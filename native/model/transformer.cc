@@ -62,20 +62,22 @@ void Transformer::plan_angles(const Rows& rows) const {
   int64_t positions = 0;
   for (const Span& span : rows.spans) positions = std::max(positions, span.position + span.count);
   if (positions <= angles_) return;
-  angles_ = std::min(spec_.max_positions, std::max(positions, 2 * angles_));
+  const int64_t wanted = std::min(spec_.max_positions, std::max(positions, 2 * angles_));
+  angles_ = 0;  // until the tables are whole again
   const int64_t half = spec_.head_dim / 2;
-  cos_.reset(static_cast<size_t>(angles_ * half));
-  sin_.reset(static_cast<size_t>(angles_ * half));
+  cos_.reset(static_cast<size_t>(wanted * half));
+  sin_.reset(static_cast<size_t>(wanted * half));
   for (int64_t d = 0; d < half; ++d) {
     // Single-precision angles, as transformers computes them.
     const double exponent = 2.0 * static_cast<double>(d) / static_cast<double>(spec_.head_dim);
     const float frequency = static_cast<float>(1.0 / std::pow(spec_.rope_theta, exponent));
-    for (int64_t position = 0; position < angles_; ++position) {
+    for (int64_t position = 0; position < wanted; ++position) {
       const double angle = static_cast<double>(static_cast<float>(position) * frequency);
       cos_[static_cast<size_t>(position * half + d)] = static_cast<float>(std::cos(angle));
       sin_[static_cast<size_t>(position * half + d)] = static_cast<float>(std::sin(angle));
     }
   }
+  angles_ = wanted;
 }
 
 AttentionArgs Transformer::attention_args(const Rows& rows) const {

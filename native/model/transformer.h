@@ -37,7 +37,6 @@ class Activations {
   float* normed() const { return normed_; }            // [T, H]
   float* k() const { return k_; }                      // [T, K], of the current layer
   float* v() const { return v_; }
-  size_t bytes() const { return memory_.size() * sizeof(float); }
 
  private:
   Buffer<float> memory_;

@@ -7,8 +7,9 @@
 namespace zazen {
 namespace {
 
-constexpr int64_t kNormChunk = 4096;   // of sum_squares
-constexpr double kClipEpsilon = 1e-6;  // as torch.nn.utils.clip_grad_norm_
+constexpr int64_t kZeroChunk = 1 << 18;  // elements a thread clears at a time
+constexpr int64_t kNormChunk = 4096;     // of sum_squares
+constexpr double kClipEpsilon = 1e-6;    // as torch.nn.utils.clip_grad_norm_
 
 void add_sums(PolicyLossSums& total, const PolicyLossSums& part) {
   total.loss += part.loss;
@@ -18,6 +19,20 @@ void add_sums(PolicyLossSums& total, const PolicyLossSums& part) {
   total.entropy += part.entropy;
   total.max_abs_drift = std::max(total.max_abs_drift, part.max_abs_drift);
   total.tokens += part.tokens;
+}
+
+// Calls body(i) for i in [0, count) on the pool.
+template <class Body>
+void parallel(ThreadPool& pool, int64_t count, const Body& body) {
+  pool.run(
+      count, [](void* context, int64_t i) { (*static_cast<const Body*>(context))(i); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+void zero(ThreadPool& pool, Buffer<float>& buffer) {
+  const int64_t size = static_cast<int64_t>(buffer.size());
+  parallel(pool, ceil_div(size, kZeroChunk),
+           [&](int64_t i) { std::fill_n(buffer.data() + i * kZeroChunk, std::min(kZeroChunk, size - i * kZeroChunk), 0.0f); });
 }
 
 void take(Buffer<float>& to, const std::vector<float>& from, const std::vector<int64_t>& tokens, int64_t first, int64_t count) {
@@ -42,12 +57,9 @@ Trainer::Trainer(const Transformer& model, int64_t micro_batch_tokens)
 
 PolicyLossSums Trainer::forward_backward(const float* weights, const TrainArgs& args, const LossArgs& loss, Control& control) {
   PolicyLossSums sums{};
-  int64_t done = 0;
   for (const auto& [first, last] : cut_sequences(args.tokens, micro_batch_tokens_)) {
     throw_if_aborted(control);
     train(weights, args, loss, lay_out(args.tokens, first, last), sums);
-    done += last - first;
-    if (control.progress) control.progress(done, args.tokens.sequences(), args.tokens.cu[static_cast<size_t>(last)]);
   }
   throw_if_aborted(control);
   return sums;
@@ -126,10 +138,16 @@ PolicyLossSums Trainer::token_loss(const LossArgs& loss, bool has_reference, int
   return sums;
 }
 
+// Moves the embedding's share [V, H] into the head's panels, a panel a task.
 void Trainer::join_tied_gradient() {
-  const Parameter& head = model_.parameters().head();
-  for (int64_t i = 0; i < static_cast<int64_t>(tied_.size()); ++i)
-    gradients_[static_cast<size_t>(head.at(i))] += std::exchange(tied_[static_cast<size_t>(i)], 0.0f);
+  if (tied_.size() == 0) return;
+  const int64_t V = model_.spec().vocab, H = model_.spec().hidden;
+  float* head = gradients_.data() + model_.parameters().head().offset;
+  parallel(model_.pool(), ceil_div(V, kPanel), [&](int64_t panel) {
+    for (int64_t v = panel * kPanel; v < std::min(V, (panel + 1) * kPanel); ++v)
+      for (int64_t h = 0; h < H; ++h) head[panel_index(v, h, H)] += tied_[static_cast<size_t>(v * H + h)];
+  });
+  zero(model_.pool(), tied_);
 }
 
 OptimResult Trainer::step(float* weights, const OptimArgs& args) {
@@ -166,8 +184,8 @@ std::vector<float> Trainer::gradient(const Parameter& p) const {
 }
 
 void Trainer::clear() {
-  std::fill_n(gradients_.data(), gradients_.size(), 0.0f);
-  std::fill_n(tied_.data(), tied_.size(), 0.0f);
+  zero(model_.pool(), gradients_);
+  zero(model_.pool(), tied_);
 }
 
 }  // namespace zazen

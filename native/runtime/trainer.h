@@ -43,8 +43,6 @@ class Trainer {
   // weights and moments stay as they were.
   OptimResult step(float* weights, const OptimArgs& args);
 
-  // Flat buffers beside the weights, for tests and checkpoints.
-  const float* gradients() const { return gradients_.data(); }
   // Gradient of one parameter in row-major order, the tied embedding's share included.
   std::vector<float> gradient(const Parameter& parameter) const;
   void clear();

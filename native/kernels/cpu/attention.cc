@@ -16,6 +16,7 @@ constexpr int64_t kTasksInPiece = 4;
 constexpr float kMinusInfinity = -__builtin_inff();
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t whole_vectors(int64_t n) { return ceil_div(n, kLanes) * kLanes; }
 
 // One KV head of one span. Its query rows are numbered r = (row in span) * group + (head in group).
 struct Head {
@@ -71,21 +72,22 @@ struct RowState {
 };
 
 // Turns one row's scores of a tile into weights against the running maximum, and rescales the row's sum and output to it.
-// Keys at or past `valid` get weight 0.
-void online_softmax(float* score, RowState* state, float* out, int64_t padded, int64_t valid, float scale) {
+// Keys at or past `valid` get weight 0; vectors past `keys`, the most that any row of the block sees, are not touched.
+void online_softmax(float* score, RowState* state, float* out, int64_t padded, int64_t valid, int64_t keys, float scale) {
+  const int64_t vectors = ceil_div(keys, kLanes);
   if (valid <= 0) {
-    for (int64_t v = 0; v < kVectors; ++v) store(score + v * kLanes, zero());
+    for (int64_t v = 0; v < vectors; ++v) store(score + v * kLanes, zero());
     return;
   }
-  F32x16 s[kVectors];
+  F32x16 s[kVectors] = {zero(), zero(), zero(), zero()};
   F32x16 top = set1(state->max);
-  for (int64_t v = 0; v < kVectors; ++v) {
+  for (int64_t v = 0; v < vectors; ++v) {
     const int64_t n = valid - v * kLanes;
     s[v] = keep(load(score + v * kLanes) * set1(scale), n < 0 ? 0 : n, set1(kMinusInfinity));
     top = max(top, s[v]);
   }
   const float now = max(top);
-  for (int64_t v = 0; v < kVectors; ++v) {
+  for (int64_t v = 0; v < vectors; ++v) {
     s[v] = exp(s[v] - set1(now));
     store(score + v * kLanes, s[v]);
   }
@@ -111,9 +113,10 @@ void forward_rows(float* out, float* lse, const float* q, const float* blocks, c
   for (int64_t tile = 0; tile < head.tiles_of(last); ++tile) {
     const int64_t keys = least(kKeyTile, head.valid(last, tile));
     if (rows < kFewRows) prefetch(head.values(blocks, tile), keys * padded);
-    small_matmul(scores, kKeyTile, {queries, padded, 1}, head.key_vectors(blocks, tile), rows, keys, D, false);
+    small_matmul(scores, kKeyTile, {queries, padded, 1}, head.key_vectors(blocks, tile), rows, whole_vectors(keys), D, false);
     for (int64_t r = 0; r < rows; ++r)
-      online_softmax(scores + r * kKeyTile, &state[r], sums + r * padded, padded, head.valid(first + r, tile), head.scale);
+      online_softmax(scores + r * kKeyTile, &state[r], sums + r * padded, padded, head.valid(first + r, tile), keys,
+                     head.scale);
     small_matmul(sums, padded, {scores, kKeyTile, 1}, {head.values(blocks, tile), padded, kLanes}, rows, padded, keys, true);
   }
   for (int64_t r = 0; r < rows; ++r) {
@@ -140,9 +143,10 @@ float dot(const float* a, const float* b, int64_t n) {
   return sum(total);
 }
 
-// weights = exp(scores * scale - lse), dweights = weights * (dout . v - dout . out) * scale; keys past `valid` get 0.
-void score_gradient(float* weights, float* dweights, int64_t valid, float scale, float lse, float delta) {
-  for (int64_t v = 0; v < kVectors; ++v) {
+// weights = exp(scores * scale - lse), dweights = weights * (dout . v - dout . out) * scale, over `keys`; keys past `valid` get
+// 0.
+void score_gradient(float* weights, float* dweights, int64_t valid, int64_t keys, float scale, float lse, float delta) {
+  for (int64_t v = 0; v * kLanes < keys; ++v) {
     const int64_t n = valid - v * kLanes, at = v * kLanes;
     const F32x16 p = keep(exp(load(weights + at) * set1(scale) - set1(lse)), n < 0 ? 0 : n, zero());
     const F32x16 ds = keep(p * (load(dweights + at) - set1(delta)) * set1(scale), n < 0 ? 0 : n, zero());
@@ -167,17 +171,18 @@ void backward_block(Scratch<P>& s, const BackwardArgs& args, const Head& head, i
     copy_padded(s.dout + r * P, args.dout + at, D);
     if (tile > 0) copy_padded(s.dqueries + r * P, args.dq + at, D);
   }
-  small_matmul(s.weights, kKeyTile, {s.queries, P, 1}, head.key_vectors(args.blocks, tile), rows, kKeyTile, D, false);
-  small_matmul(s.dweights, kKeyTile, {s.dout, P, 1}, {s.values, kKeyTile, kLanes}, rows, kKeyTile, D, false);
+  // No row of the block sees more keys than its last.
+  const int64_t keys = least(kKeyTile, head.valid(first + rows - 1, tile));
+  small_matmul(s.weights, kKeyTile, {s.queries, P, 1}, head.key_vectors(args.blocks, tile), rows, whole_vectors(keys), D,
+               false);
+  small_matmul(s.dweights, kKeyTile, {s.dout, P, 1}, {s.values, kKeyTile, kLanes}, rows, whole_vectors(keys), D, false);
   for (int64_t r = 0; r < rows; ++r) {
     const float delta = dot(s.dout + r * P, args.out + head.query(first + r), D);
-    score_gradient(s.weights + r * kKeyTile, s.dweights + r * kKeyTile, head.valid(first + r, tile), head.scale,
+    score_gradient(s.weights + r * kKeyTile, s.dweights + r * kKeyTile, head.valid(first + r, tile), keys, head.scale,
                    args.lse[head.lse(first + r, args.heads)], delta);
   }
-  const int64_t keys = least(kKeyTile, head.span.count - tile * kKeyTile);
-  const bool add = first > tile * kKeyTile * head.group;  // not the first rows to see this tile
-  small_matmul(s.dvalues, P, {s.weights, 1, kKeyTile}, {s.dout, P, kLanes}, keys, padded, rows, add);
-  small_matmul(s.dkeys, P, {s.dweights, 1, kKeyTile}, {s.queries, P, kLanes}, keys, padded, rows, add);
+  small_matmul(s.dvalues, P, {s.weights, 1, kKeyTile}, {s.dout, P, kLanes}, keys, padded, rows, true);
+  small_matmul(s.dkeys, P, {s.dweights, 1, kKeyTile}, {s.queries, P, kLanes}, keys, padded, rows, true);
   small_matmul(s.dqueries, P, {s.dweights, kKeyTile, 1}, {s.keys, P, kLanes}, rows, padded, keys, tile > 0);
   for (int64_t r = 0; r < rows; ++r) copy_row(args.dq + head.query(first + r), s.dqueries + r * P, D);
 }
@@ -193,6 +198,10 @@ void backward_head(float* dk, float* dv, const BackwardArgs& args, const Head& h
       transpose(s.keys + key * P, P, head.keys(args.blocks, tile) + head.kv.key_index(key, 0), kKeyGroup, D,
                 least(kKeyGroup, keys - key));
     transpose(s.values, kKeyTile, head.values(args.blocks, tile), padded, keys, padded);
+    for (int64_t i = 0; i < kKeyTile * P; i += kLanes) {
+      store(s.dkeys + i, zero());
+      store(s.dvalues + i, zero());
+    }
     // Rows before the tile see none of its keys.
     for (int64_t r = tile * kKeyTile * head.group; r < rows; r += kRows)
       backward_block(s, args, head, tile, r, least(kRows, rows - r));
