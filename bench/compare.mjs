@@ -50,7 +50,7 @@ if (flags.quick) {
 /** The built-in trial, evaluations left out on both sides. */
 async function ourTrial() {
   const folder = mkdtempSync(join(tmpdir(), "zazen-compare-"));
-  const sets = trialOfOurs.flatMap((set) => ["--set", set]);
+  const sets = [...trialOfOurs, `threads=${flags.threads}`].flatMap((set) => ["--set", set]);
   const cli = join(root, "dist", "cli", "main.js");
   const { summary } = await ours(cli, "train", "quickstart", "--json", "--out", join(folder, "run"), ...sets);
   rmSync(folder, { recursive: true });

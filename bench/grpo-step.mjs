@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import { Engine } from "../dist/engine/engine.js";
 import { advantageNormalize } from "../dist/kernels.js";
 import { Tokenizer } from "../dist/prompt/tokenizer.js";
+import { packSequences } from "../dist/rollout/pack.js";
 import { check, commit, finish, machine, median, printTable, root } from "./support.mjs";
 
 const { values: flags } = parseArgs({
@@ -48,18 +49,10 @@ const tokenizer = await Tokenizer.load(flags.model);
 const engine = await Engine.load(flags.model, { threads });
 const texts = OPENINGS.flatMap((opening) => NAMES.map(opening));
 const prompts = Array.from({ length: Number(flags.prompts) }, (_, p) => tokenizer.encode(texts[p % texts.length]));
-const packed = pack(prompts);
+const packed = packSequences(prompts);
 const cuGroups = Int32Array.from({ length: prompts.length + 1 }, (_, g) => g * samplesPerPrompt);
 // The peer's tokenizer ends a text at </s> alone, so the model's begin token does not end one here either.
 const sampling = { temperature: 1, maxTokens, stopTokenIds: [tokenizer.eosId] };
-
-function pack(sequences) {
-  const cuSeqlens = Int32Array.of(0, ...sequences.map(() => 0));
-  sequences.forEach((sequence, s) => {
-    cuSeqlens[s + 1] = cuSeqlens[s] + sequence.length;
-  });
-  return { ids: Int32Array.from(sequences.flatMap((sequence) => Array.from(sequence))), cuSeqlens };
-}
 
 /** Share of the characters of a text that are LETTER. */
 function reward(text) {
@@ -82,7 +75,7 @@ function trainBatch({ tokens, logprobs, cuSeqlens }, advantages) {
   });
   const join = (name) => Float32Array.from(rows.flatMap((row) => row[name]));
   return {
-    ...pack(rows.map((row) => row.ids)),
+    ...packSequences(rows.map((row) => row.ids)),
     weights: join("weights"),
     advantages: join("advantages"),
     oldLogprobs: join("oldLogprobs"),

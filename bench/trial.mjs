@@ -1,21 +1,20 @@
 // The built-in trial with its controls, for several seeds, through the command line: how much GRPO adds and how long it takes.
-// node bench/trial.mjs [--seeds 0,1,2] [--out bench/results/trial.json] [--set key=value]...
+// node bench/trial.mjs [--seeds 0,1,2] [--out bench/results/quickstart.json] [--set key=value]...
 // Writes the figures of every seed; the last line is the same as one JSON document. Exits with 1 where a seed misses the bar.
-import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { arch, cpus, platform, release, tmpdir, totalmem } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { commit, finish, machine, root } from "./support.mjs";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
 const leastGain = 0.25; // share of held-out problems by which GRPO must beat the continued SFT, sampled
 const mostSeconds = { main: 180, total: 420 };
 
 const { values: flags } = parseArgs({
   options: {
     seeds: { type: "string", default: "0,1,2" },
-    out: { type: "string", default: join(root, "bench", "results", "trial.json") },
+    out: { type: "string", default: join(root, "bench", "results", "quickstart.json") },
     set: { type: "string", multiple: true, default: [] },
   },
 });
@@ -50,26 +49,6 @@ function judge(seed, { arms, seconds, learnt, parameters }) {
   return { seed, ok: gain >= leastGain && inTime, gainOverSftContinued: gain, seconds, parameters, learnt, arms };
 }
 
-function machine() {
-  const [first] = cpus();
-  return {
-    cpu: first?.model ?? "unknown",
-    cores: cpus().length,
-    memoryGiB: Math.round(totalmem() / 2 ** 30),
-    system: `${platform()} ${release()} ${arch()}`,
-    node: process.version,
-  };
-}
-
-function commit() {
-  try {
-    const git = (...args) => execFileSync("git", args, { cwd: root, encoding: "utf8" }).trim();
-    return git("rev-parse", "HEAD") + (git("status", "--porcelain", "--", "src", "native") === "" ? "" : "+changes");
-  } catch {
-    return "unknown";
-  }
-}
-
 const seeds = [];
 for (const seed of flags.seeds.split(",").map(Number)) {
   const result = await runSeed(seed);
@@ -82,7 +61,5 @@ for (const seed of flags.seeds.split(",").map(Number)) {
 }
 const bar = { gainOverSftContinued: leastGain, seconds: mostSeconds };
 const result = { bench: "trial", date: new Date().toISOString(), commit: commit(), machine: machine(), bar, seeds };
-mkdirSync(dirname(flags.out), { recursive: true });
-writeFileSync(flags.out, `${JSON.stringify(result, null, 1)}\n`);
-console.log(JSON.stringify(result));
+finish(result, flags.out);
 if (seeds.some((one) => !one.ok)) process.exitCode = 1;
