@@ -25,12 +25,12 @@ export type {
   TrainBatch,
 } from "./engine/types.js";
 export { InputError, ZazenError } from "./errors.js";
-export { type Share, showShare, wilson } from "./eval/interval.js";
 export { type Pass, type PassRequest, type PassResult, passAt1 } from "./eval/pass-at-1.js";
 export { recipes } from "./methods/index.js";
 export type { Recipe, RunContext, RunSummary } from "./methods/recipe.js";
 export { type LlamaShape, llamaSpec } from "./methods/settings.js";
 export { type AdvantageRule, groupAdvantages, hasSpread } from "./objective/advantage.js";
+export { type Share, showShare, wilson } from "./objective/intervals.js";
 export { type LearningRateRule, learningRate } from "./objective/schedule.js";
 export { type Aggregation, tokenWeights } from "./objective/weights.js";
 export { ChatTemplate, type Message } from "./prompt/chat.js";

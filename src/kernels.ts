@@ -1,7 +1,7 @@
 // The three kernels Zazen is named for, on plain typed arrays: for embedding in other programs, tests and benchmarks.
 // The engine runs the same native code on its own memory.
 import { addon, defaultThreads, toZazenError } from "./engine/addon.js";
-import { checkNumber, checkTemperature, fail } from "./engine/validate.js";
+import { checkLoss, checkNumber, checkTemperature, fail } from "./engine/validate.js";
 
 /** Group-relative advantages: r - mean(group), divided by the group's standard deviation when `scaleByStd`. */
 export interface AdvantageNormalizeOptions {
@@ -107,18 +107,21 @@ export interface PolicyLossResult {
  * The KL-regularised clipped policy loss and its gradient:
  * sum_t w_t (-min(ratio A, clip(ratio) A) + kl k3 - entropy H), ratio = exp(logp - old) (Schulman et al. 2017, eq. 7;
  * k3: Schulman 2020; dual clip: Ye et al. 2020, eq. 5).
- * @throws InputError BAD_ARGUMENT when shapes disagree or an array that a coefficient needs is missing
+ * @throws InputError BAD_ARGUMENT when shapes disagree, a setting is out of range or an array that a coefficient needs is missing
  */
 export function policyLoss(input: PolicyLossInput, options: PolicyLossOptions = {}): PolicyLossResult {
-  const settings = { clipLow: 0.2, clipHigh: 0.2, dualClip: 0, klCoefficient: 0, entropyCoefficient: 0, ...options };
-  const T = input.logprobs.length;
-  const arrays = { ...input };
-  for (const [name, array] of Object.entries(arrays)) floats(`policyLoss ${name}`, array, T);
-  if (settings.klCoefficient !== 0 && !input.refLogprobs)
+  const { clipLow = 0.2, clipHigh = 0.2, dualClip = 0, klCoefficient = 0, entropyCoefficient = 0 } = options;
+  const settings = { clipLow, clipHigh, dualClip, klCoefficient, entropyCoefficient };
+  checkLoss({ kind: "policy", temperature: 1, ...settings });
+  const { logprobs, oldLogprobs, refLogprobs, entropy, advantages, weights } = input;
+  if (klCoefficient !== 0 && !refLogprobs)
     fail("BAD_ARGUMENT", "policyLoss refLogprobs", "an array, since klCoefficient is not 0", "none");
-  if (settings.entropyCoefficient !== 0 && !input.entropy)
+  if (entropyCoefficient !== 0 && !entropy)
     fail("BAD_ARGUMENT", "policyLoss entropy", "an array, since entropyCoefficient is not 0", "none");
-  const sums = native(() => addon().policyLoss({ ...arrays, ...settings }));
+  const optional = { ...(refLogprobs && { refLogprobs }), ...(entropy && { entropy }) };
+  const arrays = { logprobs, oldLogprobs, advantages, weights, ...optional };
+  for (const [name, array] of Object.entries(arrays)) floats(`policyLoss ${name}`, array, logprobs.length);
+  const sums = native(() => addon().policyLoss({ ...settings, ...arrays }));
   const { loss, tokens, dLogprobs, dEntropy } = sums;
   const mean = (sum: number) => sum / tokens;
   return {

@@ -10,6 +10,7 @@ import {
   type PolicyLossOptions,
   policyLoss,
 } from "../src/kernels.js";
+import { groupAdvantages } from "../src/objective/advantage.js";
 import { bitsOf, fixtures } from "./helpers/engine.js";
 
 /** Of one float32 result, relative to the larger of itself and 1. */
@@ -60,6 +61,26 @@ describe("advantageNormalize", () => {
         slow(rewards.subarray(g * size, (g + 1) * size), 0.01, scaleByStd),
       );
       expectClose(advantageNormalize(rewards, cuGroups, { scaleByStd, eps: 0.01 }), wanted.flat());
+    }
+  });
+
+  test("the loop's own advantages are the kernel's", () => {
+    const sizes = [1, 2, 3, 8, 16, 17];
+    const cuGroups = Int32Array.from([0, ...sizes.map((_, g) => sizes.slice(0, g + 1).reduce((a, b) => a + b))]);
+    const binary = noise(cuGroups.at(-1)!, 9)
+      .map((value) => (value > 0 ? 1 : 0))
+      .fill(1, cuGroups[3], cuGroups[4]);
+    for (const rewards of [binary, noise(cuGroups.at(-1)!, 10, 2)]) {
+      for (const rule of [
+        { scaleByStd: true, eps: 1e-6 },
+        { scaleByStd: false, eps: 0.5 },
+      ]) {
+        const groups = sizes.map((_, g) => groupAdvantages(rewards.subarray(cuGroups[g], cuGroups[g + 1]), rule));
+        expectClose(
+          advantageNormalize(rewards, cuGroups, rule),
+          groups.flatMap((group) => [...group]),
+        );
+      }
     }
   });
 
@@ -285,6 +306,11 @@ describe("policyLoss", () => {
     expect([bare.loss, bare.kl]).toEqual([whole.loss, 0]);
   });
 
+  test("arrays among the options do not take the place of those of the input", () => {
+    const options = { clipLow: 0.2, weights: new Float32Array(1), logprobs: new Float32Array(1) } as PolicyLossOptions;
+    expect(policyLoss(inputOf(fixture.inputs), options)).toEqual(policyLoss(inputOf(fixture.inputs)));
+  });
+
   const good = inputOf(fixture.inputs);
   const few = new Float32Array(3);
   test.each<[string, object, PolicyLossOptions, string]>([
@@ -294,6 +320,8 @@ describe("policyLoss", () => {
     ["few entropies", { entropy: few }, {}, "[policyLoss entropy] expected 37"],
     ["plain weights", { weights: Array(37).fill(1) }, {}, "[policyLoss weights] expected a Float32Array, got object"],
     ["no reference", { refLogprobs: undefined }, { klCoefficient: 1 }, "[policyLoss refLogprobs]"],
+    ["no clip", {}, { clipLow: Number.NaN }, "[loss clipLow]"],
+    ["a dual clip within the clip", {}, { dualClip: 0.5 }, "[loss dualClip]"],
     ["no entropy", { entropy: undefined }, { entropyCoefficient: 1 }, "[policyLoss entropy]"],
   ])("%s", (_name, changes, options, message) => {
     const call = () => policyLoss({ ...good, ...changes } as PolicyLossInput, options);

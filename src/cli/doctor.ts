@@ -3,12 +3,12 @@ import { Command } from "commander";
 import type { Gpu, Memory, Tools } from "./machine.js";
 import { commonHelp, exitCodes, log, printJson, printLines } from "./output.js";
 
-/** What is known of the native engine; see engine/doctor.ts. */
+/** What is known of the native engine; see engine/doctor.ts and engine/exactness.ts. */
 export interface EngineReport {
   readonly cpu: {
     readonly isa: string;
     readonly available: readonly string[];
-    readonly features: readonly string[];
+    readonly model: string;
     readonly cores: number;
   };
   readonly peak: { readonly gflops: number; readonly shape: string };
@@ -36,7 +36,8 @@ const fewBytes = 2 * GiB;
 
 const help = `
 Checks the CPU's features and the kernel path chosen, measures the peak of a matrix product, probes that bits do not
-depend on batch size, place in the batch or threads, and looks at memory, build tools and GPUs. Takes some seconds.
+depend on batch size, place in the batch or threads nor differ between sampling and scoring, and looks at memory,
+build tools and GPUs. Takes some seconds.
 
 Examples:
   zazen doctor
@@ -71,9 +72,10 @@ async function gather(): Promise<Facts> {
 }
 
 async function examineEngine(): Promise<EngineReport> {
-  const { cpuInfo, exactnessProbe, measurePeak } = await import("../engine/doctor.js");
+  const { cpuInfo, measurePeak } = await import("../engine/doctor.js");
+  const { exactnessProbe } = await import("../engine/exactness.js");
   log("measuring the peak and probing exactness ...");
-  return { cpu: await cpuInfo(), peak: await measurePeak(peakSeconds), exactness: await exactnessProbe() };
+  return { cpu: cpuInfo(), peak: measurePeak(peakSeconds), exactness: await exactnessProbe() };
 }
 
 /** The facts with a verdict and advice. */
@@ -127,7 +129,7 @@ function engineLines({ engine, engineError }: DoctorReport): readonly string[] {
   const { cpu, peak, exactness } = engine;
   const verdict = exactness.ok ? `exact in ${exactness.cases} cases` : `NOT exact: ${exactness.failures.join("; ")}`;
   return [
-    `CPU         ${cpu.features.join(" ")}, ${cpu.cores} cores`,
+    `CPU         ${cpu.model}, ${cpu.cores} cores`,
     `kernels     ${cpu.isa} (available: ${cpu.available.join(", ")})`,
     `peak        ${peak.gflops.toFixed(0)} GFLOP/s in f32 at ${peak.shape}`,
     `exactness   ${verdict}`,

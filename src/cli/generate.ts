@@ -51,7 +51,7 @@ export function generateCommand(): Command {
     .requiredOption("--model <DIR>", "model folder: config.json, model.safetensors, tokenizer.json")
     .requiredOption("--prompt <TEXT>", "text of the prompt")
     .option("--n <count>", "samples", integer({ min: 1, max: 65_536 }), 1)
-    .option("--temperature <T>", "divides the logits; 0 is greedy", number({ min: 0 }), 1)
+    .option("--temperature <T>", "divides the logits; 0 is greedy", number({ min: 0, max: 100 }), 1)
     .option("--top-k <K>", "sample among the K likeliest tokens; 0 is off", integer({ min: 0 }), 0)
     .option(
       "--top-p <P>",

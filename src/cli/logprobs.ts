@@ -44,7 +44,7 @@ export function logprobsCommand(): Command {
     .option("--text <T>", "text to score")
     .option("--ids <list>", "token ids to score, separated by commas; no tokenizer is needed")
     .option("--top <K>", "best tokens to list at each position", integer({ min: 0 }), 0)
-    .option("--temperature <T>", "divides the logits", number({ min: 0, aboveMin: true }), 1)
+    .option("--temperature <T>", "divides the logits", number({ min: 1e-6, max: 100 }), 1)
     .option("--threads <count>", "threads; the result does not depend on it", integer({ min: 1, max: 1024 }))
     .option("--json", "print one JSON document")
     .addHelpText("after", help + commonHelp)
@@ -67,12 +67,12 @@ export async function logprobs(options: LogprobsOptions): Promise<ScoredText> {
   const result = await engine.logprobs(request);
   const best = (i: number) =>
     Array.from({ length: top }, (_, k) => ({
-      id: result.topIds[i * top + k] ?? 0,
-      logprob: result.topLogprobs[i * top + k] ?? 0,
+      id: result.topIds[i * top + k]!,
+      logprob: result.topLogprobs[i * top + k]!,
     }));
   return {
     tokens: ids,
-    logprobs: ids.map((_, i) => (i === 0 ? null : (result.logprobs[i] ?? 0))),
+    logprobs: ids.map((_, i) => (i === 0 ? null : result.logprobs[i]!)),
     top: ids.map((_, i) => best(i)),
   };
 }

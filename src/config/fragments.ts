@@ -26,14 +26,14 @@ export function optimizer(defaults: Partial<OptimizerSettings> = {}) {
     learningRate: z.number().gt(0).max(1).default(learningRate).describe("Peak learning rate."),
     beta1: z.number().min(0).lt(1).default(beta1).describe("Decay of the gradient's mean."),
     beta2: z.number().min(0).lt(1).default(beta2).describe("Decay of the gradient's square."),
-    eps: z.number().gt(0).max(1).default(eps).describe("Added to the root of the second moment."),
+    eps: z.number().min(1e-30).max(1).default(eps).describe("Added to the root of the second moment."),
     weightDecay: z
       .number()
       .min(0)
       .max(1)
       .default(weightDecay)
       .describe("Decoupled decay of matrices; norms have none."),
-    maxGradNorm: z.number().min(0).default(maxGradNorm).describe("Clip the gradient to this norm; 0 is off."),
+    maxGradNorm: z.number().min(0).max(1e9).default(maxGradNorm).describe("Clip the gradient to this norm; 0 is off."),
     schedule: z.enum(["constant", "cosine", "linear"]).default(schedule).describe("Learning rate after the warm-up."),
     warmupSteps: z.int().min(0).default(warmupSteps).describe("Steps in which the learning rate rises linearly."),
     floor: z.number().min(0).max(1).default(floor).describe("Learning rate at the end, as a fraction of the peak."),
@@ -50,9 +50,19 @@ export interface SamplingSettings {
 /** How completions are drawn. Top-k and top-p make the sampler another distribution than the policy. */
 export function sampling(defaults: Partial<SamplingSettings> = {}) {
   const { temperature = 1, topK = 0, topP = 1, maxTokens = 256 } = defaults;
+  const temperatures = z
+    .number()
+    .min(0)
+    .max(10)
+    .refine((value) => value === 0 || value >= 1e-6, "0 or a number >= 1e-6");
   return group({
-    temperature: z.number().min(0).max(10).default(temperature).describe("Divides the logits; 0 is greedy."),
-    topK: z.int().min(0).default(topK).describe("Sample among the k likeliest tokens; 0 is off."),
+    temperature: temperatures.default(temperature).describe("Divides the logits; 0 is greedy."),
+    topK: z
+      .int()
+      .min(0)
+      .max(2 ** 31 - 1)
+      .default(topK)
+      .describe("Sample among the k likeliest tokens; 0 is off."),
     topP: z.number().gt(0).max(1).default(topP).describe("Sample among the tokens that hold this mass; 1 is off."),
     maxTokens: z.int().min(1).max(1_048_576).default(maxTokens).describe("New tokens a sample at most."),
   });
@@ -69,15 +79,24 @@ export interface LossSettings {
 /** The clipped policy loss: Schulman et al. 2017, eq. 7; dual clip: Ye et al. 2020, eq. 5; k3: Schulman 2020. */
 export function loss(defaults: Partial<LossSettings> = {}) {
   const { clipLow = 0.2, clipHigh = 0.2, dualClip = 0, klCoefficient = 0, entropyCoefficient = 0 } = defaults;
-  const dual = z.number().refine((bound) => bound === 0 || bound > 1, "0 or a number > 1");
+  const dual = z
+    .number()
+    .max(1e6)
+    .refine((bound) => bound === 0 || bound > 1, "0 or a number > 1");
   return group({
     clipLow: z.number().min(0).lt(1).default(clipLow).describe("The ratio is clipped below 1 - clipLow."),
     clipHigh: z.number().min(0).max(100).default(clipHigh).describe("The ratio is clipped above 1 + clipHigh."),
     dualClip: dual.default(dualClip).describe("Bound of the surrogate for negative advantages, > 1; 0 is off."),
-    klCoefficient: z.number().min(0).default(klCoefficient).describe("Weight of the k3 KL to the reference; 0 is off."),
+    klCoefficient: z
+      .number()
+      .min(0)
+      .max(1e6)
+      .default(klCoefficient)
+      .describe("Weight of the k3 KL to the reference; 0 is off."),
     entropyCoefficient: z
       .number()
       .min(0)
+      .max(1e6)
       .default(entropyCoefficient)
       .describe("Weight of the entropy bonus; 0 is off."),
   });
@@ -99,10 +118,13 @@ export function advantage(defaults: Partial<AdvantageSettings> = {}) {
 
 export type Aggregate = "token-mean" | "sequence-mean" | "constant";
 
-/** How token losses become one number: over all tokens, over sequences of token means, or over a fixed length. */
+/**
+ * How token losses become one number: over all tokens, over sequences of token means, or over a fixed length. Tokens and sequences are
+ * those of the groups that are trained on.
+ */
 export function aggregate(value: Aggregate = "token-mean") {
   return z
     .enum(["token-mean", "sequence-mean", "constant"])
     .default(value)
-    .describe("Normaliser of the loss: all tokens, each sequence's tokens, or a fixed length.");
+    .describe("Normaliser of the loss, over trained groups: all tokens, each sequence's tokens, or a fixed length.");
 }

@@ -99,8 +99,9 @@ export function defaultThreads(): number {
   return availableParallelism();
 }
 
-// What the native side says about files and arguments that came from the user.
-const INPUT_CODES = /^(FILE_|SAFETENSORS_|TENSOR_|BAD_SPEC|UNSUPPORTED|KV_TOO_SMALL)/;
+// What the native side says about files, arguments and options that came from the user. ENGINE_* is about the engine's state.
+const INPUT_CODES =
+  /^(FILE_|SAFETENSORS_|TENSOR_|BAD_|UNSUPPORTED|KV_TOO_SMALL$|PARAMETER_UNKNOWN$|NO_REFERENCE$|NOT_TRAINABLE$|THREADS$)/;
 
 /** A native error as one of ours; anything else as it is. */
 export function toZazenError(error: unknown): unknown {

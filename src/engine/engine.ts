@@ -2,7 +2,7 @@
 // here; the native side gets complete structs and works on a thread of its own.
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { InputError } from "../errors.js";
+import { InputError, ZazenError } from "../errors.js";
 import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
 import type {
@@ -25,6 +25,7 @@ import {
   checkLoss,
   checkNumber,
   checkPacked,
+  checkPrompts,
   checkSampling,
   checkTemperature,
   checkTrainBatch,
@@ -33,6 +34,8 @@ import {
 
 const WEIGHTS_FILE = "model.safetensors";
 const DEFAULT_STD = 0.02;
+/** A weight whose gradient has always been 0 steps by 0 / (0 + eps): eps must not be 0 in float32. */
+const LEAST_EPS = 1e-30;
 const ISAS: readonly Required<EngineOptions>["isa"][] = ["auto", "portable", "avx2", "avx512"];
 const FINISH: readonly FinishReason[] = ["stop", "length", "abort"];
 
@@ -105,7 +108,7 @@ export class Engine {
     const count = prompts.cuSeqlens.length - 1;
     const sampling = fillSampling(request.sampling, this.spec);
     checkSampling(sampling, this.spec);
-    this.#checkPrompts(request, count);
+    checkPrompts(request, this.spec);
     const args = {
       ...prompts,
       samples: request.samplesPerPrompt ?? 1,
@@ -146,8 +149,10 @@ export class Engine {
     checkPacked("forwardBackward", batch, this.spec);
     checkLoss(loss);
     checkTrainBatch(batch, loss);
-    const { signal, ...arrays } = batch;
-    const args = { ...arrays, ...loss, aborted: signal?.aborted ?? false };
+    const { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs, signal } = batch;
+    const arrays = { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs };
+    // The arrays last: a field of the loss must not take the place of one that was checked.
+    const args = { ...loss, ...arrays, aborted: signal?.aborted ?? false };
     const sums = await this.#call(signal, (native) => native.forwardBackward(args));
     const mean = (sum: number) => sum / sums.tokens;
     return {
@@ -170,7 +175,7 @@ export class Engine {
     checkNumber("optimStep learningRate", filled.learningRate, 0, 1e3);
     checkNumber("optimStep beta1", filled.beta1, 0, 1 - Number.EPSILON);
     checkNumber("optimStep beta2", filled.beta2, 0, 1 - Number.EPSILON);
-    checkNumber("optimStep eps", filled.eps, 0, 1);
+    checkNumber("optimStep eps", filled.eps, LEAST_EPS, 1);
     checkNumber("optimStep weightDecay", filled.weightDecay, 0, 1e3);
     checkNumber("optimStep maxGradNorm", filled.maxGradNorm, 0, 1e9);
     return this.#call(undefined, (native) => native.optimStep(filled));
@@ -181,11 +186,14 @@ export class Engine {
     return this.#call(undefined, (native) => native.gradient({ name }));
   }
 
-  /** Writes config.json, generation_config.json and model.safetensors (F32) into `folder`, each whole or not at all. */
+  /**
+   * Writes model.safetensors (F32), then config.json and generation_config.json into `folder`, each whole or not at all. A call that
+   * is refused leaves what the folder held.
+   */
   async save(folder: string): Promise<void> {
     await makeFolder(folder);
-    await writeModelConfig(folder, this.spec);
     await this.#call(undefined, (native) => native.save({ path: join(folder, WEIGHTS_FILE) }));
+    await writeModelConfig(folder, this.spec);
   }
 
   /** Stops what runs and frees native memory; idempotent. Later calls reject with ENGINE_DISPOSED. */
@@ -202,7 +210,8 @@ export class Engine {
   }
 
   async #call<T>(signal: AbortSignal | undefined, verb: (native: NativeEngine) => Promise<T>): Promise<T> {
-    if (this.#disposed) fail("ENGINE_DISPOSED", "engine", "a live engine", "one that was disposed");
+    if (this.#disposed)
+      throw new ZazenError("ENGINE_DISPOSED", "[engine] expected a live engine, got one that was disposed");
     const abort = () => this.#native.abort();
     try {
       const running = verb(this.#native);
@@ -230,25 +239,6 @@ export class Engine {
       })
     );
   }
-
-  #checkPrompts(request: GenerateRequest, count: number): void {
-    checkNumber("generate samplesPerPrompt", request.samplesPerPrompt ?? 1, 1, 1 << 20, true);
-    checkNumber("generate seed", request.seed ?? 0, 0, Number.MAX_SAFE_INTEGER, true);
-    checkNumber("generate step", request.step ?? 0, 0, 2 ** 32 - 1, true);
-    if (request.problemIds && request.problemIds.length !== count)
-      fail("BAD_ARGUMENT", "generate problemIds", `${count} numbers, one a prompt`, request.problemIds.length);
-    const { cuSeqlens } = request.prompts;
-    for (let p = 0; p < count; p++) {
-      const length = (cuSeqlens[p + 1] ?? 0) - (cuSeqlens[p] ?? 0);
-      if (length >= this.spec.maxPositions)
-        fail(
-          "SEQUENCE_TOO_LONG",
-          "generate prompts",
-          `fewer than ${this.spec.maxPositions} tokens, the model's context`,
-          length,
-        );
-    }
-  }
 }
 
 async function makeFolder(folder: string): Promise<void> {
@@ -267,15 +257,10 @@ function fillSampling(sampling: SamplingParams, spec: ModelSpec): Required<Sampl
 }
 
 function fillOptions(options: EngineOptions): Required<EngineOptions> {
-  const filled: Required<EngineOptions> = {
-    threads: defaultThreads(),
-    microBatchTokens: 4096,
-    kvBytes: 2 ** 30,
-    isa: "auto",
-    trainable: true,
-    reference: false,
-    ...options,
-  };
+  // By name: other fields of the object must not reach native code beside the spec.
+  const { threads = defaultThreads(), microBatchTokens = 4096, kvBytes = 2 ** 30, isa = "auto" } = options;
+  const { trainable = true, reference = false } = options;
+  const filled = { threads, microBatchTokens, kvBytes, isa, trainable, reference };
   if (!ISAS.includes(filled.isa)) fail("BAD_ARGUMENT", "engine isa", ISAS.join(", "), filled.isa);
   checkNumber("engine threads", filled.threads, 1, 1024, true);
   checkNumber("engine microBatchTokens", filled.microBatchTokens, 1, 2 ** 31 - 1, true);

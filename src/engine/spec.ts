@@ -1,8 +1,8 @@
 // The model spec: read from a Hugging Face folder (config.json, generation_config.json), checked, and written back as those two
 // files. Names of transformers 4 and 5 are read; what is written loads in both. Weights are not looked at here.
 import { join } from "node:path";
+import { exists, isFolder, isObject, type JsonObject, readJsonObject, writeJsonObject } from "../config/files.js";
 import { InputError } from "../errors.js";
-import { exists, isFolder, isObject, type JsonObject, readJsonObject, writeJsonObject } from "./files.js";
 import type { ModelSpec } from "./types.js";
 import { rejectUnsupported, shown } from "./unsupported.js";
 
@@ -27,6 +27,8 @@ const SIZES: { readonly [field in SizeField]: { readonly name: string; readonly 
   headDim: { name: "head_dim", max: 256 },
   maxPositions: { name: "max_position_embeddings", max: 2 ** 22 },
 };
+
+const CONFIG_FILE = { code: "CONFIG_INVALID" };
 
 // What transformers' LlamaConfig takes for fields that a config.json leaves out.
 const DEFAULTS = { maxPositions: 2048, ropeTheta: 10_000, rmsNormEps: 1e-6 };
@@ -59,7 +61,7 @@ export async function readModelSpec(folder: string): Promise<ModelSpec> {
     throw new InputError("MODEL_MISSING", `[${folder}] expected a model folder, got ${got}; check the path`);
   }
   const path = join(folder, "config.json");
-  const config = await readJsonObject(path);
+  const config = await readJsonObject(path, CONFIG_FILE);
   if (!config) {
     throw new InputError(
       "CONFIG_MISSING",
@@ -68,7 +70,7 @@ export async function readModelSpec(folder: string): Promise<ModelSpec> {
   }
   rejectUnsupported(path, config);
   await rejectOtherWeights(folder);
-  const generation = await readJsonObject(join(folder, "generation_config.json"));
+  const generation = await readJsonObject(join(folder, "generation_config.json"), CONFIG_FILE);
   return specFrom(path, config, generation ?? {});
 }
 

@@ -22,7 +22,10 @@ export interface ModelSpec {
 export interface EngineOptions {
   /** Threads of the CPU engine; default: the cores this process may use. Results do not depend on it. */
   readonly threads?: number;
-  /** Tokens in one micro-batch of forwardBackward and logprobs. Results do not depend on it. Default 4,096. */
+  /**
+   * Tokens in one micro-batch of forwardBackward and logprobs, and samples that generate keeps running at once; a single longer
+   * sequence, or the samples of a single prompt, go together even when they are more. Results do not depend on it. Default 4,096.
+   */
   readonly microBatchTokens?: number;
   /** Bytes for keys and values of sequences being generated. Results do not depend on it. Default 1 GiB. */
   readonly kvBytes?: number;

@@ -1,7 +1,7 @@
 // What a config.json may ask for that this engine does not compute. Each is refused by name: a model that loads and is computed
 // otherwise than its authors did would be worse.
+import { isObject, type JsonObject } from "../config/files.js";
 import { InputError } from "../errors.js";
-import { isObject, type JsonObject } from "./files.js";
 
 const ARCHITECTURE = "LlamaForCausalLM";
 

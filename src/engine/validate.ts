@@ -1,6 +1,6 @@
 // Checks of what is handed to the engine: lengths, ranges and ids, each with the field's name. Native code relies on them.
 import { InputError } from "../errors.js";
-import type { LossSpec, ModelSpec, PackedTokens, SamplingParams, TrainBatch } from "./types.js";
+import type { GenerateRequest, LossSpec, ModelSpec, PackedTokens, SamplingParams, TrainBatch } from "./types.js";
 
 export function fail(code: string, where: string, expected: string, got: unknown, advice = ""): never {
   throw new InputError(code, `[${where}] expected ${expected}, got ${String(got)}${advice && `; ${advice}`}`);
@@ -10,6 +10,9 @@ export function checkNumber(where: string, value: number, low: number, high: num
   const valid = Number.isFinite(value) && value >= low && value <= high && (!integer || Number.isInteger(value));
   if (!valid) fail("BAD_ARGUMENT", where, `${integer ? "an integer" : "a number"} in ${low} .. ${high}`, value);
 }
+
+/** Offsets are int32. */
+const MOST_TOKENS = 2 ** 31 - 1;
 
 /** Below it, logits / temperature leave the range of float32. */
 const LEAST_TEMPERATURE = 1e-6;
@@ -61,17 +64,44 @@ export function checkSampling(s: Required<SamplingParams>, spec: ModelSpec): voi
     fail("BAD_ARGUMENT", "generate bannedTokenIds", "a token that may be sampled", "all of them");
 }
 
-/** Per-token arrays of a training batch, as the loss asks for them. */
-export function checkTrainBatch(batch: TrainBatch, loss: LossSpec): void {
-  const arrays: (readonly [string, Float32Array | undefined, boolean])[] = [["weights", batch.weights, true]];
-  if (loss.kind === "policy") {
-    arrays.push(["advantages", batch.advantages, true], ["oldLogprobs", batch.oldLogprobs, true]);
-    arrays.push(["refLogprobs", batch.refLogprobs, loss.klCoefficient !== 0]);
+/** What a request says beside its sampling; its prompts are packed and its sampling is checked. */
+export function checkPrompts(request: GenerateRequest, spec: ModelSpec): void {
+  const { prompts, samplesPerPrompt = 1, sampling, seed = 0, step = 0, problemIds } = request;
+  checkNumber("generate samplesPerPrompt", samplesPerPrompt, 1, 1 << 20, true);
+  checkNumber("generate seed", seed, 0, Number.MAX_SAFE_INTEGER, true);
+  checkNumber("generate step", step, 0, 2 ** 32 - 1, true);
+  const lengths = Array.from(prompts.cuSeqlens.subarray(1), (end, p) => end - (prompts.cuSeqlens[p] ?? 0));
+  checkProblemIds(problemIds, lengths.length);
+  const long = lengths.find((length) => length >= spec.maxPositions);
+  if (long !== undefined) {
+    const expected = `fewer than ${spec.maxPositions} tokens, the model's context`;
+    fail("SEQUENCE_TOO_LONG", "generate prompts", expected, long);
   }
+  const room = lengths.reduce((sum, length) => sum + Math.min(sampling.maxTokens, spec.maxPositions - length), 0);
+  const tokens = samplesPerPrompt * room;
+  if (tokens > MOST_TOKENS)
+    fail("BAD_ARGUMENT", "generate", `at most ${MOST_TOKENS} new tokens in one call`, tokens, "ask for fewer samples");
+}
+
+function checkProblemIds(problemIds: unknown, count: number): void {
+  if (problemIds === undefined) return;
+  const where = "generate problemIds";
+  if (!(problemIds instanceof Int32Array)) fail("BAD_ARGUMENT", where, "an Int32Array", typeof problemIds);
+  if (problemIds.length !== count) fail("BAD_ARGUMENT", where, `${count} numbers, one a prompt`, problemIds.length);
+}
+
+/** Per-token arrays of a training batch, as the loss asks for them. One that the loss has no use for is checked like the others. */
+export function checkTrainBatch(batch: TrainBatch, loss: LossSpec): void {
+  const policy = loss.kind === "policy";
+  const arrays: readonly (readonly [string, unknown, boolean])[] = [
+    ["weights", batch.weights, true],
+    ["advantages", batch.advantages, policy],
+    ["oldLogprobs", batch.oldLogprobs, policy],
+    ["refLogprobs", batch.refLogprobs, policy && loss.klCoefficient !== 0],
+  ];
   for (const [name, array, needed] of arrays) {
-    if (!array && !needed) continue;
-    if (array?.length !== batch.ids.length)
-      fail("BAD_ARGUMENT", `forwardBackward ${name}`, `a Float32Array of ${batch.ids.length}`, array?.length ?? "none");
+    if (array === undefined && !needed) continue;
+    checkFloats(`forwardBackward ${name}`, array, batch.ids.length);
   }
   for (const start of batch.cuSeqlens.subarray(0, -1)) {
     if (batch.weights[start] !== 0)
@@ -84,12 +114,21 @@ export function checkTrainBatch(batch: TrainBatch, loss: LossSpec): void {
   }
 }
 
+function checkFloats(where: string, array: unknown, length: number): void {
+  const floats = array instanceof Float32Array;
+  if (floats && array.length === length) return;
+  const got = floats ? array.length : array === undefined ? "none" : typeof array;
+  fail("BAD_ARGUMENT", where, `a Float32Array of ${length}`, got);
+}
+
 export function checkLoss(loss: LossSpec): void {
   if (loss.kind === "sft") return;
+  if (loss.kind !== "policy") fail("BAD_ARGUMENT", "loss kind", "sft or policy", (loss as { kind: unknown }).kind);
   checkTemperature("loss temperature", loss.temperature);
   checkNumber("loss clipLow", loss.clipLow, 0, 1);
   checkNumber("loss clipHigh", loss.clipHigh, 0, 1e6);
-  if (loss.dualClip !== 0) checkNumber("loss dualClip", loss.dualClip, 1, 1e6);
+  if (loss.dualClip !== 0 && !(loss.dualClip > 1 && loss.dualClip <= 1e6))
+    fail("BAD_ARGUMENT", "loss dualClip", "0, or a number above 1 and at most 1000000", loss.dualClip);
   checkNumber("loss klCoefficient", loss.klCoefficient, 0, 1e6);
   checkNumber("loss entropyCoefficient", loss.entropyCoefficient, -1e6, 1e6);
 }

@@ -2,9 +2,9 @@
 // Leaves out what a right answer is: the caller grades.
 import type { EngineLike } from "../engine/like.js";
 import type { SamplingParams } from "../engine/types.js";
+import { type Share, wilson } from "../objective/intervals.js";
 import { sampleCompletions } from "../rollout/sample.js";
 import type { Sample } from "../rollout/types.js";
-import { type Share, wilson } from "./interval.js";
 
 export interface PassRequest<P> {
   readonly problems: readonly P[];

@@ -9,6 +9,8 @@ import { type Arm, armWork } from "./trial-report.js";
 
 /** A step without thoughts is at most this many times shorter: the steps that the seconds of GRPO can hold. */
 const shorterWithoutThoughts = 40;
+/** The second round of SFT has at most this many times the pace of the first: its seconds end it, not its steps. */
+const fasterContinued = 4;
 
 /** Runs every control from the warm start in `folder`, each with the seconds that GRPO took. */
 export async function runControls(trial: Trial, folder: string, sft: Arm, grpo: Arm): Promise<Arm[]> {
@@ -20,12 +22,12 @@ export async function runControls(trial: Trial, folder: string, sft: Arm, grpo: 
   ];
 }
 
-/** More of the same: a second round of SFT with its own schedule, as many steps as fit in the seconds. */
+/** More of the same: a second round of SFT with its own schedule, over the seconds. */
 async function sftContinued(trial: Trial, folder: string, first: TrainCost, seconds: number): Promise<Arm> {
   const { run } = trial;
   await using engine = await savedPolicy(trial, folder);
   run.begin("sft-continued", seconds);
-  const steps = Math.max(1, Math.round((seconds * first.steps) / first.seconds));
+  const steps = Math.ceil((fasterContinued * seconds * first.steps) / first.seconds);
   const cost = await warmStart(trial, engine, true, 1, steps);
   run.begin("evaluate-sft-continued");
   const judged = await judge(trial, engine, true);
@@ -68,7 +70,7 @@ async function withoutThinking(trial: Trial, seconds: number): Promise<Arm[]> {
 /** The parts that the controls add to a run. */
 export function controlParts(config: QuickstartConfig): PartPlan[] {
   const { sft, grpo, evaluation } = armWork(config);
-  const steps = { continued: Math.max(1, Math.round((config.sft.steps * grpo) / sft)), grpo: config.grpo.steps };
+  const steps = { continued: Math.ceil((fasterContinued * config.sft.steps * grpo) / sft), grpo: config.grpo.steps };
   return [
     { name: "sft-continued", title: "Control: SFT continued", steps: steps.continued, work: grpo },
     { name: "evaluate-sft-continued", title: "Held-out problems after SFT continued", steps: 2, work: evaluation },

@@ -2,13 +2,14 @@
 // reward, judged on held-out problems. With `controls` the arms that say what the gain is worth.
 import { join } from "node:path";
 import { z } from "zod";
+import { group } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
 import type { PartPlan } from "../train/clock.js";
 import { Run } from "../train/run.js";
 import { controlParts, runControls } from "./controls.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import { group, grpoPart, logging, scratchModel, seed, sftPart, threads } from "./settings.js";
+import { grpoPart, logging, scratchModel, seed, sftPart, threads } from "./settings.js";
 import {
   demonstrationPart,
   improve,

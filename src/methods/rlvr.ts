@@ -1,16 +1,17 @@
 // Recipe `rlvr`: reinforcement learning from a verifier's reward, with group advantages and the clipped policy loss (Shao et al. 2024).
 // Tasks: countdown (problems from a JSONL file, any model with a tokenizer) and countdown-trial (the built-in trial's model).
 import { z } from "zod";
+import { group } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
-import { showShare } from "../eval/interval.js";
 import { type Pass, passAt1 } from "../eval/pass-at-1.js";
+import { showShare } from "../objective/intervals.js";
 import { reinforce } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { Run } from "../train/run.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { countdownVerified, type RlvrTask, taskSettings, trialVerified } from "./rlvr-task.js";
-import { engineOptions, group, grpoPart, logging, seed, threads } from "./settings.js";
+import { engineOptions, grpoPart, logging, seed, threads } from "./settings.js";
 
 const schema = z.strictObject({
   seed: seed(),

@@ -3,6 +3,7 @@ import { z } from "zod";
 import {
   advantage,
   aggregate,
+  group,
   loss,
   type OptimizerSettings,
   optimizer,
@@ -10,11 +11,6 @@ import {
   sampling,
 } from "../config/fragments.js";
 import type { ModelSpec } from "../engine/types.js";
-
-/** A group of settings: absent, it is an empty one, and the defaults of its fields apply. */
-export function group<Shape extends z.ZodRawShape>(shape: Shape) {
-  return z.strictObject(shape).prefault({} as z.input<z.ZodObject<Shape, z.core.$strict>>);
-}
 
 export const seed = () =>
   z

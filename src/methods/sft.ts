@@ -54,9 +54,10 @@ export const sftRecipe = makeSft(Engine);
 
 async function sft(engines: EngineSource, config: SftConfig, context: RunContext): Promise<RunSummary> {
   const { steps, tokensPerStep, optimizer } = config.sft;
-  using run = new Run(context, "sft", config, [{ name: "sft", title: "SFT on demonstrations", steps, work: 1 }]);
   await using engine = await openModel(engines, config);
   const { next, tokenizer } = await openData(config, engine);
+  // Only now: bad input leaves the folder empty, and the corrected command may use it.
+  using run = new Run(context, "sft", config, [{ name: "sft", title: "SFT on demonstrations", steps, work: 1 }]);
   run.begin("sft");
   const cost = await trainSft(run, engine, { steps, tokensPerStep, optimizer, next });
   const model = await run.folder.saveModel("model", engine, tokenizer);

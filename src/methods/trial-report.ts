@@ -2,8 +2,7 @@
 // from the figures.
 
 import type { TrialScore } from "../eval/countdown-trial.js";
-import { showShare } from "../eval/interval.js";
-import { pairedDifference } from "../objective/intervals.js";
+import { pairedDifference, showShare } from "../objective/intervals.js";
 import type { TrialGrade } from "../tasks/countdown-trial.js";
 import type { ShownSample } from "../train/run.js";
 import type { TrainCost } from "../train/sft.js";

@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { group } from "../config/fragments.js";
 import { random } from "../data/random.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import type { ModelSpec } from "../engine/types.js";
@@ -27,7 +28,7 @@ import { type PolicyTask, reinforce } from "../train/reinforce.js";
 import type { Metrics, Run, ShownSample } from "../train/run.js";
 import type { TokenizerWriter } from "../train/run-folder.js";
 import { type Demonstration, type TrainCost, trainSft } from "../train/sft.js";
-import { engineOptions, type GrpoSettings, group, llamaSpec, type ScratchModel, type SftSettings } from "./settings.js";
+import { engineOptions, type GrpoSettings, llamaSpec, type ScratchModel, type SftSettings } from "./settings.js";
 
 /** Settings of the demonstrations. */
 export function demonstrationPart() {

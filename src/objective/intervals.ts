@@ -1,5 +1,32 @@
-// How sure a difference between two arms is when both answered the same problems: pairs take the problems' difficulty out of it.
+// How sure a figure is: the share of successes with its interval, and the difference between two arms that answered the same problems,
+// whose pairs take the problems' difficulty out of it.
 import { InputError } from "../errors.js";
+
+const z95 = 1.959963984540054; // the 97.5% point of the normal distribution
+
+/** A count of successes with the 95% interval of their share; plain JSON. */
+export interface Share {
+  readonly n: number;
+  readonly correct: number;
+  /** correct / n. */
+  readonly rate: number;
+  readonly interval: readonly [low: number, high: number];
+}
+
+/** Share of `correct` in `n` > 0 trials. Wilson, "Probable inference, the law of succession, and statistical inference", 1927. */
+export function wilson(correct: number, n: number): Share {
+  const rate = correct / n;
+  const shrink = 1 + (z95 * z95) / n;
+  const center = (rate + (z95 * z95) / (2 * n)) / shrink;
+  const half = (z95 / shrink) * Math.sqrt((rate * (1 - rate)) / n + (z95 * z95) / (4 * n * n));
+  return { n, correct, rate, interval: [Math.max(0, center - half), Math.min(1, center + half)] };
+}
+
+/** "73.8 [71.0, 76.4]": percent with its interval. */
+export function showShare(share: Share): string {
+  const percent = (x: number) => (100 * x).toFixed(1);
+  return `${percent(share.rate)} [${percent(share.interval[0])}, ${percent(share.interval[1])}]`;
+}
 
 /** mean(after - before) with its 95% interval; plain JSON. */
 export interface Difference {
@@ -7,8 +34,6 @@ export interface Difference {
   readonly mean: number;
   readonly interval: readonly [low: number, high: number];
 }
-
-const Z_95 = 1.959963984540054; // the 97.5% point of the normal distribution
 
 /** Scores [n] of two arms on the same problems, n > 1. Normal approximation: meant for hundreds of problems. */
 export function pairedDifference(before: ArrayLike<number>, after: ArrayLike<number>): Difference {
@@ -22,6 +47,6 @@ export function pairedDifference(before: ArrayLike<number>, after: ArrayLike<num
   const differences = Float64Array.from(after, (score, i) => score - before[i]!);
   const mean = differences.reduce((sum, difference) => sum + difference, 0) / n;
   const variance = differences.reduce((sum, difference) => sum + (difference - mean) ** 2, 0) / (n - 1);
-  const half = Z_95 * Math.sqrt(variance / n);
+  const half = z95 * Math.sqrt(variance / n);
   return { n, mean, interval: [mean - half, mean + half] };
 }

@@ -23,8 +23,3 @@ function remaining(schedule: LearningRateRule["schedule"], progress: number): nu
   if (schedule === "constant") return 1;
   return schedule === "cosine" ? (1 + Math.cos(Math.PI * progress)) / 2 : 1 - progress;
 }
-
-/** Warm-up steps that are a fraction 0..1 of all steps, rounded up. */
-export function warmupFromRatio(ratio: number, steps: number): number {
-  return Math.ceil(ratio * steps);
-}

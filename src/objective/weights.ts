@@ -4,7 +4,8 @@ import { InputError } from "../errors.js";
 
 /**
  * "token-mean": every token alike (DAPO, Yu et al. 2025). "sequence-mean": every sequence alike, its tokens share (GRPO, Shao et al.
- * 2024). "constant": token sums divided by a fixed length (Dr. GRPO, Liu et al. 2025).
+ * 2024). "constant": token sums divided by a fixed length and the number of sequences (Dr. GRPO, Liu et al. 2025). Sequences and tokens
+ * are those given: the policy loop gives the ones that it trains on, so groups that it drops do not make the step smaller.
  */
 export type Aggregation = "token-mean" | "sequence-mean" | "constant";
 

@@ -2,9 +2,9 @@
 // process of their own with a deadline and a heap limit: a worker thread that grows one large array takes the whole process with it.
 // Leaves out tools and documents.
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { readJsonObject, readSmallText } from "../config/files.js";
 import { InputError } from "../errors.js";
 
 export interface Message {
@@ -23,19 +23,26 @@ type Json = Readonly<Record<string, unknown>>;
 
 const DEADLINE_MS = 5_000;
 const HEAP_MB = 128;
+const FILE = { code: "TOKENIZER_INVALID" };
 const SPECIAL_TOKENS = ["bos_token", "eos_token", "pad_token", "unk_token"] as const;
 
-/** Runs in the other process, as plain JavaScript: renders each conversation in turn and sends its text. */
+/**
+ * Runs in the other process, as plain JavaScript: renders each conversation in turn and sends its text. It disconnects only after the
+ * last message is written: what is still waiting then, since the reader is slow, would be lost.
+ */
 const RENDERER = `
 process.once("message", ({ library, source, variables, conversations }) => {
+  let waiting = 1;
+  const written = () => { if (--waiting === 0) process.disconnect(); };
+  const send = (message) => { waiting++; process.send(message, written); };
   try {
     const { Template } = require(library);
     const template = new Template(source);
-    for (const messages of conversations) process.send({ text: String(template.render({ ...variables, messages })) });
+    for (const messages of conversations) send({ text: String(template.render({ ...variables, messages })) });
   } catch (error) {
-    process.send({ error: String((error && error.message) || error) });
+    send({ error: String((error && error.message) || error) });
   }
-  process.disconnect();
+  written();
 });
 `;
 
@@ -60,17 +67,17 @@ export class ChatTemplate {
 
   /**
    * The template of a model folder, from chat_template.jinja or tokenizer_config.json; null when it has none. Throws InputError
-   * TOKENIZER_INVALID for a tokenizer_config.json that is not JSON.
+   * TOKENIZER_INVALID for a tokenizer_config.json that is not JSON, and for either when it is too large or no file.
    */
   static async load(folder: string): Promise<ChatTemplate | null> {
     const configFile = join(folder, "tokenizer_config.json");
     const ownFile = join(folder, "chat_template.jinja");
-    const config = parseConfig(configFile, await readIfThere(configFile));
-    const own = await readIfThere(ownFile);
+    const config: Json = (await readJsonObject(configFile, FILE)) ?? {};
+    const own = await readSmallText(ownFile, FILE);
     const source = own ?? templateOf(config.chat_template);
     if (source === null) return null;
     const variables = Object.fromEntries(SPECIAL_TOKENS.map((name) => [name, tokenText(config[name])]));
-    return new ChatTemplate(own === null ? configFile : ownFile, source, variables);
+    return new ChatTemplate(own === undefined ? configFile : ownFile, source, variables);
   }
 
   /** Text of one conversation. See `renderAll`. */
@@ -132,7 +139,8 @@ interface Listener {
 function listen(child: ChildProcess, count: number, listener: Listener): void {
   const texts: string[] = [];
   child.on("error", listener.reject);
-  child.on("exit", (code, signal) => {
+  // Not "exit": that may come before the last message is read.
+  child.on("close", (code, signal) => {
     listener.reject(
       new Error(`rendering ended (${signal ?? `exit code ${code}`}), perhaps over ${HEAP_MB} MB of memory`),
     );
@@ -143,32 +151,6 @@ function listen(child: ChildProcess, count: number, listener: Listener): void {
     if (texts.length === count) return listener.resolve(texts);
     listener.progress();
   });
-}
-
-/** A file's text, or null when there is none. */
-async function readIfThere(file: string): Promise<string | null> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
-    throw error;
-  }
-}
-
-function parseConfig(file: string, text: string | null): Json {
-  if (text === null) return {};
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null) return value as Json;
-  } catch (cause) {
-    throw new InputError("TOKENIZER_INVALID", `[${file}] expected JSON, got text that is not. Fetch the file again.`, {
-      cause,
-    });
-  }
-  throw new InputError(
-    "TOKENIZER_INVALID",
-    `[${file}] expected a JSON object, got ${text.slice(0, 20)}. Fetch it again.`,
-  );
 }
 
 /** A template, or the one called "default" of a list of named ones. */

@@ -1,8 +1,8 @@
 // Text to token ids and back, by the tokenizer.json of a model folder. Leaves out chat templates and truncation. The files may come from
-// strangers, so every call has a deadline.
-import { readFile } from "node:fs/promises";
+// strangers, so they have an upper size and every call has a deadline; memory has no limit of its own.
 import { join } from "node:path";
 import { Tokenizer as UntypedTokenizer } from "@huggingface/tokenizers";
+import { readJsonObject } from "../config/files.js";
 import { InputError } from "../errors.js";
 import { withDeadline } from "./deadline.js";
 
@@ -35,6 +35,8 @@ interface FileTokenizer {
 const FileTokenizer = UntypedTokenizer as new (tokenizer: Json, config: Json) => FileTokenizer;
 
 const DEADLINE_MS = 10_000;
+/** Several times the largest vocabularies that are published. */
+const FILE = { code: "TOKENIZER_INVALID", maxBytes: 128 * 1024 * 1024 };
 const NULLABLE_PARTS = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
 
 export class Tokenizer {
@@ -65,14 +67,14 @@ export class Tokenizer {
    */
   static async load(folder: string, { deadlineMs = DEADLINE_MS }: TokenizerOptions = {}): Promise<Tokenizer> {
     const file = join(folder, "tokenizer.json");
-    const tokenizer = await readJson(file);
-    if (tokenizer === null) {
+    const tokenizer = await readJsonObject(file, FILE);
+    if (tokenizer === undefined) {
       throw new InputError(
         "TOKENIZER_MISSING",
         `[${file}] expected a tokenizer file, got none. Copy tokenizer.json next to the model's weights.`,
       );
     }
-    const config = (await readJson(join(folder, "tokenizer_config.json"))) ?? {};
+    const config = (await readJsonObject(join(folder, "tokenizer_config.json"), FILE)) ?? {};
     try {
       return withDeadline(
         () => new Tokenizer(file, new FileTokenizer({ ...NULLABLE_PARTS, ...tokenizer }, config), config, deadlineMs),
@@ -117,11 +119,6 @@ export class Tokenizer {
     return this.inner.token_to_id(token) ?? null;
   }
 
-  /** Decodes a stream of ids; text comes out as soon as it is final. */
-  stream(options: DecodeOptions = {}): TextStream {
-    return new TextStream(this, options);
-  }
-
   /** `value` is a token, or `{content}`, as tokenizer_config.json writes special tokens. */
   private specialId(value: unknown): number | null {
     const content = typeof value === "object" && value !== null && "content" in value ? value.content : value;
@@ -135,67 +132,6 @@ export class Tokenizer {
       throw invalid(this.file, error);
     }
   }
-}
-
-/** A character has at most 4 bytes: with more tokens than that on hold, no further byte can complete one. */
-const MAX_HELD = 4;
-const INCOMPLETE = "\ufffd";
-
-/** Text of ids that arrive one by one. A character whose bytes are spread over tokens comes out whole. */
-export class TextStream {
-  private readonly tokenizer: Tokenizer;
-  private readonly options: DecodeOptions;
-  private ids: number[] = [];
-  private context = 0; // ids before this one are no longer looked at
-  private shown = 0; // the text of ids before this one is out
-
-  constructor(tokenizer: Tokenizer, options: DecodeOptions) {
-    this.tokenizer = tokenizer;
-    this.options = options;
-  }
-
-  /** Takes the next id; returns the text that is final now, perhaps empty. */
-  push(id: number): string {
-    this.ids.push(id);
-    const text = this.pending();
-    const held = this.ids.length - this.shown;
-    return text.endsWith(INCOMPLETE) && held < MAX_HELD ? "" : this.take(text);
-  }
-
-  /** The text still on hold; call at the end. */
-  flush(): string {
-    return this.take(this.pending());
-  }
-
-  /** Text of the ids that are not out yet, decoded behind the ids before them, since a first token may be written otherwise. */
-  private pending(): string {
-    const before = this.tokenizer.decode(this.ids.slice(this.context, this.shown), this.options);
-    return this.tokenizer.decode(this.ids.slice(this.context), this.options).slice(before.length);
-  }
-
-  private take(text: string): string {
-    this.context = this.shown;
-    this.shown = this.ids.length;
-    return text;
-  }
-}
-
-/** A JSON object, or null when there is no such file. */
-async function readJson(file: string): Promise<Json | null> {
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (error) {
-    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR")) return null;
-    throw invalid(file, error);
-  }
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Json;
-  } catch (error) {
-    throw invalid(file, error);
-  }
-  throw invalid(file, new Error("not a JSON object"));
 }
 
 function invalid(file: string, cause: unknown): InputError {

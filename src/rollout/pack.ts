@@ -3,8 +3,21 @@ import type { GenerateResult, PackedTokens } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import type { Sample } from "./types.js";
 
-/** Lays sequences end to end. Empty sequences are refused: the engine needs a token to start from. */
+/** Offsets are int32. */
+const mostTokens = 2 ** 31 - 1;
+
+/**
+ * Lays sequences end to end. Throws InputError EMPTY_SEQUENCE, since the engine needs a token to start from, and TOO_MANY_TOKENS for
+ * more than 2^31 - 1.
+ */
 export function packSequences(sequences: readonly ArrayLike<number>[]): PackedTokens {
+  const total = sequences.reduce((sum, sequence) => sum + sequence.length, 0);
+  if (total > mostTokens) {
+    throw new InputError(
+      "TOO_MANY_TOKENS",
+      `[packSequences] expected at most ${mostTokens} tokens, got ${total}; pack fewer sequences at a time`,
+    );
+  }
   const cuSeqlens = new Int32Array(sequences.length + 1);
   sequences.forEach((sequence, s) => {
     if (sequence.length === 0) {
@@ -15,7 +28,7 @@ export function packSequences(sequences: readonly ArrayLike<number>[]): PackedTo
     }
     cuSeqlens[s + 1] = cuSeqlens[s]! + sequence.length;
   });
-  const ids = new Int32Array(cuSeqlens[sequences.length]!);
+  const ids = new Int32Array(total);
   sequences.forEach((sequence, s) => {
     ids.set(sequence, cuSeqlens[s]!);
   });

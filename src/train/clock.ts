@@ -42,11 +42,6 @@ export class RunClock {
     this.#seconds = seconds;
   }
 
-  /** The parts named will not run. */
-  skip(names: readonly string[]): void {
-    this.#parts = this.#parts.filter((part) => !names.includes(part.name));
-  }
-
   /** Seconds to the end of the run; null while the pace is unknown. */
   remaining(): number | null {
     if (this.#current === null || this.#done === 0 || this.#seconds < settled) return null;

@@ -18,6 +18,8 @@ export function finiteLoss(where: string, metrics: LossMetrics): LossMetrics {
   throw new TrainError("LOSS_NOT_FINITE", `[${where}] expected a finite loss, got ${metrics.loss}; ${advice}`);
 }
 
+const notFinite = "GRADIENT_NOT_FINITE"; // the engine's code; it has cleared the gradient and kept the weights
+
 /** One optimizer step at `learningRate`. Throws TrainError `GRADIENT_NOT_FINITE`. */
 export async function optimizerStep(
   engine: EngineLike,
@@ -25,11 +27,10 @@ export async function optimizerStep(
   learningRate: number,
 ): Promise<OptimResult> {
   const { beta1, beta2, eps, weightDecay, maxGradNorm } = optimizer;
-  const result = await engine.optimStep({ learningRate, beta1, beta2, eps, weightDecay, maxGradNorm });
-  if (Number.isFinite(result.gradNorm)) return result;
-  const where = `optimizer step ${result.step}`;
-  throw new TrainError(
-    "GRADIENT_NOT_FINITE",
-    `[${where}] expected a finite gradient norm, got ${result.gradNorm}; ${advice}`,
-  );
+  try {
+    return await engine.optimStep({ learningRate, beta1, beta2, eps, weightDecay, maxGradNorm });
+  } catch (error) {
+    if (!(error instanceof ZazenError) || error.code !== notFinite) throw error;
+    throw new TrainError(notFinite, `${error.message}; ${advice}`, { cause: error });
+  }
 }

@@ -1,6 +1,7 @@
 // The fields that a policy step writes to metrics.jsonl, from plain data. Values that do not exist in a step (no update was made) are
 // NaN here and left out of the file.
 import type { LossMetrics } from "../engine/types.js";
+import { hasSpread } from "../objective/advantage.js";
 import type { Group, Sample } from "../rollout/types.js";
 
 /** What one optimizer step of a policy step came to. */
@@ -12,10 +13,9 @@ export interface PolicyUpdate {
   readonly seconds: number;
 }
 
-/** `kept`: groups whose rewards differ; the others teach nothing and are not trained on. */
+/** "groups/zero_spread" counts groups whose rewards do not differ: their advantages are 0. */
 export function policyMetrics(
   groups: readonly Group<unknown>[],
-  kept: number,
   updates: readonly PolicyUpdate[],
 ): Record<string, number> {
   const rewards = groups.flatMap((group) => [...group.rewards]);
@@ -29,7 +29,7 @@ export function policyMetrics(
     "completion_length/max": lengths.reduce((most, length) => Math.max(most, length), 0),
     "completion_length/truncated": truncated / lengths.length,
     "groups/total": groups.length,
-    "groups/zero_spread": groups.length - kept,
+    "groups/zero_spread": groups.filter((group) => !hasSpread(group.rewards)).length,
     loss: over((u) => u.loss.loss),
     "mismatch/max_abs": updates[0]?.loss.mismatchMaxAbs ?? Number.NaN,
     "drift/max_abs": updates.length > 1 ? updates.at(-1)!.loss.mismatchMaxAbs : Number.NaN,

@@ -52,7 +52,7 @@ export async function trainPolicy<P>(run: Run, engine: EngineLike, plan: PolicyP
     step++;
     run.signal.throwIfAborted();
     const rollout = await plan.collect(step);
-    const kept = rollout.groups.filter((group) => hasSpread(group.rewards));
+    const kept = rollout.groups.filter((group) => teaches(group, plan.loss));
     const lr = learningRate(plan.optimizer, step, plan.steps);
     const updates: PolicyUpdate[] = [];
     for (let epoch = 0; epoch < plan.epochs; epoch++) {
@@ -61,10 +61,19 @@ export async function trainPolicy<P>(run: Run, engine: EngineLike, plan: PolicyP
     warnOfMismatch(run, step, updates[0]);
     tokens += updates.reduce((sum, one) => sum + one.sequenceTokens, 0);
     const speed = throughput(rollout.groups, rollout.seconds, updates);
-    run.step(step, { ...policyMetrics(rollout.groups, kept.length, updates), ...speed, lr, ...rollout.metrics });
+    run.step(step, { ...policyMetrics(rollout.groups, updates), ...speed, lr, ...rollout.metrics });
     plan.report(step, rollout.groups);
   }
   return { steps: step, seconds: run.seconds, tokens, tokensPerSecond: tokens / run.seconds };
+}
+
+/**
+ * Whether a group has a gradient. Without spread its advantages are 0, so only the pull to the reference and the entropy bonus are
+ * left. Groups that teach nothing are not trained on and do not count in the normaliser of the loss.
+ */
+function teaches({ rewards }: Group<unknown>, { klCoefficient, entropyCoefficient }: LossSettings): boolean {
+  if (klCoefficient === 0 && entropyCoefficient === 0) return hasSpread(rewards);
+  return rewards.length > 0;
 }
 
 /** The clipped policy loss at a temperature; settings that are left out have their defaults. */

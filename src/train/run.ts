@@ -46,14 +46,15 @@ export class Run {
     this.#emit({ type: "phase", name, title, steps });
   }
 
-  /** The parts named will not run. */
-  skip(...names: readonly string[]): void {
-    this.#clock.skip(names);
-  }
-
   /** Whether the part has had all its seconds. */
   get over(): boolean {
     return this.seconds >= this.#maxSeconds;
+  }
+
+  /** Steps that the part comes to, at its pace after `done` of them: `steps`, or as many as its seconds hold. */
+  stepsInTime(done: number, steps: number): number {
+    if (done === 0 || this.#maxSeconds === Number.POSITIVE_INFINITY) return steps;
+    return Math.min(steps, Math.max(done, Math.ceil((done * this.#maxSeconds) / this.seconds)));
   }
 
   /** Seconds since the part began. */
@@ -63,7 +64,8 @@ export class Run {
 
   /** A step, counted from 1, is done. Fields that are not finite are left out: JSON has no way to say them. */
   step(step: number, metrics: Metrics): void {
-    const { name: phase, steps } = this.#running();
+    const { name: phase, steps: planned } = this.#running();
+    const steps = this.stepsInTime(step, planned);
     const finite = Object.fromEntries(Object.entries(metrics).filter(([, value]) => Number.isFinite(value)));
     const seconds = this.seconds;
     this.#clock.tick(Math.max(step / steps, seconds / this.#maxSeconds), seconds);

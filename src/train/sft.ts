@@ -31,18 +31,24 @@ export interface TrainCost {
   readonly tokensPerSecond: number;
 }
 
-/** Trains for `plan.steps` steps as the part of the run that has begun. Throws TrainError when the loss is not finite. */
+/**
+ * Trains as the part of the run that has begun, to its last step or its last second; where seconds end it, the schedule follows the
+ * steps that they are expected to hold. Throws TrainError when the loss or the gradient is not finite.
+ */
 export async function trainSft(run: Run, engine: EngineLike, plan: SftPlan): Promise<TrainCost> {
   const fill = filler(plan.next, plan.tokensPerStep);
   let tokens = 0;
-  for (let step = 1; step <= plan.steps; step++) {
+  let step = 0;
+  while (step < plan.steps && !run.over) {
+    const last = Math.max(step + 1, run.stepsInTime(step, plan.steps));
+    step++;
     run.signal.throwIfAborted();
     const batch = packDemonstrations(fill());
     const loss = finiteLoss(
       `sft step ${step}`,
       await engine.forwardBackward({ ...batch, signal: run.signal }, { kind: "sft" }),
     );
-    const lr = learningRate(plan.optimizer, step, plan.steps);
+    const lr = learningRate(plan.optimizer, step, last);
     const { gradNorm } = await optimizerStep(engine, plan.optimizer, lr);
     tokens += batch.ids.length;
     run.step(step, {
@@ -53,7 +59,7 @@ export async function trainSft(run: Run, engine: EngineLike, plan: SftPlan): Pro
       tokens_per_second: tokens / run.seconds,
     });
   }
-  return { steps: plan.steps, seconds: run.seconds, tokens, tokensPerSecond: tokens / run.seconds };
+  return { steps: step, seconds: run.seconds, tokens, tokensPerSecond: tokens / run.seconds };
 }
 
 /** Packs demonstrations; every completion token counts 1 / (completion tokens of the batch). */

@@ -6,7 +6,7 @@ import { memory, parseCpuFeatures, parseGpus } from "../../src/cli/machine.js";
 const GiB = 2 ** 30;
 
 const engine: EngineReport = {
-  cpu: { isa: "avx2", available: ["portable", "avx2"], features: ["avx2", "fma"], cores: 2 },
+  cpu: { isa: "avx2", available: ["portable", "avx2"], model: "Some CPU", cores: 2 },
   peak: { gflops: 123.4, shape: "512 x 512 x 512" },
   exactness: { ok: true, cases: 12, failures: [] },
 };
@@ -27,6 +27,7 @@ describe("judge", () => {
     expect(lines).toContain("kernels     avx2 (available: portable, avx2)");
     expect(lines).toContain("peak        123 GFLOP/s in f32 at 512 x 512 x 512");
     expect(lines).toContain("exactness   exact in 12 cases");
+    expect(lines).toContain("CPU         Some CPU, 2 cores");
     expect(lines).toContain("features    avx2 fma");
     expect(lines).toContain("memory      16.0 GiB");
   });

@@ -1,12 +1,12 @@
 // The command line as a user meets it: help, usage errors, exit codes, and what help may load.
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { CommanderError } from "commander";
 import { describe, expect, test } from "vitest";
 import { collect, integer, number } from "../../src/cli/flags.js";
 import { exitCodeOf, InterruptedError } from "../../src/cli/output.js";
 import { InputError, ZazenError } from "../../src/errors.js";
-import { cliIsBuilt, failure, root, zazen } from "./process.js";
+import { cliIsBuilt, failure, main, root, zazen } from "./process.js";
 
 const commands = ["train", "recipes", "generate", "logprobs", "doctor"];
 
@@ -21,6 +21,10 @@ describe.skipIf(!cliIsBuilt)("as a process", { timeout: 30_000 }, () => {
     const { status, stdout } = zazen([command, "--help"]);
     for (const part of ["Examples:", `zazen ${command}`, "--json", "Exit codes"]) expect(stdout).toContain(part);
     expect(status).toBe(0);
+  });
+
+  test("the built command can be executed, as npx does", () => {
+    expect(statSync(main).mode & 0o111).toBe(0o111);
   });
 
   test("--version is the package's", () => {

@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import type { EngineOptions, LossSpec, OptimStep, SamplingParams, TrainBatch } from "../../src/engine/types.js";
-import { InputError } from "../../src/errors.js";
-import { pack, policyAt, smallSpec } from "../helpers/engine.js";
+import { InputError, ZazenError } from "../../src/errors.js";
+import { bitsOf, pack, policyAt, smallSpec } from "../helpers/engine.js";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -16,7 +16,11 @@ const tokens = pack([
   [4, 5],
 ]);
 const zeros = new Float32Array(5);
-const refused = (message: string, code = "BAD_ARGUMENT") => ({ code, message: expect.stringContaining(message) });
+const refused = (message: string, code = "BAD_ARGUMENT") => ({
+  name: "InputError",
+  code,
+  message: expect.stringContaining(message),
+});
 
 describe("options", () => {
   const cases: readonly (readonly [object, string])[] = [
@@ -63,6 +67,10 @@ describe("generate", () => {
     await expect(engine.generate({ ...base, problemIds })).rejects.toMatchObject(
       refused("expected 2 numbers, one a prompt, got 1"),
     );
+    const plain = { ...base, problemIds: [1, 2] as unknown as Int32Array };
+    await expect(engine.generate(plain)).rejects.toMatchObject(
+      refused("[generate problemIds] expected an Int32Array, got object"),
+    );
     await expect(engine.generate({ ...base, samplesPerPrompt: 0 })).rejects.toMatchObject(
       refused("[generate samplesPerPrompt]"),
     );
@@ -72,6 +80,20 @@ describe("generate", () => {
       refused("expected fewer than 160 tokens, the model's context, got 160", "SEQUENCE_TOO_LONG"),
     );
   });
+});
+
+test("generate refuses more new tokens than offsets can count", async () => {
+  const prompts = pack(Array(14).fill([1]));
+  const request = { prompts, samplesPerPrompt: 2 ** 20, sampling: { maxTokens: 2 ** 31 - 1 } };
+  const most = 14 * 2 ** 20 * (smallSpec.maxPositions - 1);
+  await expect(engine.generate(request)).rejects.toMatchObject(
+    refused(`expected at most 2147483647 new tokens in one call, got ${most}`),
+  );
+});
+
+test("fields of the options beside those that are known do not reach the model", async () => {
+  await using other = await Engine.create(smallSpec, { seed: 1 }, { threads: 1, vocabSize: 7 } as EngineOptions);
+  expect(other.parameters).toBe(engine.parameters);
 });
 
 describe("packed sequences", () => {
@@ -125,6 +147,16 @@ describe("forwardBackward", () => {
       { kind: "sft" },
       "which nothing predicts, got 0.5",
     ],
+    ["plain weights", { weights: [0, 1, 1, 0, 1] }, { kind: "sft" }, "expected a Float32Array of 5, got object"],
+    ["few advantages for sft", { advantages: new Float32Array(1) }, { kind: "sft" }, "[forwardBackward advantages]"],
+    [
+      "few old log-probs for sft",
+      { oldLogprobs: new Float32Array(4) },
+      { kind: "sft" },
+      "expected a Float32Array of 5",
+    ],
+    ["a reference for sft that is long", { refLogprobs: new Float32Array(6) }, { kind: "sft" }, "of 5, got 6"],
+    ["another loss", {}, { kind: "dpo" } as unknown as LossSpec, "[loss kind] expected sft or policy, got dpo"],
     [
       "no advantages",
       { advantages: undefined },
@@ -142,7 +174,7 @@ describe("forwardBackward", () => {
     ["temperature 0", {}, policyAt(0), "[loss temperature]"],
     ["clipLow", {}, { ...policy, clipLow: 2 }, "[loss clipLow] expected a number in 0 .. 1, got 2"],
     ["clipHigh", {}, { ...policy, clipHigh: -1 }, "[loss clipHigh]"],
-    ["dualClip", {}, { ...policy, dualClip: 0.5 }, "[loss dualClip] expected a number in 1 .. 1000000, got 0.5"],
+    ["dualClip", {}, { ...policy, dualClip: 1 }, "[loss dualClip] expected 0, or a number above 1 and at most 1000000"],
     ["klCoefficient", {}, { ...policy, klCoefficient: -1 }, "[loss klCoefficient]"],
     ["entropyCoefficient", {}, { ...policy, entropyCoefficient: Number.NaN }, "[loss entropyCoefficient]"],
   ];
@@ -150,6 +182,13 @@ describe("forwardBackward", () => {
     const running = engine.forwardBackward({ ...whole, ...changes } as TrainBatch, loss);
     await expect(running).rejects.toBeInstanceOf(InputError);
     await expect(running).rejects.toMatchObject(refused(message));
+  });
+
+  test("arrays of the loss do not take the place of those of the batch", async () => {
+    const batch = { ...tokens, weights: Float32Array.of(0, 1, 1, 0, 1) };
+    const loss = { kind: "sft", weights: Float32Array.of(0, 9, 9, 0, 9), cuSeqlens: Int32Array.of(0, 5) } as LossSpec;
+    const wanted = await engine.forwardBackward(batch, { kind: "sft" });
+    expect(await engine.forwardBackward(batch, loss)).toEqual(wanted);
   });
 
   test("an engine for inference", async () => {
@@ -166,16 +205,25 @@ describe("optimStep", () => {
     [{ learningRate: 1, beta1: 1 }, "[optimStep beta1]"],
     [{ learningRate: 1, beta2: -0.1 }, "[optimStep beta2]"],
     [{ learningRate: 1, eps: -1 }, "[optimStep eps]"],
+    [{ learningRate: 1, eps: 0 }, "[optimStep eps]"],
+    [{ learningRate: 1, eps: 1e-60 }, "[optimStep eps]"],
     [{ learningRate: 1, weightDecay: Number.NaN }, "[optimStep weightDecay]"],
     [{ learningRate: 1, maxGradNorm: -1 }, "[optimStep maxGradNorm]"],
   ])("%j", async (step, message) => {
     await expect(engine.optimStep(step)).rejects.toMatchObject(refused(message));
   });
 
+  test("the least eps leaves weights whose gradient is 0 as they are", async () => {
+    await using other = await Engine.create(smallSpec, { seed: 1 }, { threads: 1 });
+    const before = await other.logprobs(tokens);
+    await other.optimStep({ learningRate: 1, eps: 1e-30 });
+    expect(bitsOf((await other.logprobs(tokens)).logprobs)).toBe(bitsOf(before.logprobs));
+  });
+
   test("a gradient that is not finite is refused and cleared; weights and moments stay", async () => {
     const before = await engine.logprobs(tokens);
     await engine.forwardBackward({ ...tokens, weights: Float32Array.of(0, Number.NaN, 1, 0, 1) }, { kind: "sft" });
-    const fault = refused("expected a finite gradient", "GRADIENT_NOT_FINITE");
+    const fault = { ...refused("expected a finite gradient", "GRADIENT_NOT_FINITE"), name: "ZazenError" };
     await expect(engine.optimStep({ learningRate: 1e-3 })).rejects.toMatchObject(fault);
     expect(await engine.logprobs(tokens)).toEqual(before);
     expect(await engine.optimStep({ learningRate: 1e-3 })).toEqual({ gradNorm: 0, step: 1 });
@@ -184,6 +232,20 @@ describe("optimStep", () => {
   test("the name of a gradient", async () => {
     await expect(engine.gradient("lm_head")).rejects.toMatchObject(refused('got "lm_head"', "PARAMETER_UNKNOWN"));
   });
+});
+
+test("the state of the engine is no fault of its input", async () => {
+  const other = await Engine.create(smallSpec, { seed: 1 }, { threads: 1 });
+  const first = other.logprobs(tokens);
+  const busy = await other.logprobs(tokens).catch((error: unknown) => error);
+  await first;
+  await other.dispose();
+  const gone = await other.logprobs(tokens).catch((error: unknown) => error);
+  for (const [error, code] of [[busy, "ENGINE_BUSY"] as const, [gone, "ENGINE_DISPOSED"] as const]) {
+    expect(error).toBeInstanceOf(ZazenError);
+    expect(error).not.toBeInstanceOf(InputError);
+    expect(error).toMatchObject({ code });
+  }
 });
 
 test("a folder that cannot be made", async () => {

@@ -1,9 +1,11 @@
 // The engine as a resource: stopping, refusing a second call, disposing, several engines, worker threads, processes that just end.
 // What could bring a process down runs in a process of its own.
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import type { GenerateProgress, GenerateRequest } from "../../src/engine/types.js";
-import { oddInit, oddSpec, pack, randomSequences, runScript } from "../helpers/engine.js";
+import { oddInit, oddSpec, pack, randomSequences, runScript, temporaryFolder } from "../helpers/engine.js";
 
 const sequences = randomSequences(Array(24).fill(100), oddSpec.vocabSize);
 const weightsOf = (length: number) => Float32Array.from({ length }, (_, t) => (t % 100 === 0 ? 0 : 0.01));
@@ -107,6 +109,23 @@ describe("one call at a time", () => {
     await expect(engine.logprobs(short.prompts)).rejects.toMatchObject(busy);
     await expect(engine.optimStep({ learningRate: 1 })).rejects.toMatchObject(busy);
     expect(await first).toEqual(wanted);
+  });
+
+  test("a save that is refused leaves the folder as it was", async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, "config.json"), "the old one");
+    const running = engine.generate(long);
+    await expect(engine.save(folder)).rejects.toMatchObject({ code: "ENGINE_BUSY" });
+    await running;
+    expect(readdirSync(folder)).toEqual(["config.json"]);
+    expect(readFileSync(join(folder, "config.json"), "utf8")).toBe("the old one");
+  });
+
+  test("two engines save into one folder at a time", async () => {
+    await using other = await Engine.create(oddSpec, oddInit, { threads: 1 });
+    const folder = temporaryFolder();
+    await Promise.all([engine.save(folder), other.save(folder)]);
+    expect(readdirSync(folder).sort()).toEqual(["config.json", "generation_config.json", "model.safetensors"]);
   });
 
   test("two engines run side by side", async () => {

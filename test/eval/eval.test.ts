@@ -1,8 +1,8 @@
 // Held-out evaluation: intervals against published values, one generate call, and the figures of thoughts.
 import { describe, expect, test } from "vitest";
 import { evaluateTrial, thoughtFigures } from "../../src/eval/countdown-trial.js";
-import { showShare, wilson } from "../../src/eval/interval.js";
 import { passAt1 } from "../../src/eval/pass-at-1.js";
+import { showShare, wilson } from "../../src/objective/intervals.js";
 import { encodeTrial, gradeTrial, TRIAL_VOCAB_SIZE, type TrialProblem } from "../../src/tasks/countdown-trial.js";
 import { FakeEngine, fakeSpec } from "../helpers/fake-engine.js";
 

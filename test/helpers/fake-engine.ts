@@ -18,6 +18,7 @@ import type {
   OptimStep,
   TrainBatch,
 } from "../../src/engine/types.js";
+import { ZazenError } from "../../src/errors.js";
 
 /** Faults to plant. */
 export interface FakeFaults {
@@ -25,6 +26,8 @@ export interface FakeFaults {
   readonly drift?: number;
   /** forwardBackward returns a NaN loss from this call on, counted from 1. */
   readonly nanFrom?: number;
+  /** optimStep refuses the gradient, as the engine does. */
+  readonly gradientNotFinite?: boolean;
 }
 
 export function fakeSpec(vocabSize: number, eos: number): ModelSpec {
@@ -159,6 +162,8 @@ export class FakeEngine implements EngineLike {
 
   async optimStep(step: OptimStep): Promise<OptimResult> {
     this.#call("optimStep");
+    if (this.faults.gradientNotFinite)
+      throw new ZazenError("GRADIENT_NOT_FINITE", "[optimStep] expected a finite gradient, got a norm of nan");
     const { learningRate, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, maxGradNorm = 0 } = step;
     const gradNorm = Math.hypot(...this.#gradient);
     const scale = maxGradNorm > 0 && gradNorm > maxGradNorm ? maxGradNorm / gradNorm : 1;

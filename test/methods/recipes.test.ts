@@ -1,5 +1,5 @@
 // The recipes from settings to run folder, on table models: what they do in which order, what they tell, what they leave.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -168,7 +168,9 @@ describe("quickstart", () => {
       "no-thinking-grpo",
       "evaluate-no-thinking-grpo",
     ]);
-    expect(summaryOf(host).arms.noGivingUp.train).toBeNull();
+    const { sftContinued, noGivingUp } = summaryOf(host).arms;
+    expect(noGivingUp.train).toBeNull();
+    expect(sftContinued.train.steps).toBeGreaterThan(0);
     for (const engine of source.made) expect(engine.calls.at(-1)).toBe("dispose");
     const unthinking = source.made[4]!.batches[0]!.batch;
     expect([...unthinking.ids]).not.toContain(106); // <think>
@@ -190,8 +192,7 @@ describe("quickstart", () => {
 });
 
 describe("sft", () => {
-  async function run(settings: Settings) {
-    const host = testHost();
+  async function run(settings: Settings, host = testHost()) {
     const source = new FakeSource();
     const recipe = makeSft(source);
     const config = resolveSettings("sft", recipe.schema, { sft: { steps: 2, tokensPerStep: 40 }, ...settings });
@@ -288,8 +289,10 @@ describe("sft", () => {
     ],
     ["no records", [], "JSONL_EMPTY", /data\.jsonl\]/],
   ])("%s is an error that names the place", async (_, records, code, message) => {
-    const running = run({ model: await modelFolder(), data: jsonl(...records) });
+    const host = testHost();
+    const running = run({ model: await modelFolder(), data: jsonl(...records) }, host);
     await expect(running).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    expect(readdirSync(host.out)).toEqual([]); // the corrected command may use it
   });
 
   test("a model from scratch on a file needs a tokenizer", async () => {
@@ -363,6 +366,16 @@ describe("rlvr", () => {
     ],
   ])("%s is an error by name", async (_, settings, code, message) => {
     await expect(run(settings)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  test.each([
+    [{ loss: { klCoefficient: 1e7 } }, /klCoefficient/],
+    [{ loss: { dualClip: 1 } }, /dualClip/],
+    [{ sampling: { temperature: 1e-7 } }, /temperature/],
+    [{ optimizer: { eps: 1e-60 } }, /eps/],
+  ])("what the engine would refuse at the first step is refused before: %j", (grpo, message) => {
+    const { schema } = makeRlvr(new FakeSource());
+    expect(() => resolveSettings("rlvr", schema, { model: "m", grpo })).toThrow(message);
   });
 
   test("a greedy policy cannot be trained", () => {

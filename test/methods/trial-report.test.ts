@@ -1,8 +1,8 @@
 // The sentence on what was learnt says no more than the figures: each case is a pair of arms with made-up figures.
 import { describe, expect, test } from "vitest";
 import type { TrialScore } from "../../src/eval/countdown-trial.js";
-import { wilson } from "../../src/eval/interval.js";
 import { type Arm, armTable, armWork, whatWasLearnt } from "../../src/methods/trial-report.js";
+import { wilson } from "../../src/objective/intervals.js";
 import type { TrialGrade } from "../../src/tasks/countdown-trial.js";
 
 const n = 200;

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { random } from "../../src/data/random.js";
 import { groupAdvantages, hasSpread } from "../../src/objective/advantage.js";
 import { pairedDifference } from "../../src/objective/intervals.js";
-import { type LearningRateRule, learningRate, warmupFromRatio } from "../../src/objective/schedule.js";
+import { type LearningRateRule, learningRate } from "../../src/objective/schedule.js";
 import { type Aggregation, tokenWeights } from "../../src/objective/weights.js";
 
 const sum = (values: Iterable<number>) => [...values].reduce((total, value) => total + value, 0);
@@ -117,10 +117,6 @@ describe("learning rate", () => {
         expect(rates.every((rate) => rate > 0 && rate <= 2)).toBe(true);
       }
     }
-  });
-
-  test("warm-up as a fraction of the steps", () => {
-    expect([warmupFromRatio(0.1, 95), warmupFromRatio(0, 95), warmupFromRatio(1, 95)]).toEqual([10, 0, 95]);
   });
 });
 

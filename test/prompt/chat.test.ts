@@ -1,5 +1,6 @@
+import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -39,6 +40,16 @@ test("many conversations come back in order", async () => {
   const texts = await template.renderAll(conversations);
   expect(texts).toEqual(conversations.map((_, i) => `<user>${i}<assistant>`));
   expect(await template.renderAll([])).toEqual([]);
+});
+
+test("texts come through to a caller that is busy while the other process ends", { timeout: 20_000 }, async () => {
+  const template = await withTemplate(SIMPLE);
+  const long = "x".repeat(5_000);
+  const conversations = Array.from({ length: 200 }, (): Message[] => [{ role: "user", content: long }]);
+  const running = template.renderAll(conversations, { deadlineMs: 15_000 });
+  await new Promise((next) => setTimeout(next, 50)); // the job is sent
+  for (const end = Date.now() + 1_000; Date.now() < end; );
+  expect(await running).toEqual(conversations.map(() => `<user>${long}<assistant>`));
 });
 
 test("the template called default of a list; chat_template.jinja goes first", async () => {
@@ -87,6 +98,16 @@ describe("failures are typed and name the file", () => {
   test("a template that eats the heap", { timeout: 20_000 }, async () => {
     const template = await withTemplate("{% for i in range(1000000000) %}{{ i }}{% endfor %}");
     await expect(template.render(hello, { deadlineMs: 15_000 })).rejects.toMatchObject(failed(/memory/));
+  });
+
+  test("a template that is a pipe, or megabytes long, is not read", async () => {
+    const file = join(folder, "chat_template.jinja");
+    execFileSync("mkfifo", [file]);
+    await expect(ChatTemplate.load(folder)).rejects.toMatchObject({ code: "TOKENIZER_INVALID" });
+    await rm(file);
+    await writeFile(file, "x");
+    await truncate(file, 2 ** 32);
+    await expect(ChatTemplate.load(folder)).rejects.toMatchObject({ code: "TOKENIZER_INVALID" });
   });
 
   test("a tokenizer_config.json that is not JSON", async () => {

@@ -1,5 +1,6 @@
+import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -65,14 +66,6 @@ describe("the trial's tokenizer", () => {
     expect(tokenizer.decode(ids)).toBe("ok </think> <answer> 1 + 2 </answer> <eos> <pad>");
     expect(tokenizer.decode(ids, { skipSpecialTokens: true })).toBe("ok </think> <answer> 1 + 2 </answer>");
   });
-
-  test("a stream says what decode says", async () => {
-    const tokenizer = await Tokenizer.load(trialFolder);
-    const ids = encodeTrial("19 - 16 = 3 ; 14 - 3 = 11 ok </think> <answer> 14 - ( 19 - 16 ) </answer> <eos>");
-    const stream = tokenizer.stream({ skipSpecialTokens: true });
-    const text = ids.map((id) => stream.push(id)).join("") + stream.flush();
-    expect(text).toBe(tokenizer.decode(ids, { skipSpecialTokens: true }));
-  });
 });
 
 const TEXTS = [
@@ -95,6 +88,11 @@ describe.skipIf(!existsSync(stories260k))("stories260k", () => {
     expect([tokenizer.vocabSize, tokenizer.bosId, tokenizer.eosId]).toEqual([512, 1, 2]);
   });
 
+  test.each(TEXTS)("round trip of %j", async (text) => {
+    const tokenizer = await Tokenizer.load(stories260k);
+    expect(tokenizer.decode(tokenizer.encode(text, { addSpecialTokens: false }))).toBe(text);
+  });
+
   test("text of the known greedy ids", async () => {
     const tokenizer = await Tokenizer.load(stories260k);
     const ids =
@@ -105,25 +103,6 @@ describe.skipIf(!existsSync(stories260k))("stories260k", () => {
       "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a " +
         "big, red ball. She wanted to play with it, but it was too high",
     );
-  });
-
-  test.each(TEXTS)("a stream never shows half a character: %j", async (text) => {
-    const tokenizer = await Tokenizer.load(stories260k);
-    const ids = tokenizer.encode(text, { addSpecialTokens: false });
-    const stream = tokenizer.stream();
-    const chunks = ids.map((id) => stream.push(id));
-    expect(chunks.join("") + stream.flush()).toBe(text);
-    expect(chunks.filter((chunk) => chunk.includes("\ufffd"))).toEqual([]);
-  });
-
-  test("a stream lets go of bytes that never become a character", async () => {
-    const tokenizer = await Tokenizer.load(stories260k);
-    const lead = tokenizer.tokenId("<0xF0>")!;
-    const stream = tokenizer.stream();
-    const chunks = [lead, lead, lead, lead, lead, lead].map((id) => stream.push(id));
-    expect(chunks.slice(0, 3)).toEqual(["", "", ""]);
-    expect(chunks[3]).toMatch(/^\ufffd+$/);
-    expect(stream.flush()).toMatch(/^\ufffd+$/);
   });
 });
 
@@ -147,11 +126,8 @@ describe.skipIf(!existsSync(qwen))("qwen2.5", () => {
     tokenizer = await Tokenizer.load(qwen);
   });
 
-  test.each(TEXTS)("round trip of %j, whole and streamed", (text) => {
-    const ids = tokenizer.encode(text);
-    const stream = tokenizer.stream();
-    expect(tokenizer.decode(ids)).toBe(text);
-    expect(ids.map((id) => stream.push(id)).join("") + stream.flush()).toBe(text);
+  test.each(TEXTS)("round trip of %j", (text) => {
+    expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
   });
 
   test("special ids and plain ones", () => {
@@ -191,6 +167,18 @@ describe("bad input", () => {
   test("a tokenizer_config.json that is not JSON names that file", async () => {
     const path = await folder("bad config", { ...trialTokenizerFiles(256), "tokenizer_config.json": "{" });
     await expect(Tokenizer.load(path)).rejects.toThrow(join(path, "tokenizer_config.json"));
+  });
+
+  test("a pipe and a file of gigabytes are refused without reading them", async () => {
+    const path = await folder("not a file", trialTokenizerFiles(256));
+    execFileSync("mkfifo", [join(path, "pipe")]);
+    await rename(join(path, "pipe"), join(path, "tokenizer_config.json")); // in the place of the good one
+    const refused = (message: RegExp) => ({ code: "TOKENIZER_INVALID", message: expect.stringMatching(message) });
+    await expect(Tokenizer.load(path)).rejects.toMatchObject(refused(/tokenizer_config\.json\] expected a file, got/));
+    await truncate(join(path, "tokenizer.json"), 2 ** 32);
+    await expect(Tokenizer.load(path)).rejects.toMatchObject(
+      refused(/expected at most 134217728 bytes, got 4294967296/),
+    );
   });
 
   test("tokenizer_config.json may be missing", async () => {

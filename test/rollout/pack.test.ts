@@ -18,6 +18,13 @@ describe("packSequences", () => {
   });
 });
 
+test("packSequences refuses more tokens than offsets can count, before it makes room for them", () => {
+  const long = { length: 2 ** 30 } as ArrayLike<number>;
+  expect(() => packSequences([long, long])).toThrow(
+    expect.objectContaining({ code: "TOO_MANY_TOKENS", message: expect.stringContaining("got 2147483648") }),
+  );
+});
+
 describe("unpackSamples", () => {
   const result = {
     tokens: Int32Array.from([1, 2, 3, 4, 5, 6]),

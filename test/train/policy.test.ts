@@ -72,6 +72,30 @@ describe("the loop", () => {
     expect(metrics[0]!["groups/total"]).toBe(4);
   });
 
+  test("keeps groups without spread where the KL or the entropy has a gradient, and still counts them", async () => {
+    for (const change of [{ klCoefficient: 0.1 }, { entropyCoefficient: 0.01 }]) {
+      const { metrics, engine } = await train(1, { loss: loss(change).parse({}) });
+      const { batch } = engine.batches[0]!;
+      expect(metrics[0]!["groups/zero_spread"]).toBeGreaterThanOrEqual(1);
+      expect(batch.cuSeqlens).toHaveLength(4 * 6 + 1);
+      const solved = batch.cuSeqlens.slice(3 * 6); // the problem that nobody gets wrong
+      expect([...batch.advantages!.subarray(solved[0])].every((advantage) => advantage === 0)).toBe(true);
+      expect(batch.weights.subarray(solved[0]).some((weight) => weight > 0)).toBe(true);
+    }
+  });
+
+  test("a group whose rewards all failed has nothing to train on, with KL too", async () => {
+    const faulty = { ...task, reward: ({ id }: Numbered) => (id === 0 ? Number.NaN : id % 2) };
+    const host = testHost();
+    using run = new Run(host, "test", {}, [{ name: "grpo", title: "GRPO", steps: 1, work: 1 }]);
+    run.begin("grpo");
+    const part = { phase: "grpo", steps: 1, seed: 7, logging: { rolloutGroups: 1, showEvery: 9 } };
+    const engine = new FakeEngine(fakeSpec(6, 0));
+    const pulled = { ...settings, maxErrorShare: 0.25, loss: loss({ klCoefficient: 0.1 }).parse({}), miniBatches: 4 };
+    await reinforce(run, engine, faulty, pulled, part);
+    expect(engine.batches).toHaveLength(3);
+  });
+
   test("a step in which no group has spread makes no update and has no loss", async () => {
     const always = { ...task, reward: () => 1 };
     const host = testHost();

@@ -4,7 +4,7 @@ import { optimizer } from "../../src/config/fragments.js";
 import { Run } from "../../src/train/run.js";
 import { type Demonstration, packDemonstrations, type SftPlan, trainSft } from "../../src/train/sft.js";
 import { FakeEngine, type FakeFaults, fakeSpec } from "../helpers/fake-engine.js";
-import { readLines, testHost } from "../helpers/run-host.js";
+import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
 
 async function train(plan: Partial<SftPlan>, faults: FakeFaults = {}) {
   const host = testHost();
@@ -53,6 +53,31 @@ describe("trainSft", () => {
       [...cuSeqlens].slice(1).map((end, s) => end - cuSeqlens[s]!),
     );
     expect(seen).toEqual([[4, 5], [6], [20], [3, 3, 3, 3]]);
+  });
+
+  test("ends after its seconds, with the schedule at its floor by then", async () => {
+    const host = testHost();
+    const engine = new FakeEngine(fakeSpec(5, 0));
+    using run = new Run(host, "test", {}, [{ name: "sft", title: "SFT", steps: 100_000, work: 1 }]);
+    run.begin("sft", 0.3);
+    const next = (): Demonstration => ({ prompt: [1, 2], completion: [3, 4, 0] });
+    const rule = optimizer({ learningRate: 0.2, schedule: "cosine", floor: 0.1 }).parse({});
+    const cost = await trainSft(run, engine, { steps: 100_000, tokensPerStep: 12, optimizer: rule, next });
+    const rates = readLines(host.out, "metrics.jsonl").map(({ lr }) => lr as number);
+    expect(cost.seconds).toBeGreaterThanOrEqual(0.3);
+    expect(cost.steps).toBe(rates.length);
+    expect(cost.steps).toBeGreaterThan(2);
+    expect(cost.steps).toBeLessThan(100_000);
+    expect(rates.at(-1)).toBeLessThan(0.05);
+    expect(eventsOf(host, "step").at(-1)!.steps).toBeLessThanOrEqual(cost.steps + 1);
+  });
+
+  test("a gradient that the engine refuses stops the run with advice", async () => {
+    await expect(train({}, { gradientNotFinite: true })).rejects.toMatchObject({
+      name: "TrainError",
+      code: "GRADIENT_NOT_FINITE",
+      message: expect.stringMatching(/expected a finite gradient.*lower the learning rate/),
+    });
   });
 
   test("a loss that is not finite stops the run by name", async () => {

@@ -1,8 +1,17 @@
-// Small JSON files of a model folder: read whole, with an upper size, written whole or not at all, every failure told by name.
+// Small files of a model folder, text or JSON: read whole, with an upper size, written whole or not at all, every failure told by name.
+import { randomUUID } from "node:crypto";
 import { open, rename, rm, stat } from "node:fs/promises";
 import { InputError } from "../errors.js";
 
 export type JsonObject = { readonly [key: string]: unknown };
+
+/** What a file is read as. */
+export interface Reading {
+  /** Of the error for a file that is not as expected. */
+  readonly code: string;
+  /** Default 16 MiB. */
+  readonly maxBytes?: number;
+}
 
 const MAX_BYTES = 16 * 1024 * 1024;
 
@@ -18,20 +27,27 @@ export async function exists(path: string): Promise<boolean> {
   return (await kindOf(path)) !== "nothing";
 }
 
-/** The object in a JSON file, or undefined where there is no file. Throws CONFIG_INVALID. */
-export async function readJsonObject(path: string): Promise<JsonObject | undefined> {
+/** The object in a JSON file, or undefined where there is no file. Throws InputError `reading.code` and FILE_IO. */
+export async function readJsonObject(path: string, reading: Reading): Promise<JsonObject | undefined> {
+  const text = await readSmallText(path, reading);
+  if (text === undefined) return undefined;
+  const value = parse(path, text, reading);
+  if (isObject(value)) return value;
+  throw invalid(path, "a JSON object", Array.isArray(value) ? "a list" : String(value), reading);
+}
+
+/** The text of a file, or undefined where there is none. Throws InputError `reading.code` and FILE_IO. */
+export async function readSmallText(path: string, reading: Reading): Promise<string | undefined> {
   const kind = await kindOf(path);
   if (kind === "nothing") return undefined;
   // Opening a pipe would wait for its writer.
-  if (kind !== "file") throw invalid(path, "a file", "a folder, pipe or device");
-  const value = parse(path, await readText(path));
-  if (!isObject(value)) throw invalid(path, "a JSON object", Array.isArray(value) ? "a list" : String(value));
-  return value;
+  if (kind !== "file") throw invalid(path, "a file", "a folder, pipe or device", reading);
+  return readText(path, reading);
 }
 
 /** Writes beside the target, then renames: a reader sees the old file or the new one. */
 export async function writeJsonObject(path: string, value: JsonObject): Promise<void> {
-  const temporary = `${path}.tmp-${process.pid}`;
+  const temporary = `${path}.tmp-${randomUUID()}`;
   try {
     await using file = await open(temporary, "w");
     await file.writeFile(`${JSON.stringify(value, null, 2)}\n`);
@@ -57,11 +73,12 @@ async function kindOf(path: string): Promise<"nothing" | "file" | "folder" | "ot
   }
 }
 
-async function readText(path: string): Promise<string> {
+async function readText(path: string, reading: Reading): Promise<string> {
+  const { maxBytes = MAX_BYTES } = reading;
   try {
     await using file = await open(path);
     const { size } = await file.stat();
-    if (size > MAX_BYTES) throw invalid(path, `at most ${MAX_BYTES} bytes`, `${size}`);
+    if (size > maxBytes) throw invalid(path, `at most ${maxBytes} bytes`, `${size}`, reading);
     return await file.readFile("utf8");
   } catch (error) {
     if (error instanceof InputError) throw error;
@@ -71,14 +88,14 @@ async function readText(path: string): Promise<string> {
   }
 }
 
-function parse(path: string, text: string): unknown {
+function parse(path: string, text: string, reading: Reading): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw invalid(path, "JSON", (error as Error).message);
+    throw invalid(path, "JSON", (error as Error).message, reading);
   }
 }
 
-function invalid(path: string, expected: string, got: string): InputError {
-  return new InputError("CONFIG_INVALID", `[${path}] expected ${expected}, got ${got}; copy the file again or mend it`);
+function invalid(path: string, expected: string, got: string, { code }: Reading): InputError {
+  return new InputError(code, `[${path}] expected ${expected}, got ${got}; copy the file again or mend it`);
 }
