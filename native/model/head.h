@@ -9,7 +9,7 @@
 
 namespace zazen {
 
-constexpr int64_t kHeadChunkBytes = int64_t{256} << 20;  // logits of one chunk
+constexpr int64_t kHeadChunkBytes = int64_t{512} << 20;  // logits of one chunk
 constexpr int64_t kHeadChunkMaxRows = 4096;
 constexpr int64_t kHeadChunkMinRows = 64;
 

@@ -6,10 +6,11 @@
 namespace zazen::ZAZEN_ISA {
 namespace {
 
-constexpr int64_t kDepth = 256;            // inner indices in a block: a panel of it (32 KiB) stays in L1
-constexpr int64_t kBlockRows = 192;        // rows in a block: packed it takes 192 KiB of L2
+constexpr int64_t kDepth = 512;            // inner indices in a block; a panel of it streams from L2
+constexpr int64_t kBlockRows = 512;        // rows in a block: packed it takes 1 MiB of L2, and the weights are read once for it
 constexpr int64_t kFewRows = 2 * 12;       // up to here threads share the panels, not the rows
 constexpr int64_t kPackFromColumns = 512;  // fewer outputs do not repay packing the rows
+constexpr int64_t kTokens = 256;           // tokens in a block of a weight gradient
 constexpr int64_t kGradColumns = 384;      // weight-gradient inputs in a block: packed it takes 384 KiB of L2
 constexpr int64_t kNearRows = 512;         // rows this close together are read well without packing
 constexpr int64_t kTasksPerThread = 2;
@@ -69,8 +70,18 @@ int64_t multiply_few(float*, int64_t, TileA, Panels, int64_t, int64_t, int64_t f
 
 // Rows [0, rows) x depth [0, K) of A, laid out as [tile][k][kTileRows].
 void pack_rows(float* packed, const float* a, int64_t lda, int64_t rows, int64_t K) {
+  alignas(64) float square[kLanes * kLanes];
   for (int64_t i = 0; i < rows; i += kTileRows) {
-    transpose(packed + i * K, kTileRows, a + i * lda, lda, least(kTileRows, rows - i), K);
+    const int64_t r = least(kTileRows, rows - i);
+    float* target = packed + i * K;
+    for (int64_t k = 0; k < K; k += kLanes) {
+      const int64_t columns = least(kLanes, K - k);
+      if (columns == kLanes)
+        transpose16(square, kLanes, a + i * lda + k, lda, r);
+      else
+        transpose(square, kLanes, a + i * lda + k, lda, r, columns);
+      for (int64_t c = 0; c < columns; ++c) store(target + (k + c) * kTileRows, load(square + c * kLanes), kTileRows);
+    }
   }
 }
 
@@ -160,11 +171,11 @@ void pack_panel(float* packed, const float* dy, int64_t lddy, int64_t columns, i
 // One block of dW: panels [first, last), inputs [k0, k0 + columns), all tokens in order.
 void weight_gradient_block(float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M, int64_t N,
                            int64_t K, int64_t first, int64_t last, int64_t k0, int64_t columns) {
-  alignas(64) float inputs[round_up(kGradColumns, kTileRows) * kDepth];
-  alignas(64) float outputs[kDepth * kPanel];
+  alignas(64) float inputs[round_up(kGradColumns, kTileRows) * kTokens];
+  alignas(64) float outputs[kTokens * kPanel];
   const bool pack = ldx > kNearRows;
-  for (int64_t t = 0; t < M; t += kDepth) {
-    const int64_t depth = least(kDepth, M - t);
+  for (int64_t t = 0; t < M; t += kTokens) {
+    const int64_t depth = least(kTokens, M - t);
     if (pack) pack_columns(inputs, x + t * ldx + k0, ldx, columns, depth);
     for (int64_t p = first; p < last; ++p) {
       pack_panel(outputs, dy + t * lddy + p * kPanel, lddy, N - p * kPanel, depth);

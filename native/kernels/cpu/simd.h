@@ -232,12 +232,12 @@ inline float exp(float x) {
   return lane[0];
 }
 
-// out[j][i] = in[i][j] for 16 rows of 16.
+// out[j][i] = in[i][j] for 16 columns of `rows` rows, at most 16; the lanes of rows that are not there become zero.
 #if defined(__AVX512F__)
-inline void transpose16(float* out, int64_t ldout, const float* in, int64_t ldin) {
+inline void transpose16(float* out, int64_t ldout, const float* in, int64_t ldin, int64_t rows) {
   __m512 r[kLanes], t[kLanes];
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_ps(in + i * ldin);
+  for (int i = 0; i < 16; ++i) r[i] = i < rows ? _mm512_loadu_ps(in + i * ldin) : _mm512_setzero_ps();
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {  // pairs of rows
     t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
@@ -267,9 +267,9 @@ inline void transpose16(float* out, int64_t ldout, const float* in, int64_t ldin
   }
 }
 #else
-inline void transpose16(float* out, int64_t ldout, const float* in, int64_t ldin) {
+inline void transpose16(float* out, int64_t ldout, const float* in, int64_t ldin, int64_t rows) {
   for (int64_t i = 0; i < kLanes; ++i)
-    for (int64_t j = 0; j < kLanes; ++j) out[j * ldout + i] = in[i * ldin + j];
+    for (int64_t j = 0; j < kLanes; ++j) out[j * ldout + i] = i < rows ? in[i * ldin + j] : 0.0f;
 }
 #endif
 
@@ -278,7 +278,7 @@ inline void transpose(float* out, int64_t ldout, const float* in, int64_t ldin, 
   for (int64_t i = 0; i < rows; i += kLanes)
     for (int64_t j = 0; j < columns; j += kLanes) {
       if (rows - i >= kLanes && columns - j >= kLanes) {
-        transpose16(out + j * ldout + i, ldout, in + i * ldin + j, ldin);
+        transpose16(out + j * ldout + i, ldout, in + i * ldin + j, ldin, kLanes);
         continue;
       }
       for (int64_t a = i; a < rows && a < i + kLanes; ++a)
