@@ -1,5 +1,5 @@
 // Supervised steps: packing by tokens, weights on completions only, and a table that learns its demonstrations.
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { optimizer } from "../../src/config/fragments.js";
 import { Run } from "../../src/train/run.js";
 import { type Demonstration, packDemonstrations, type SftPlan, trainSft } from "../../src/train/sft.js";
@@ -58,6 +58,9 @@ describe("trainSft", () => {
   test("ends after its seconds, with the schedule at its floor by then", async () => {
     const host = testHost();
     const engine = new FakeEngine(fakeSpec(5, 0));
+    let now = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => ++now); // a millisecond a look: an even pace on any machine
+    onTestFinished(() => void vi.restoreAllMocks());
     using run = new Run(host, "test", {}, [{ name: "sft", title: "SFT", steps: 100_000, work: 1 }]);
     run.begin("sft", 0.3);
     const next = (): Demonstration => ({ prompt: [1, 2], completion: [3, 4, 0] });
