@@ -58,8 +58,8 @@ Napi::Value logprob_gather(const Napi::CallbackInfo& info) {
   });
 }
 
-// {logprobs, oldLogprobs, refLogprobs?, entropy?, advantages, weights [T], clipLow, ...} -> {loss, ..., dLogprobs [T], dEntropy
-// [T]}
+// {logprobs, oldLogprobs, refLogprobs?, entropy?, advantages, weights [T], clipLow, ...}
+//   -> {loss, ..., dLogprobs [T], dEntropy [T]}
 Napi::Value policy_loss(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Env env = info.Env();

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { random } from "../../src/data/random.js";
 import { cpuInfo } from "../../src/engine/doctor.js";
+import { PROBE } from "../../src/engine/exactness.js";
 import type { EngineOptions, GenerateResult, ModelSpec, PackedTokens, PolicyLoss } from "../../src/engine/types.js";
 
 export type Isa = NonNullable<EngineOptions["isa"]>;
@@ -23,21 +24,7 @@ export const stories = fileURLToPath(new URL("../shared/models/", root));
 export const hasStories = existsSync(join(stories, "stories260k", "model.safetensors"));
 
 /** Sizes that fit no tile: 163 tokens, 72 wide, heads of 12. Two layers, so that keys depend on what came before. */
-export const oddSpec: ModelSpec = {
-  vocabSize: 163,
-  hiddenSize: 72,
-  intermediateSize: 104,
-  layers: 2,
-  heads: 6,
-  kvHeads: 3,
-  headDim: 12,
-  maxPositions: 160,
-  ropeTheta: 10_000,
-  rmsNormEps: 1e-5,
-  tieWordEmbeddings: false,
-  bosTokenId: null,
-  eosTokenIds: [],
-};
+export const oddSpec: ModelSpec = PROBE;
 
 /** Weights of oddSpec large enough that no distribution is flat. */
 export const oddInit = { seed: 1, std: 0.15 };

@@ -18,6 +18,9 @@ const task: PolicyTask<Numbered> = {
   metrics: (groups) => ({ "task/groups": groups.length }),
 };
 
+/** The reward of problem 0 fails. */
+const faulty: PolicyTask<Numbered> = { ...task, reward: ({ id }) => (id === 0 ? Number.NaN : id % 2) };
+
 const settings: ReinforceSettings = {
   prompts: 4,
   samplesPerPrompt: 6,
@@ -38,13 +41,18 @@ interface Ran {
   readonly metrics: Record<string, number>[];
 }
 
-async function train(steps: number, change: Partial<ReinforceSettings> = {}, faults: FakeFaults = {}): Promise<Ran> {
+async function train(
+  steps: number,
+  change: Partial<ReinforceSettings> = {},
+  faults: FakeFaults = {},
+  policyTask = task,
+): Promise<Ran> {
   const host = testHost();
   const engine = new FakeEngine(fakeSpec(6, 0), faults);
   using run = new Run(host, "test", {}, [{ name: "grpo", title: "GRPO", steps, work: 1 }]);
   run.begin("grpo");
   const part = { phase: "grpo", steps, seed: 7, logging: { rolloutGroups: 2, showEvery: 5 } };
-  await reinforce(run, engine, task, { ...settings, ...change }, part);
+  await reinforce(run, engine, policyTask, { ...settings, ...change }, part);
   return { host, engine, metrics: readLines(host.out, "metrics.jsonl") as Record<string, number>[] };
 }
 
@@ -85,14 +93,8 @@ describe("the loop", () => {
   });
 
   test("a group whose rewards all failed has nothing to train on, with KL too", async () => {
-    const faulty = { ...task, reward: ({ id }: Numbered) => (id === 0 ? Number.NaN : id % 2) };
-    const host = testHost();
-    using run = new Run(host, "test", {}, [{ name: "grpo", title: "GRPO", steps: 1, work: 1 }]);
-    run.begin("grpo");
-    const part = { phase: "grpo", steps: 1, seed: 7, logging: { rolloutGroups: 1, showEvery: 9 } };
-    const engine = new FakeEngine(fakeSpec(6, 0));
-    const pulled = { ...settings, maxErrorShare: 0.25, loss: loss({ klCoefficient: 0.1 }).parse({}), miniBatches: 4 };
-    await reinforce(run, engine, faulty, pulled, part);
+    const pulled = { maxErrorShare: 0.25, loss: loss({ klCoefficient: 0.1 }).parse({}), miniBatches: 4 };
+    const { engine } = await train(1, pulled, {}, faulty);
     expect(engine.batches).toHaveLength(3);
   });
 
@@ -158,19 +160,13 @@ describe("the loop", () => {
   });
 
   test("failed rewards are counted and said; above the share they stop the run", async () => {
-    const faulty = { ...task, reward: ({ id }: Numbered) => (id === 0 ? Number.NaN : id % 2) };
-    const host = testHost();
-    using run = new Run(host, "test", {}, [{ name: "grpo", title: "GRPO", steps: 1, work: 1 }]);
-    run.begin("grpo");
-    const part = { phase: "grpo", steps: 1, seed: 7, logging: { rolloutGroups: 1, showEvery: 9 } };
-    const engine = new FakeEngine(fakeSpec(6, 0));
-    await reinforce(run, engine, faulty, { ...settings, maxErrorShare: 0.25 }, part);
-    expect(readLines(host.out, "metrics.jsonl")[0]).toMatchObject({ "reward/errors": 6, "groups/zero_spread": 4 });
+    const { host, metrics } = await train(1, { maxErrorShare: 0.25 }, {}, faulty);
+    expect(metrics[0]).toMatchObject({ "reward/errors": 6, "groups/zero_spread": 4 });
     expect(eventsOf(host, "note")[0]).toMatchObject({
       level: "warning",
       text: expect.stringContaining("6 rewards failed"),
     });
-    await expect(reinforce(run, engine, faulty, settings, part)).rejects.toMatchObject({ code: "REWARD_ERRORS" });
+    await expect(train(1, {}, {}, faulty)).rejects.toMatchObject({ code: "REWARD_ERRORS" });
   });
 
   test("an abort ends the loop between steps", async () => {
