@@ -44,4 +44,12 @@ class ThreadPool {
   void* context_ = nullptr;
 };
 
+// Calls body(i) for every i in [0, count) on the pool. `body` lives until the loop is done.
+template <class Body>
+inline void parallel_for(ThreadPool& pool, int64_t count, const Body& body) {
+  pool.run(
+      count, [](void* context, int64_t index) { (*static_cast<const Body*>(context))(index); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
 }  // namespace zazen

@@ -104,16 +104,16 @@ struct Kernels {
   const char* name;
 
   // ---- matmul.cc
-  // y [M, N] (row stride ldy) = x [M, K] (ldx) * W^T.
+  // y [M, N] (row stride ldy) = x [M, K] (ldx) * W^T, or y += when `accumulate`. With transposed weights this is the gradient
+  // of the input: dx [M, K] = dy [M, N] * W.
   void (*linear_forward)(ThreadPool&, float* y, int64_t ldy, const float* x, int64_t ldx, const float* w, int64_t M, int64_t N,
-                         int64_t K);
-  // dx [M, K] = dy [M, N] * W, or dx += when `accumulate`. `scratch` holds linear_scratch(N, K) elements.
-  void (*linear_backward_input)(ThreadPool&, float* dx, int64_t lddx, const float* dy, int64_t lddy, const float* w, int64_t M,
-                                int64_t N, int64_t K, bool accumulate, float* scratch);
+                         int64_t K, bool accumulate);
+  // Rows [first, first + count) of W [N, K] as the weight [K, count] of the transposed layer, in panels; `first` is a multiple
+  // of the panel's 32.
+  void (*weight_transpose)(ThreadPool&, float* out, const float* w, int64_t first, int64_t count, int64_t K);
   // dW (panels) += dy^T [N, M] * x [M, K]; the chain over M continues from what dW holds.
   void (*linear_backward_weight)(ThreadPool&, float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M,
                                  int64_t N, int64_t K);
-  int64_t (*linear_scratch)(int64_t N, int64_t K);
 
   // ---- attention.cc
   // Writes rows of k, v [T, kv_heads * D] into the blocks of their spans.
@@ -127,9 +127,12 @@ struct Kernels {
   // ---- rmsnorm.cc
   // y [T, H] = x * rstd * w, rstd [T] = 1 / sqrt(mean(x^2) + eps).
   void (*rmsnorm_forward)(ThreadPool&, float* y, float* rstd, const float* x, const float* w, int64_t T, int64_t H, float eps);
-  // dx [T, H] += gradient; dw [H] += sum over tokens in order.
-  void (*rmsnorm_backward)(ThreadPool&, float* dx, float* dw, const float* dy, const float* x, const float* w,
-                           const float* rstd, int64_t T, int64_t H);
+  // dx [T, H] = residual [T, H] + gradient of x; dx may be the residual.
+  void (*rmsnorm_backward_input)(ThreadPool&, float* dx, const float* residual, const float* dy, const float* x, const float* w,
+                                 const float* rstd, int64_t T, int64_t H);
+  // dw [H] += sum over tokens in order.
+  void (*rmsnorm_backward_weight)(ThreadPool&, float* dw, const float* dy, const float* x, const float* rstd, int64_t T,
+                                  int64_t H);
 
   // ---- rope.cc
   // Rotates x [T, heads * D] in place by positions [T]; rotate-half layout. cos, sin [positions, D / 2].

@@ -39,7 +39,7 @@ inline void head_logits(const Transformer& model, const float* weights, const fl
   const Parameter& head = model.parameters().head();
   model.kernels().gather_rows(model.pool(), ws.hidden.data(), normed, rows, R, s.hidden);
   model.kernels().linear_forward(model.pool(), ws.logits.data(), s.padded_vocab(), ws.hidden.data(), s.hidden,
-                                 weights + head.offset, R, s.vocab, s.hidden);
+                                 weights + head.offset, R, s.vocab, s.hidden, false);
 }
 
 }  // namespace zazen

@@ -6,54 +6,12 @@
 namespace zazen {
 namespace {
 
-constexpr int64_t kAlign = 16;  // elements
-
-// Lays consecutive arrays into one block: first pass counts, second pass hands out.
-struct Layouter {
-  float* base;
-  int64_t used = 0;
-  float* take(int64_t elements) {
-    float* at = base ? base + used : nullptr;
-    used += ceil_div(elements, kAlign) * kAlign;
-    return at;
-  }
-};
+// Weights up to this size stay in the caches, so that every block of rows may read them again.
+constexpr int64_t kSmallWeights = int64_t{32} << 20;  // bytes
+constexpr int64_t kBlocksPerThread = 2;               // at least, so that a slow thread does not hold up the others
+constexpr int64_t kMinBlockRows = 24, kMaxBlockRows = 128;
 
 }  // namespace
-
-void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool training) {
-  const int64_t copies = training ? s.layers : 1;
-  layers_.resize(static_cast<size_t>(copies));
-  const auto lay = [&](Layouter out) {
-    for (auto& a : layers_) {
-      a.input = out.take(T * s.hidden);
-      a.input_rstd = out.take(T);
-      a.input_normed = out.take(T * s.hidden);
-      a.q = out.take(T * s.query_dim());
-      a.attention = out.take(T * s.query_dim());
-      a.lse = out.take(T * s.heads);
-      a.middle = out.take(T * s.hidden);
-      a.middle_rstd = out.take(T);
-      a.middle_normed = out.take(T * s.hidden);
-      a.gate = out.take(T * s.intermediate);
-      a.up = out.take(T * s.intermediate);
-      a.mlp = out.take(T * s.intermediate);
-      a.kv = out.take(kv_blocks * s.kv().block_elements());
-    }
-    output_ = out.take(T * s.hidden);
-    output_rstd_ = out.take(T);
-    normed_ = out.take(T * s.hidden);
-    k_ = out.take(T * s.key_dim());
-    v_ = out.take(T * s.key_dim());
-    return out.used;
-  };
-  memory_.reserve(static_cast<size_t>(lay({nullptr})));
-  lay({memory_.data()});
-}
-
-LayerActivations Activations::layer(int64_t index) const {
-  return layers_[layers_.size() > 1 ? static_cast<size_t>(index) : 0];
-}
 
 Transformer::Transformer(const ModelSpec& spec, const ParameterList& parameters, const Kernels& kernels, ThreadPool& pool)
     : spec_(spec), parameters_(parameters), kernels_(kernels), pool_(pool) {}
@@ -80,121 +38,194 @@ void Transformer::plan_angles(const Rows& rows) const {
   angles_ = wanted;
 }
 
-AttentionArgs Transformer::attention_args(const Rows& rows) const {
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim)));
-  return {spec_.kv(), spec_.heads, scale, rows.spans.data(), static_cast<int64_t>(rows.spans.size())};
+// All that is done to a block of rows and leads to no sum over rows. The same code runs on the whole batch with the threads
+// inside each kernel, and on a few sequences inside a task.
+class Transformer::Pass {
+ public:
+  Pass(const Transformer& model, ThreadPool& pool, const float* weights, const Rows& rows, const RowBlock& block)
+      : m_(model),
+        k_(model.kernels_),
+        s_(model.spec_),
+        pool_(pool),
+        weights_(weights),
+        ids_(rows.ids.data() + block.first),
+        positions_(rows.positions.data() + block.first),
+        T_(block.count),
+        attention_{s_.kv(), s_.heads, static_cast<float>(1.0 / std::sqrt(static_cast<double>(s_.head_dim))), block.spans.data(),
+                   static_cast<int64_t>(block.spans.size())} {}
+
+  void embed(float* x) const {
+    const Parameter& table = m_.parameters_.embedding();
+    const EmbeddingTable view{const_cast<float*>(weights_) + table.offset, table.layout == Layout::panels, s_.vocab, s_.hidden};
+    k_.embedding_forward(pool_, x, view, ids_, T_);
+  }
+
+  // middle = input + o(attention(rope(q(n)), rope(k(n)), v(n))), n = rmsnorm(input).
+  void forward_attention(const LayerParameters& p, const LayerActivations& a, float* kv) const {
+    k_.rmsnorm_forward(pool_, a.input_normed, a.input_rstd, a.input, at(p.input_norm), T_, s_.hidden, s_.rms_norm_eps);
+    linear(a.q, a.input_normed, p.q);
+    linear(a.k, a.input_normed, p.k);
+    linear(a.v, a.input_normed, p.v);
+    rotate(a.q, s_.heads, 1.0f);
+    rotate(a.k, s_.kv_heads, 1.0f);
+    k_.kv_write(pool_, kv, a.k, a.v, attention_);
+    k_.attention_forward(pool_, a.attention, a.lse, a.q, kv, attention_);
+    linear(a.middle, a.attention, p.o);
+    k_.add(pool_, a.middle, a.input, T_ * s_.hidden);
+  }
+
+  // output = middle + down(silu(gate(n)) * up(n)), n = rmsnorm(middle).
+  void forward_mlp(const LayerParameters& p, const LayerActivations& a) const {
+    k_.rmsnorm_forward(pool_, a.middle_normed, a.middle_rstd, a.middle, at(p.post_norm), T_, s_.hidden, s_.rms_norm_eps);
+    linear(a.gate, a.middle_normed, p.gate);
+    linear(a.up, a.middle_normed, p.up);
+    k_.swiglu_forward(pool_, a.mlp, a.gate, a.up, T_, s_.intermediate);
+    linear(a.output, a.mlp, p.down);
+    k_.add(pool_, a.output, a.middle, T_ * s_.hidden);
+  }
+
+  void finish(const FinalActivations& a) const {
+    k_.rmsnorm_forward(pool_, a.normed, a.rstd, a.output, at(m_.parameters_.norm()), T_, s_.hidden, s_.rms_norm_eps);
+  }
+
+  void backward_finish(float* doutput, const float* dnormed, const FinalActivations& a) const {
+    std::fill_n(doutput, T_ * s_.hidden, 0.0f);
+    backward_norm(doutput, doutput, dnormed, a.output, a.rstd, m_.parameters_.norm());
+  }
+
+  // From the gradient of output to that of middle. Those of gate and up take the place of the activations.
+  void backward_mlp(const LayerParameters& p, const Transposed& w, const LayerActivations& a, const LayerGradients& g) const {
+    transposed_linear(g.mlp, g.output, w.down, p.down, false);
+    k_.swiglu_backward(pool_, a.gate, a.up, g.mlp, T_, s_.intermediate);
+    transposed_linear(g.middle_normed, a.gate, w.gate, p.gate, false);
+    transposed_linear(g.middle_normed, a.up, w.up, p.up, true);
+    backward_norm(g.middle, g.output, g.middle_normed, a.middle, a.middle_rstd, p.post_norm);
+  }
+
+  // From the gradient of middle to that of input.
+  void backward_attention(const LayerParameters& p, const Transposed& w, const LayerActivations& a, const LayerGradients& g,
+                          const float* kv) const {
+    transposed_linear(g.attention, g.middle, w.o, p.o, false);
+    k_.attention_backward(pool_, g.q, g.k, g.v, g.attention, a.attention, a.lse, a.q, kv, attention_);
+    rotate(g.q, s_.heads, -1.0f);
+    rotate(g.k, s_.kv_heads, -1.0f);
+    transposed_linear(g.input_normed, g.q, w.q, p.q, false);
+    transposed_linear(g.input_normed, g.k, w.k, p.k, true);
+    transposed_linear(g.input_normed, g.v, w.v, p.v, true);
+    backward_norm(g.input, g.middle, g.input_normed, a.input, a.input_rstd, p.input_norm);
+  }
+
+ private:
+  const float* at(const Parameter& p) const { return weights_ + p.offset; }
+  void linear(float* y, const float* x, const Parameter& p) const {
+    k_.linear_forward(pool_, y, p.rows, x, p.columns, at(p), T_, p.rows, p.columns, false);
+  }
+  // dx (+)= dy W.
+  void transposed_linear(float* dx, const float* dy, const float* transposed, const Parameter& p, bool accumulate) const {
+    k_.linear_forward(pool_, dx, p.columns, dy, p.rows, transposed, T_, p.columns, p.rows, accumulate);
+  }
+  void backward_norm(float* dx, const float* residual, const float* dy, const float* x, const float* rstd,
+                     const Parameter& p) const {
+    k_.rmsnorm_backward_input(pool_, dx, residual, dy, x, at(p), rstd, T_, s_.hidden);
+  }
+  void rotate(float* x, int64_t heads, float sign) const {
+    k_.rope(pool_, x, positions_, m_.cos_.data(), m_.sin_.data(), T_, heads, s_.head_dim, sign);
+  }
+
+  const Transformer& m_;
+  const Kernels& k_;
+  const ModelSpec& s_;
+  ThreadPool& pool_;
+  const float* weights_;
+  const int32_t *ids_, *positions_;
+  int64_t T_;
+  AttentionArgs attention_;
+};
+
+// Calls body(pass, first row) for the whole batch, or for blocks of whole sequences with a task for each: then a block stays in
+// its thread's cache from one kernel to the next. Large weights are not read once for every block.
+template <class Body>
+void Transformer::for_blocks(const float* weights, const Rows& rows, const Body& body) const {
+  const auto wanted = static_cast<size_t>(kBlocksPerThread * pool_.threads());
+  if (parameters_.elements() * static_cast<int64_t>(sizeof(float)) <= kSmallWeights) {
+    const int64_t share = rows.count() / (kBlocksPerThread * static_cast<int64_t>(wanted));
+    const auto blocks = cut_rows(rows, std::clamp(share, kMinBlockRows, kMaxBlockRows));
+    if (blocks.size() >= wanted) {
+      return parallel_for(pool_, static_cast<int64_t>(blocks.size()), [&](int64_t i) {
+        const RowBlock& block = blocks[static_cast<size_t>(i)];
+        body(Pass(*this, serial_, weights, rows, block), block.first);
+      });
+    }
+  }
+  const RowBlock whole{0, rows.count(), rows.spans};
+  body(Pass(*this, pool_, weights, rows, whole), 0);
 }
 
-void Transformer::linear(float* y, const float* x, const float* weights, const Parameter& p, int64_t T) const {
-  kernels_.linear_forward(pool_, y, p.rows, x, p.columns, weights + p.offset, T, p.rows, p.columns);
-}
-
-void Transformer::linear_backward(float* dx, bool accumulate, float* gradients, const float* dy, const float* x,
-                                  const float* weights, const Parameter& p, int64_t T, float* scratch) const {
-  kernels_.linear_backward_weight(pool_, gradients + p.offset, dy, p.rows, x, p.columns, T, p.rows, p.columns);
-  kernels_.linear_backward_input(pool_, dx, p.columns, dy, p.rows, weights + p.offset, T, p.rows, p.columns, accumulate,
-                                 scratch);
-}
-
-void Transformer::embed(const float* weights, const Rows& rows, Activations& activations) const {
+void Transformer::forward(const float* weights, const Rows& rows, const Activations& activations, const KvBlocks& kv) const {
   plan_angles(rows);
-  const Parameter& table = parameters_.embedding();
-  const EmbeddingTable view{const_cast<float*>(weights) + table.offset, table.layout == Layout::panels, spec_.vocab,
-                            spec_.hidden};
-  kernels_.embedding_forward(pool_, activations.layer(0).input, view, rows.ids.data(), rows.count());
-}
-
-void Transformer::forward_layer(const float* weights, int64_t index, const Rows& rows, Activations& activations,
-                                float* kv) const {
-  const LayerParameters& p = parameters_.layer(index);
-  const LayerActivations a = activations.layer(index);
-  const int64_t T = rows.count(), H = spec_.hidden, D = spec_.head_dim;
-  const AttentionArgs attention = attention_args(rows);
-  kernels_.rmsnorm_forward(pool_, a.input_normed, a.input_rstd, a.input, weights + p.input_norm.offset, T, H,
-                           spec_.rms_norm_eps);
-  linear(a.q, a.input_normed, weights, p.q, T);
-  linear(activations.k(), a.input_normed, weights, p.k, T);
-  linear(activations.v(), a.input_normed, weights, p.v, T);
-  kernels_.rope(pool_, a.q, rows.positions.data(), cos_.data(), sin_.data(), T, spec_.heads, D, 1.0f);
-  kernels_.rope(pool_, activations.k(), rows.positions.data(), cos_.data(), sin_.data(), T, spec_.kv_heads, D, 1.0f);
-  kernels_.kv_write(pool_, kv, activations.k(), activations.v(), attention);
-  kernels_.attention_forward(pool_, a.attention, a.lse, a.q, kv, attention);
-  linear(a.middle, a.attention, weights, p.o, T);
-  kernels_.add(pool_, a.middle, a.input, T * H);
-
-  kernels_.rmsnorm_forward(pool_, a.middle_normed, a.middle_rstd, a.middle, weights + p.post_norm.offset, T, H,
-                           spec_.rms_norm_eps);
-  linear(a.gate, a.middle_normed, weights, p.gate, T);
-  linear(a.up, a.middle_normed, weights, p.up, T);
-  kernels_.swiglu_forward(pool_, a.mlp, a.gate, a.up, T, spec_.intermediate);
-  float* output = index + 1 < spec_.layers ? activations.layer(index + 1).input : activations.output();
-  linear(output, a.mlp, weights, p.down, T);
-  kernels_.add(pool_, output, a.middle, T * H);
-}
-
-void Transformer::finish(const float* weights, const Rows& rows, Activations& activations) const {
-  kernels_.rmsnorm_forward(pool_, activations.normed(), activations.output_rstd(), activations.output(),
-                           weights + parameters_.norm().offset, rows.count(), spec_.hidden, spec_.rms_norm_eps);
-}
-
-void Transformer::plan(GradientWorkspace& ws, int64_t T) const {
-  const auto size = [T](int64_t width) { return static_cast<size_t>(T * width); };
-  ws.dx.reserve(size(spec_.hidden));
-  ws.dnormed.reserve(size(spec_.hidden));
-  ws.dq.reserve(size(spec_.query_dim()));
-  ws.dattention.reserve(size(spec_.query_dim()));
-  ws.dk.reserve(size(spec_.key_dim()));
-  ws.dv.reserve(size(spec_.key_dim()));
-  ws.dmlp.reserve(size(spec_.intermediate));
-  int64_t scratch = 0;
-  for (const auto& p : parameters_.all())
-    if (p.layout == Layout::panels) scratch = std::max(scratch, kernels_.linear_scratch(p.rows, p.columns));
-  ws.scratch.reserve(static_cast<size_t>(scratch));
+  for_blocks(weights, rows, [&](const Pass& pass, int64_t first) {
+    pass.embed(activations.layer(0, first).input);
+    for (int64_t i = 0; i < spec_.layers; ++i) {
+      const LayerActivations a = activations.layer(i, first);
+      pass.forward_attention(parameters_.layer(i), a, kv.layer(i));
+      pass.forward_mlp(parameters_.layer(i), a);
+    }
+    pass.finish(activations.final(first));
+  });
 }
 
 void Transformer::backward(const float* weights, float* gradients, float* embedding_gradient, const Rows& rows,
-                           Activations& activations, GradientWorkspace& ws) const {
+                           const Activations& activations, GradientWorkspace& ws) const {
   const int64_t T = rows.count(), H = spec_.hidden;
-  std::fill_n(ws.dx.data(), T * H, 0.0f);
-  kernels_.rmsnorm_backward(pool_, ws.dx.data(), gradients + parameters_.norm().offset, ws.dnormed.data(), activations.output(),
-                            weights + parameters_.norm().offset, activations.output_rstd(), T, H);
+  for_blocks(weights, rows, [&](const Pass& pass, int64_t first) {
+    pass.backward_finish(ws.layer(first).output, ws.normed() + first * H, activations.final(first));
+  });
+  kernels_.rmsnorm_backward_weight(pool_, gradients + parameters_.norm().offset, ws.normed(), activations.final(0).output,
+                                   activations.final(0).rstd, T, H);
   for (int64_t i = spec_.layers - 1; i >= 0; --i) {
-    const LayerActivations a = activations.layer(i);
-    backward_mlp(weights, gradients, i, T, a, ws);
-    backward_attention(weights, gradients, i, rows, a, ws);
+    const Transposed transposed = transpose_layer(weights, i, ws.transposed());
+    for_blocks(weights, rows, [&](const Pass& pass, int64_t first) {
+      const LayerActivations a = activations.layer(i, first);
+      const LayerGradients g = ws.layer(first);
+      pass.backward_mlp(parameters_.layer(i), transposed, a, g);
+      pass.backward_attention(parameters_.layer(i), transposed, a, g, activations.kv().layer(i));
+    });
+    weight_gradients(gradients, i, T, activations.layer(i, 0), ws.layer(0));
+    ws.descend();
   }
-  kernels_.embedding_backward(pool_, embedding_gradient, ws.dx.data(), rows.ids.data(), T, H);
+  kernels_.embedding_backward(pool_, embedding_gradient, ws.layer(0).output, rows.ids.data(), T, H);
 }
 
-// output = middle + down(silu(gate(n)) * up(n)), n = rmsnorm(middle). On entry dx is d output, on return d middle.
-void Transformer::backward_mlp(const float* weights, float* gradients, int64_t index, int64_t T, const LayerActivations& a,
-                               GradientWorkspace& ws) const {
+Transformer::Transposed Transformer::transpose_layer(const float* weights, int64_t index, float* memory) const {
   const LayerParameters& p = parameters_.layer(index);
-  float* scratch = ws.scratch.data();
-  linear_backward(ws.dmlp.data(), false, gradients, ws.dx.data(), a.mlp, weights, p.down, T, scratch);
-  kernels_.swiglu_backward(pool_, a.gate, a.up, ws.dmlp.data(), T, spec_.intermediate);
-  linear_backward(ws.dnormed.data(), false, gradients, a.gate, a.middle_normed, weights, p.gate, T, scratch);
-  linear_backward(ws.dnormed.data(), true, gradients, a.up, a.middle_normed, weights, p.up, T, scratch);
-  kernels_.rmsnorm_backward(pool_, ws.dx.data(), gradients + p.post_norm.offset, ws.dnormed.data(), a.middle,
-                            weights + p.post_norm.offset, a.middle_rstd, T, spec_.hidden);
+  const auto next = [&](const Parameter& from) {
+    float* to = memory;
+    kernels_.weight_transpose(pool_, to, weights + from.offset, 0, from.rows, from.columns);
+    memory += panel_elements(from.columns, from.rows);
+    return to;
+  };
+  return {next(p.q), next(p.k), next(p.v), next(p.o), next(p.gate), next(p.up), next(p.down)};
 }
 
-// middle = input + o(attention(rope(q(n)), rope(k(n)), v(n))), n = rmsnorm(input). On entry dx is d middle, on return d input.
-void Transformer::backward_attention(const float* weights, float* gradients, int64_t index, const Rows& rows,
-                                     const LayerActivations& a, GradientWorkspace& ws) const {
+// The sums over rows, in row order: all of a layer's rows are there.
+void Transformer::weight_gradients(float* gradients, int64_t index, int64_t T, const LayerActivations& a,
+                                   const LayerGradients& g) const {
   const LayerParameters& p = parameters_.layer(index);
-  const int64_t T = rows.count(), D = spec_.head_dim;
-  float* scratch = ws.scratch.data();
-  linear_backward(ws.dattention.data(), false, gradients, ws.dx.data(), a.attention, weights, p.o, T, scratch);
-  kernels_.attention_backward(pool_, ws.dq.data(), ws.dk.data(), ws.dv.data(), ws.dattention.data(), a.attention, a.lse, a.q,
-                              a.kv, attention_args(rows));
-  kernels_.rope(pool_, ws.dq.data(), rows.positions.data(), cos_.data(), sin_.data(), T, spec_.heads, D, -1.0f);
-  kernels_.rope(pool_, ws.dk.data(), rows.positions.data(), cos_.data(), sin_.data(), T, spec_.kv_heads, D, -1.0f);
-  linear_backward(ws.dnormed.data(), false, gradients, ws.dq.data(), a.input_normed, weights, p.q, T, scratch);
-  linear_backward(ws.dnormed.data(), true, gradients, ws.dk.data(), a.input_normed, weights, p.k, T, scratch);
-  linear_backward(ws.dnormed.data(), true, gradients, ws.dv.data(), a.input_normed, weights, p.v, T, scratch);
-  kernels_.rmsnorm_backward(pool_, ws.dx.data(), gradients + p.input_norm.offset, ws.dnormed.data(), a.input,
-                            weights + p.input_norm.offset, a.input_rstd, T, spec_.hidden);
+  weight_gradient(gradients, p.down, g.output, a.mlp, T);
+  weight_gradient(gradients, p.gate, a.gate, a.middle_normed, T);
+  weight_gradient(gradients, p.up, a.up, a.middle_normed, T);
+  weight_gradient(gradients, p.o, g.middle, a.attention, T);
+  weight_gradient(gradients, p.q, g.q, a.input_normed, T);
+  weight_gradient(gradients, p.k, g.k, a.input_normed, T);
+  weight_gradient(gradients, p.v, g.v, a.input_normed, T);
+  kernels_.rmsnorm_backward_weight(pool_, gradients + p.post_norm.offset, g.middle_normed, a.middle, a.middle_rstd, T,
+                                   spec_.hidden);
+  kernels_.rmsnorm_backward_weight(pool_, gradients + p.input_norm.offset, g.input_normed, a.input, a.input_rstd, T,
+                                   spec_.hidden);
+}
+
+void Transformer::weight_gradient(float* gradients, const Parameter& p, const float* dy, const float* x, int64_t T) const {
+  kernels_.linear_backward_weight(pool_, gradients + p.offset, dy, p.rows, x, p.columns, T, p.rows, p.columns);
 }
 
 }  // namespace zazen

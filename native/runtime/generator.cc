@@ -93,7 +93,7 @@ void Generator::prefill(Call& call, int64_t first, int64_t last) {
   MicroBatch batch = lay_out(call.args.prompts, first, last);
   for (auto& block : batch.blocks) block = pool_.take();
   activations_.plan(model_.spec(), batch.rows.count(), 0, false);
-  model_.forward(call.weights, batch.rows, activations_, [&](int64_t layer) { return pool_.layer(layer); });
+  model_.forward(call.weights, batch.rows, activations_, pool_.blocks());
   const size_t before = call.active.size();
   std::vector<int32_t> rows;
   for (int64_t i = 0; i < last - first; ++i) {
@@ -137,7 +137,7 @@ void Generator::decode(Call& call) {
     sequences.push_back(&sequence);
   }
   activations_.plan(model_.spec(), batch.count(), 0, false);
-  model_.forward(call.weights, batch, activations_, [&](int64_t layer) { return pool_.layer(layer); });
+  model_.forward(call.weights, batch, activations_, pool_.blocks());
   sample(call, sequences, rows);
 }
 

@@ -33,7 +33,7 @@ void KvPool::give(int32_t block) {
 int32_t KvPool::copy(int32_t block) {
   const int32_t fresh = take();
   for (int64_t i = 0; i < layers_; ++i)
-    std::memcpy(layer(i) + fresh * block_elements_, layer(i) + block * block_elements_,
+    std::memcpy(blocks().layer(i) + fresh * block_elements_, blocks().layer(i) + block * block_elements_,
                 static_cast<size_t>(block_elements_) * sizeof(float));
   return fresh;
 }

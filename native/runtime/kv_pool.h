@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "model/rows.h"
 #include "model/spec.h"
 
 namespace zazen {
@@ -20,7 +21,7 @@ class KvPool {
   void share(int32_t block) { ++references_[static_cast<size_t>(block)]; }
   void give(int32_t block);
   int32_t copy(int32_t block);  // takes a new block with the same content, in every layer
-  float* layer(int64_t index) { return memory_.data() + index * blocks_ * block_elements_; }
+  KvBlocks blocks() { return {memory_.data(), blocks_ * block_elements_}; }
 
  private:
   Buffer<float> memory_;  // [layers][blocks][block]

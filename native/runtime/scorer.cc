@@ -22,7 +22,7 @@ void Scorer::score(const float* weights, const ScoreArgs& args, const MicroBatch
   const int64_t T = batch.rows.count(), chunk = head_chunk_rows(spec);
   if (T == 0) return;
   activations_.plan(spec, T, batch.kv_blocks, false);
-  model_.forward(weights, batch.rows, activations_, [&](int64_t layer) { return activations_.layer(layer).kv; });
+  model_.forward(weights, batch.rows, activations_, activations_.kv());
 
   // Row r predicts token r + 1 of its sequence; the last row of a sequence predicts nothing that is given.
   std::vector<int32_t> rows, targets;

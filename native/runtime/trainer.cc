@@ -21,18 +21,11 @@ void add_sums(PolicyLossSums& total, const PolicyLossSums& part) {
   total.tokens += part.tokens;
 }
 
-// Calls body(i) for i in [0, count) on the pool.
-template <class Body>
-void parallel(ThreadPool& pool, int64_t count, const Body& body) {
-  pool.run(
-      count, [](void* context, int64_t i) { (*static_cast<const Body*>(context))(i); },
-      const_cast<void*>(static_cast<const void*>(&body)));
-}
-
 void zero(ThreadPool& pool, Buffer<float>& buffer) {
   const int64_t size = static_cast<int64_t>(buffer.size());
-  parallel(pool, ceil_div(size, kZeroChunk),
-           [&](int64_t i) { std::fill_n(buffer.data() + i * kZeroChunk, std::min(kZeroChunk, size - i * kZeroChunk), 0.0f); });
+  parallel_for(pool, ceil_div(size, kZeroChunk), [&](int64_t i) {
+    std::fill_n(buffer.data() + i * kZeroChunk, std::min(kZeroChunk, size - i * kZeroChunk), 0.0f);
+  });
 }
 
 void take(Buffer<float>& to, const std::vector<float>& from, const std::vector<int64_t>& tokens, int64_t first, int64_t count) {
@@ -75,14 +68,15 @@ void Trainer::train(const float* weights, const TrainArgs& args, const LossArgs&
   const int64_t T = batch.rows.count();
   if (T == 0) return;
   activations_.plan(model_.spec(), T, batch.kv_blocks, true);
-  model_.plan(workspace_, T);
-  model_.forward(weights, batch.rows, activations_, [&](int64_t layer) { return activations_.layer(layer).kv; });
+  workspace_.plan(model_.spec(), T);
+  model_.forward(weights, batch.rows, activations_, activations_.kv());
   train_head(weights, args, loss, batch, sums);
   float* embedding = model_.spec().tied ? tied_.data() : gradients_.data() + model_.parameters().embedding().offset;
   model_.backward(weights, gradients_.data(), embedding, batch.rows, activations_, workspace_);
 }
 
-// Fills workspace.dnormed and the head's gradient. Row r predicts token r + 1; only rows whose token has a weight are computed.
+// Fills workspace.normed() and the head's gradient. Row r predicts token r + 1; only rows whose token has a weight are
+// computed.
 void Trainer::train_head(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
                          PolicyLossSums& sums) {
   const ModelSpec& spec = model_.spec();
@@ -98,7 +92,7 @@ void Trainer::train_head(const float* weights, const TrainArgs& args, const Loss
     rows.push_back(static_cast<int32_t>(r - 1));
     targets.push_back(args.tokens.ids[token]);
   }
-  std::fill_n(workspace_.dnormed.data(), batch.rows.count() * H, 0.0f);
+  std::fill_n(workspace_.normed(), batch.rows.count() * H, 0.0f);
   const int64_t count = static_cast<int64_t>(rows.size());
   head_.plan(spec, count);
   for (int64_t first = 0; first < count; first += chunk) {
@@ -116,9 +110,21 @@ void Trainer::train_head(const float* weights, const TrainArgs& args, const Loss
                     head_.dlogp.data(), entropy_gradient ? head_.dentropy.data() : nullptr, loss.temperature, R, V);
     k.linear_backward_weight(model_.pool(), gradients_.data() + head.offset, head_.logits.data(), ld, head_.hidden.data(), H, R,
                              V, H);
-    k.linear_backward_input(model_.pool(), head_.dhidden.data(), H, head_.logits.data(), ld, weights + head.offset, R, V, H,
-                            false, workspace_.scratch.data());
-    k.scatter_rows(model_.pool(), workspace_.dnormed.data(), head_.dhidden.data(), rows.data() + first, R, H);
+    head_backward_input(weights, R);
+    k.scatter_rows(model_.pool(), workspace_.normed(), head_.dhidden.data(), rows.data() + first, R, H);
+  }
+}
+
+// dhidden [R, H] = dlogits [R, V] W, with a piece of W transposed at a time.
+void Trainer::head_backward_input(const float* weights, int64_t R) {
+  const Kernels& k = model_.kernels();
+  const float* head = weights + model_.parameters().head().offset;
+  const int64_t H = model_.spec().hidden, V = model_.spec().vocab, ld = model_.spec().padded_vocab();
+  for (int64_t first = 0; first < V; first += GradientWorkspace::kHeadRows) {
+    const int64_t count = std::min(GradientWorkspace::kHeadRows, V - first);
+    k.weight_transpose(model_.pool(), workspace_.transposed(), head, first, count, H);
+    k.linear_forward(model_.pool(), head_.dhidden.data(), H, head_.logits.data() + first, ld, workspace_.transposed(), R, H,
+                     count, first > 0);
   }
 }
 
@@ -143,7 +149,7 @@ void Trainer::join_tied_gradient() {
   if (tied_.size() == 0) return;
   const int64_t V = model_.spec().vocab, H = model_.spec().hidden;
   float* head = gradients_.data() + model_.parameters().head().offset;
-  parallel(model_.pool(), ceil_div(V, kPanel), [&](int64_t panel) {
+  parallel_for(model_.pool(), ceil_div(V, kPanel), [&](int64_t panel) {
     for (int64_t v = panel * kPanel; v < std::min(V, (panel + 1) * kPanel); ++v)
       for (int64_t h = 0; h < H; ++h) head[panel_index(v, h, H)] += tied_[static_cast<size_t>(v * H + h)];
   });

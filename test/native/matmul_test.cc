@@ -42,7 +42,7 @@ constexpr float kMark = 777.0f;
 
 Floats forward(const Kernels& k, ThreadPool& pool, const Case& c) {
   Floats y(c.M * c.ldy, kMark);
-  k.linear_forward(pool, y.data(), c.ldy, c.x.data(), c.ldx, c.panels.data(), c.M, c.N, c.K);
+  k.linear_forward(pool, y.data(), c.ldy, c.x.data(), c.ldx, c.panels.data(), c.M, c.N, c.K, false);
   return y;
 }
 Floats forward_chain(const Case& c) {
@@ -56,10 +56,15 @@ Floats forward_chain(const Case& c) {
   return y;
 }
 
-Floats backward_input(const Kernels& k, ThreadPool& pool, const Case& c, bool accumulate) {
-  Floats dx(c.M * c.ldx, kMark), scratch(static_cast<size_t>(k.linear_scratch(c.N, c.K)), kNan);
-  k.linear_backward_input(pool, dx.data(), c.ldx, c.dy.data(), c.ldy, c.panels.data(), c.M, c.N, c.K, accumulate,
-                          scratch.data());
+// dx = dy W with at most `piece` rows of W transposed at a time.
+Floats backward_input(const Kernels& k, ThreadPool& pool, const Case& c, bool accumulate, int64_t piece = 64) {
+  Floats dx(c.M * c.ldx, kMark);
+  for (int64_t n = 0; n < c.N; n += piece) {
+    const int64_t count = std::min(piece, c.N - n);
+    Floats transposed(static_cast<size_t>(panel_elements(c.K, count)), kNan);
+    k.weight_transpose(pool, transposed.data(), c.panels.data(), n, count, c.K);
+    k.linear_forward(pool, dx.data(), c.ldx, c.dy.data() + n, c.ldy, transposed.data(), c.M, c.K, count, accumulate || n > 0);
+  }
   return dx;
 }
 Floats backward_input_chain(const Case& c, bool accumulate) {
@@ -97,8 +102,10 @@ void check_shape(Shape s) {
   const Case c(s);
   CHECK_BITS(SAME_EVERYWHERE([&](const Kernels& k, ThreadPool& pool) { return forward(k, pool, c); }), forward_chain(c));
   for (const bool accumulate : {false, true})
-    CHECK_BITS(SAME_EVERYWHERE([&](const Kernels& k, ThreadPool& pool) { return backward_input(k, pool, c, accumulate); }),
-               backward_input_chain(c, accumulate));
+    for (const int64_t piece : {int64_t{64}, int64_t{4096}})
+      CHECK_BITS(
+          SAME_EVERYWHERE([&](const Kernels& k, ThreadPool& pool) { return backward_input(k, pool, c, accumulate, piece); }),
+          backward_input_chain(c, accumulate));
   CHECK_BITS(SAME_EVERYWHERE([&](const Kernels& k, ThreadPool& pool) {
                Floats dw = weight_start(c);
                backward_weight(k, pool, c, dw, 0, c.M);

@@ -46,8 +46,9 @@ Floats forward(const Kernels& k, ThreadPool& pool, const Case& c) {
 void backward(const Kernels& k, ThreadPool& pool, const Case& c, Floats& dx, Floats& dw, int64_t begin, int64_t count) {
   const Floats rstd = slice(forward(k, pool, c), c.T * c.H, c.T);
   const int64_t at = begin * c.H;
-  k.rmsnorm_backward(pool, dx.data() + at, dw.data(), c.dy.data() + at, c.x.data() + at, c.w.data(), rstd.data() + begin, count,
-                     c.H);
+  k.rmsnorm_backward_input(pool, dx.data() + at, dx.data() + at, c.dy.data() + at, c.x.data() + at, c.w.data(),
+                           rstd.data() + begin, count, c.H);
+  k.rmsnorm_backward_weight(pool, dw.data(), c.dy.data() + at, c.x.data() + at, rstd.data() + begin, count, c.H);
 }
 
 TEST(rmsnorm_forward_matches_the_reference) {
@@ -74,6 +75,16 @@ TEST(rmsnorm_backward_matches_differences) {
     CHECK_ALL_NEAR(dx, want_x, 3e-6);
     CHECK_ALL_NEAR(dw, want_w, 3e-6);
   }
+}
+
+TEST(rmsnorm_backward_reads_a_residual_of_its_own) {
+  ThreadPool pool(2);
+  const Case c({5, 37});
+  Floats in_place = c.dx, apart(c.dx.size(), kNan), dw = c.dw;
+  backward(best(), pool, c, in_place, dw, 0, c.T);
+  const Floats rstd = slice(forward(best(), pool, c), c.T * c.H, c.T);
+  best().rmsnorm_backward_input(pool, apart.data(), c.dx.data(), c.dy.data(), c.x.data(), c.w.data(), rstd.data(), c.T, c.H);
+  CHECK_BITS(apart, in_place);
 }
 
 TEST(rmsnorm_has_the_same_bits_everywhere) {

@@ -1,5 +1,6 @@
-// Linear layers over weights in panels: forward, gradient of the input, gradient of the weight.
-// Blocking, packing and the split over threads decide where data waits, never the order of one output's sum.
+// Linear layers over weights in panels: the product, the transposed weights that the gradient of the input multiplies by, and
+// the gradient of the weight. Blocking, packing and the split over threads decide where data waits, never the order of one
+// output's sum.
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/tile.h"
 
@@ -13,9 +14,10 @@ constexpr int64_t kPackFromColumns = 512;  // fewer outputs do not repay packing
 constexpr int64_t kTokens = 256;           // tokens in a block of a weight gradient
 constexpr int64_t kGradColumns = 384;      // weight-gradient inputs in a block: packed it takes 384 KiB of L2
 constexpr int64_t kNearRows = 512;         // rows this close together are read well without packing
-constexpr int64_t kTasksPerThread = 2;
-constexpr int64_t kTransposeRows = 2048;  // outputs whose transposed weights are held at a time
-constexpr int64_t kMinWork = 1 << 15;     // multiply-adds worth handing to another thread
+constexpr int64_t kTasksPerThread = 8;     // of a weight gradient: threads are not equally fast
+constexpr int64_t kBlocksPerThread = 2;    // of rows, if there are enough
+constexpr int64_t kGroupPanels = 64;       // panels in a task: enough to repay packing its rows
+constexpr int64_t kTaskFmas = 1 << 21;     // multiply-adds in a task: some 25 us, against 1 to hand it out
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -65,7 +67,9 @@ int64_t multiply_few(float* c, int64_t ldc, const TileA& A, const Panels& B, int
   }
 }
 #else
-int64_t multiply_few(float*, int64_t, TileA, Panels, int64_t, int64_t, int64_t first, int64_t, int64_t) { return first; }
+int64_t multiply_few(float*, int64_t, const TileA&, const Panels&, int64_t, int64_t, int64_t first, int64_t, int64_t) {
+  return first;
+}
 #endif
 
 // Rows [0, rows) x depth [0, K) of A, laid out as [tile][k][kTileRows].
@@ -93,7 +97,7 @@ void prefetch_tile(const float* c, int64_t ldc, int64_t rows) {
   }
 }
 
-// All depths of one block of rows.
+// All depths of one block of rows against all N columns of B.
 void multiply_rows(float* c, int64_t ldc, const float* a, int64_t lda, const Panels& B, int64_t rows, int64_t N, int64_t K,
                    bool accumulate) {
   alignas(64) float packed[round_up(kBlockRows, kTileRows) * kDepth];
@@ -117,39 +121,26 @@ void multiply_rows(float* c, int64_t ldc, const float* a, int64_t lda, const Pan
   }
 }
 
-// C [M, N] (+)= A [M, K] * B.
-void multiply(ThreadPool& pool, float* c, int64_t ldc, const float* a, int64_t lda, const Panels& B, int64_t M, int64_t N,
-              int64_t K, bool accumulate) {
-  if (M == 0) return;
+// Up to kFewRows rows: every thread takes all of them and some of the panels.
+void multiply_few_rows(ThreadPool& pool, float* c, int64_t ldc, const float* a, int64_t lda, const Panels& B, int64_t M,
+                       int64_t N, int64_t K, bool accumulate) {
   const int64_t panels = ceil_div(N, kPanel);
-  if (M <= kFewRows) {
-    const int64_t piece = most(4, least(ceil_div(panels, 2 * pool.threads()), ceil_div(kMinWork, M * K * kPanel)));
-    parallel_pieces(pool, panels, piece, [&](int64_t first, int64_t last) {
-      for (int64_t i = 0; i < M; i += kTileRows) {
-        const int64_t rows = least(kTileRows, M - i);
-        const TileA A{a + i * lda, lda, 1};
-        float* out = c + i * ldc;
-        const int64_t done = accumulate ? first : multiply_few(out, ldc, A, B, rows, N, first, last, K);
-        multiply_panels(out, ldc, A, B, rows, N, done, last, K, accumulate);
-      }
-    });
-    return;
-  }
-  const int64_t shares = round_up(ceil_div(M, kBlockRows), pool.threads());
-  const int64_t rows = M * N * K < kMinWork ? M : round_up(ceil_div(M, shares), kTileRows);
-  parallel_pieces(pool, M, least(rows, kBlockRows), [&](int64_t first, int64_t last) {
-    multiply_rows(c + first * ldc, ldc, a + first * lda, lda, B, last - first, N, K, accumulate);
+  const int64_t piece = most(4, least(ceil_div(panels, 2 * pool.threads()), ceil_div(kTaskFmas, M * K * kPanel)));
+  parallel_pieces(pool, panels, piece, [&](int64_t first, int64_t last) {
+    for (int64_t i = 0; i < M; i += kTileRows) {
+      const int64_t rows = least(kTileRows, M - i);
+      const TileA A{a + i * lda, lda, 1};
+      float* out = c + i * ldc;
+      const int64_t done = accumulate ? first : multiply_few(out, ldc, A, B, rows, N, first, last, K);
+      multiply_panels(out, ldc, A, B, rows, N, done, last, K, accumulate);
+    }
   });
 }
 
-// Rows n of W as rows of 32 consecutive k: out[(k / 32)][n][k % 32] for n in [first, first + count).
-void transpose_panels(ThreadPool& pool, float* out, const float* w, int64_t first, int64_t count, int64_t K) {
-  parallel_for(pool, ceil_div(K, kPanel), [&](int64_t q) {
-    const int64_t k0 = q * kPanel, columns = least(kPanel, K - k0);
-    float* target = out + q * count * kPanel;
-    for (int64_t n = 0; n < count; n += kPanel)
-      transpose(target + n * kPanel, kPanel, w + panel_index(first + n, k0, K), kPanel, columns, least(kPanel, count - n));
-  });
+// Rows in a task: at least kTaskFmas of work, at most a block, and several tasks for every thread if there are rows enough.
+int64_t rows_of_task(const ThreadPool& pool, int64_t M, int64_t N, int64_t K) {
+  const int64_t worth = ceil_div(kTaskFmas, N * K), share = ceil_div(M, kBlocksPerThread * pool.threads());
+  return least(kBlockRows, round_up(most(worth, least(share, kBlockRows)), kTileRows));
 }
 
 // x[t][k0 .. k0 + columns) for `depth` tokens as [tile][t][kTileRows].
@@ -192,20 +183,26 @@ void weight_gradient_block(float* dw, const float* dy, int64_t lddy, const float
 }  // namespace
 
 void linear_forward(ThreadPool& pool, float* y, int64_t ldy, const float* x, int64_t ldx, const float* w, int64_t M, int64_t N,
-                    int64_t K) {
-  multiply(pool, y, ldy, x, ldx, {w, K * kPanel}, M, N, K, false);
+                    int64_t K, bool accumulate) {
+  if (M == 0) return;
+  const Panels B{w, K * kPanel};
+  if (M <= kFewRows) return multiply_few_rows(pool, y, ldy, x, ldx, B, M, N, K, accumulate);
+  const int64_t rows = rows_of_task(pool, M, N, K), columns = kGroupPanels * kPanel;
+  const int64_t row_blocks = ceil_div(M, rows), column_blocks = ceil_div(N, columns);
+  parallel_for(pool, row_blocks * column_blocks, [&](int64_t task) {
+    const int64_t m = task / column_blocks * rows, n = task % column_blocks * columns;
+    multiply_rows(y + m * ldy + n, ldy, x + m * ldx, ldx, {w + n * K, K * kPanel}, least(rows, M - m), least(columns, N - n), K,
+                  accumulate);
+  });
 }
 
-int64_t linear_scratch(int64_t N, int64_t K) { return least(N, kTransposeRows) * round_up(K, kPanel); }
-
-// y = x W^T, so dx = dy W: the chain runs over the outputs n in ascending order.
-void linear_backward_input(ThreadPool& pool, float* dx, int64_t lddx, const float* dy, int64_t lddy, const float* w, int64_t M,
-                           int64_t N, int64_t K, bool accumulate, float* scratch) {
-  for (int64_t n = 0; n < N; n += kTransposeRows) {
-    const int64_t count = least(kTransposeRows, N - n);
-    transpose_panels(pool, scratch, w, n, count, K);
-    multiply(pool, dx, lddx, dy + n, lddy, {scratch, count * kPanel}, M, K, count, accumulate || n > 0);
-  }
+void weight_transpose(ThreadPool& pool, float* out, const float* w, int64_t first, int64_t count, int64_t K) {
+  parallel_for(pool, ceil_div(K, kPanel), [&](int64_t q) {
+    const int64_t k0 = q * kPanel, columns = least(kPanel, K - k0);
+    float* target = out + q * count * kPanel;
+    for (int64_t n = 0; n < count; n += kPanel)
+      transpose(target + n * kPanel, kPanel, w + panel_index(first + n, k0, K), kPanel, columns, least(kPanel, count - n));
+  });
 }
 
 // y = x W^T, so dW = dy^T x: the chain runs over the tokens in ascending order.
@@ -214,7 +211,7 @@ void linear_backward_weight(ThreadPool& pool, float* dw, const float* dy, int64_
   const int64_t panels = ceil_div(N, kPanel);
   // Tasks are groups of panels by blocks of inputs. A task packs its inputs once and its outputs once: more groups pack the
   // inputs more often, more blocks the outputs. Split whichever costs less until every thread has work.
-  const int64_t wanted = M * N * K < kMinWork ? 1 : kTasksPerThread * pool.threads();
+  const int64_t wanted = most(1, least(kTasksPerThread * pool.threads(), M * N * K / kTaskFmas));
   int64_t groups = 1, blocks = ceil_div(K, kGradColumns);
   while (groups * blocks < wanted && (groups < panels || blocks * kTileRows < K)) {
     const bool split_panels = groups < panels && (groups * K <= blocks * N || blocks * kTileRows >= K);

@@ -10,12 +10,10 @@ namespace zazen::ZAZEN_ISA {
 
 // matmul.cc
 void linear_forward(ThreadPool& pool, float* y, int64_t ldy, const float* x, int64_t ldx, const float* w, int64_t M, int64_t N,
-                    int64_t K);
-void linear_backward_input(ThreadPool& pool, float* dx, int64_t lddx, const float* dy, int64_t lddy, const float* w, int64_t M,
-                           int64_t N, int64_t K, bool accumulate, float* scratch);
+                    int64_t K, bool accumulate);
+void weight_transpose(ThreadPool& pool, float* out, const float* w, int64_t first, int64_t count, int64_t K);
 void linear_backward_weight(ThreadPool& pool, float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M,
                             int64_t N, int64_t K);
-int64_t linear_scratch(int64_t N, int64_t K);
 
 // attention.cc
 void kv_write(ThreadPool& pool, float* blocks, const float* k, const float* v, const AttentionArgs& args);
@@ -26,8 +24,10 @@ void attention_backward(ThreadPool& pool, float* dq, float* dk, float* dv, const
 
 // rmsnorm.cc
 void rmsnorm_forward(ThreadPool& pool, float* y, float* rstd, const float* x, const float* w, int64_t T, int64_t H, float eps);
-void rmsnorm_backward(ThreadPool& pool, float* dx, float* dw, const float* dy, const float* x, const float* w,
-                      const float* rstd, int64_t T, int64_t H);
+void rmsnorm_backward_input(ThreadPool& pool, float* dx, const float* residual, const float* dy, const float* x, const float* w,
+                            const float* rstd, int64_t T, int64_t H);
+void rmsnorm_backward_weight(ThreadPool& pool, float* dw, const float* dy, const float* x, const float* rstd, int64_t T,
+                             int64_t H);
 
 // rope.cc
 void rope(ThreadPool& pool, float* x, const int32_t* positions, const float* cos, const float* sin, int64_t T, int64_t heads,

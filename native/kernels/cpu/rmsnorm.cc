@@ -21,15 +21,15 @@ float forward_row(float* y, const float* x, const float* w, int64_t H, float eps
 }
 
 // y = x * rstd * w with rstd a function of x, so with g = dy * w:
-//   dx = rstd * g - x * rstd^3 / H * sum(g * x)
-void backward_row(float* dx, const float* dy, const float* x, const float* w, float rstd, int64_t H) {
+//   dx = residual + rstd * g - x * rstd^3 / H * sum(g * x)
+void backward_row(float* dx, const float* residual, const float* dy, const float* x, const float* w, float rstd, int64_t H) {
   F32x16 products = zero();
   for_lanes(
       H, [&](int64_t i, auto lanes) { products = fma(lanes.load(dy + i) * lanes.load(w + i), lanes.load(x + i), products); });
   const float pull = rstd * rstd * rstd * (sum(products) / static_cast<float>(H));
   for_lanes(H, [&](int64_t i, auto lanes) {
     const F32x16 direct = lanes.load(dy + i) * lanes.load(w + i) * set1(rstd);
-    lanes.store(dx + i, lanes.load(dx + i) + (direct - lanes.load(x + i) * set1(pull)));
+    lanes.store(dx + i, lanes.load(residual + i) + (direct - lanes.load(x + i) * set1(pull)));
   });
 }
 
@@ -50,11 +50,15 @@ void rmsnorm_forward(ThreadPool& pool, float* y, float* rstd, const float* x, co
   });
 }
 
-void rmsnorm_backward(ThreadPool& pool, float* dx, float* dw, const float* dy, const float* x, const float* w,
-                      const float* rstd, int64_t T, int64_t H) {
+void rmsnorm_backward_input(ThreadPool& pool, float* dx, const float* residual, const float* dy, const float* x, const float* w,
+                            const float* rstd, int64_t T, int64_t H) {
   parallel_pieces(pool, T, task_items(kRowPasses * H), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) backward_row(dx + t * H, dy + t * H, x + t * H, w, rstd[t], H);
+    for (int64_t t = begin; t < end; ++t) backward_row(dx + t * H, residual + t * H, dy + t * H, x + t * H, w, rstd[t], H);
   });
+}
+
+void rmsnorm_backward_weight(ThreadPool& pool, float* dw, const float* dy, const float* x, const float* rstd, int64_t T,
+                             int64_t H) {
   parallel_pieces(pool, H, task_items(T, kColumnGranule), [&](int64_t begin, int64_t end) {
     weight_gradient(dw + begin, dy + begin, x + begin, rstd, T, H, end - begin);
   });

@@ -19,14 +19,45 @@ void rotate_row(float* x, const float* cos, const float* sin, int64_t heads, int
   });
 }
 
+// Heads that fit into one vector, several to a vector: what each lane reads of the tables, its partner, and its sign.
+struct Narrow {
+  int32_t angle[kLanes], partner[kLanes];
+  float sign[kLanes];
+
+  Narrow(int64_t half, float turn) {
+    for (int64_t i = 0; i < kLanes; ++i) {
+      angle[i] = static_cast<int32_t>(i % half);
+      partner[i] = static_cast<int32_t>(i ^ half);
+      sign[i] = (i & half) ? turn : -turn;
+    }
+  }
+};
+
+// The same sums as rotate_row: a cos + b (-sin) is a cos - b sin to the bit.
+void rotate_narrow_row(float* x, const float* cos, const float* sin, int64_t n, int64_t half, const Narrow& narrow) {
+  const F32x16 c = permute(load(cos, half), narrow.angle);
+  const F32x16 s = permute(load(sin, half), narrow.angle) * load(narrow.sign);
+  for_lanes(n, [&](int64_t i, auto lanes) {
+    const F32x16 a = lanes.load(x + i);
+    lanes.store(x + i, a * c + permute(a, narrow.partner) * s);
+  });
+}
+
 }  // namespace
 
 void rope(ThreadPool& pool, float* x, const int32_t* positions, const float* cos, const float* sin, int64_t T, int64_t heads,
           int64_t D, float sign) {
-  const int64_t half = D / 2;
-  parallel_pieces(pool, T, task_items(heads * D), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t)
-      rotate_row(x + t * heads * D, cos + positions[t] * half, sin + positions[t] * half, heads, half, sign);
+  const int64_t half = D / 2, row = heads * D;
+  const bool narrow = kLanes % D == 0;
+  const Narrow lanes(narrow ? half : 1, sign);
+  parallel_pieces(pool, T, task_items(row), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const float *c = cos + positions[t] * half, *s = sin + positions[t] * half;
+      if (narrow)
+        rotate_narrow_row(x + t * row, c, s, row, half, lanes);
+      else
+        rotate_row(x + t * row, c, s, heads, half, sign);
+    }
   });
 }
 

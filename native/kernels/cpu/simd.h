@@ -52,6 +52,8 @@ inline F32x16 keep(F32x16 a, int64_t n, F32x16 other) { return {_mm512_mask_mov_
 inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
   return {_mm512_mask_mov_ps(y.v, _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), x.v)};
 }
+// Lane i is a[index[i]], each index in 0 .. 15.
+inline F32x16 permute(F32x16 a, const int32_t* index) { return {_mm512_permutexvar_ps(_mm512_loadu_si512(index), a.v)}; }
 
 #elif defined(__AVX2__)
 
@@ -100,6 +102,12 @@ inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
   return {_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
           _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ))};
 }
+inline __m256 permute_half(F32x16 a, const int32_t* index) {
+  const __m256i at = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index));
+  const __m256 high = _mm256_castsi256_ps(_mm256_slli_epi32(at, 28));  // the sign bit of index 8 .. 15
+  return _mm256_blendv_ps(_mm256_permutevar8x32_ps(a.lo, at), _mm256_permutevar8x32_ps(a.hi, at), high);
+}
+inline F32x16 permute(F32x16 a, const int32_t* index) { return {permute_half(a, index), permute_half(a, index + 8)}; }
 
 #else
 
@@ -166,6 +174,9 @@ inline F32x16 keep(F32x16 a, int64_t n, F32x16 other) {
 }
 inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
   return each([&](int64_t i) { return a.v[i] < b.v[i] ? x.v[i] : y.v[i]; });
+}
+inline F32x16 permute(F32x16 a, const int32_t* index) {
+  return each([&](int64_t i) { return a.v[index[i]]; });
 }
 
 #endif
@@ -284,14 +295,6 @@ inline void transpose(float* out, int64_t ldout, const float* in, int64_t ldin, 
       for (int64_t a = i; a < rows && a < i + kLanes; ++a)
         for (int64_t b = j; b < columns && b < j + kLanes; ++b) out[b * ldout + a] = in[a * ldin + b];
     }
-}
-
-// Calls body(i) for i in [0, count) on the pool. `body` lives until the loop is done.
-template <class Body>
-inline void parallel_for(ThreadPool& pool, int64_t count, const Body& body) {
-  pool.run(
-      count, [](void* context, int64_t index) { (*static_cast<const Body*>(context))(index); },
-      const_cast<void*>(static_cast<const void*>(&body)));
 }
 
 // Calls body(begin, end) on consecutive pieces of [0, count), each at most `piece` long.

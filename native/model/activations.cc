@@ -1,0 +1,106 @@
+#include "model/activations.h"
+
+#include <algorithm>
+
+namespace zazen {
+namespace {
+
+constexpr int64_t kAlign = 16;  // elements
+
+// Lays consecutive arrays into one block: first pass counts, second pass hands out.
+struct Layouter {
+  float* base;
+  int64_t used = 0;
+  float* take(int64_t elements) {
+    float* at = base ? base + used : nullptr;
+    used += ceil_div(elements, kAlign) * kAlign;
+    return at;
+  }
+};
+
+// Calls lay(Layouter&) twice, with memory for what it takes the second time.
+template <class Lay>
+void lay_out_in(Buffer<float>& memory, const Lay& lay) {
+  Layouter count{nullptr};
+  lay(count);
+  memory.reserve(static_cast<size_t>(count.used));
+  Layouter place{memory.data()};
+  lay(place);
+}
+
+// Elements of the transposed weights of a layer.
+int64_t transposed_elements(const ModelSpec& s) {
+  return panel_elements(s.hidden, s.query_dim()) + 2 * panel_elements(s.hidden, s.key_dim()) +
+         panel_elements(s.query_dim(), s.hidden) + 2 * panel_elements(s.hidden, s.intermediate) +
+         panel_elements(s.intermediate, s.hidden);
+}
+
+}  // namespace
+
+void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool training) {
+  spec_ = s;
+  layers_.resize(static_cast<size_t>(training ? s.layers : 1));
+  kv_.stride = training ? kv_blocks * s.kv().block_elements() : 0;
+  lay_out_in(memory_, [&](Layouter& out) {
+    float *k = out.take(T * s.key_dim()), *v = out.take(T * s.key_dim());
+    for (auto& a : layers_) {
+      a.input = out.take(T * s.hidden);
+      a.input_rstd = out.take(T);
+      a.input_normed = out.take(T * s.hidden);
+      a.q = out.take(T * s.query_dim());
+      a.k = k;
+      a.v = v;
+      a.attention = out.take(T * s.query_dim());
+      a.lse = out.take(T * s.heads);
+      a.middle = out.take(T * s.hidden);
+      a.middle_rstd = out.take(T);
+      a.middle_normed = out.take(T * s.hidden);
+      a.gate = out.take(T * s.intermediate);
+      a.up = out.take(T * s.intermediate);
+      a.mlp = out.take(T * s.intermediate);
+    }
+    final_ = {out.take(T * s.hidden), out.take(T), out.take(T * s.hidden)};
+    kv_.data = out.take(static_cast<int64_t>(layers_.size()) * kv_blocks * s.kv().block_elements());
+  });
+  for (size_t i = 0; i < layers_.size(); ++i) layers_[i].output = i + 1 < layers_.size() ? layers_[i + 1].input : final_.output;
+}
+
+LayerActivations Activations::layer(int64_t index, int64_t first) const {
+  LayerActivations a = layers_[layers_.size() > 1 ? static_cast<size_t>(index) : 0];
+  if (layers_.size() == 1 && index + 1 < spec_.layers) a.output = a.input;  // shared memory: the next layer's input
+  for (float** rows : {&a.input, &a.input_normed, &a.middle, &a.middle_normed, &a.output}) *rows += first * spec_.hidden;
+  for (float** rows : {&a.q, &a.attention}) *rows += first * spec_.query_dim();
+  for (float** rows : {&a.k, &a.v}) *rows += first * spec_.key_dim();
+  for (float** rows : {&a.gate, &a.up, &a.mlp}) *rows += first * spec_.intermediate;
+  for (float** rows : {&a.input_rstd, &a.middle_rstd}) *rows += first;
+  a.lse += first * spec_.heads;
+  return a;
+}
+
+FinalActivations Activations::final(int64_t first) const {
+  return {final_.output + first * spec_.hidden, final_.rstd + first, final_.normed + first * spec_.hidden};
+}
+
+void GradientWorkspace::plan(const ModelSpec& s, int64_t T) {
+  spec_ = s;
+  lay_out_in(memory_, [&](Layouter& out) {
+    LayerGradients& g = rows_;
+    for (float** rows : {&g.output, &g.middle, &g.input, &g.middle_normed, &g.input_normed, &normed_})
+      *rows = out.take(T * s.hidden);
+    for (float** rows : {&g.attention, &g.q}) *rows = out.take(T * s.query_dim());
+    for (float** rows : {&g.k, &g.v}) *rows = out.take(T * s.key_dim());
+    g.mlp = out.take(T * s.intermediate);
+    transposed_ = out.take(std::max(transposed_elements(s), panel_elements(s.hidden, std::min(s.vocab, kHeadRows))));
+  });
+}
+
+LayerGradients GradientWorkspace::layer(int64_t first) const {
+  LayerGradients g = rows_;
+  for (float** rows : {&g.output, &g.middle, &g.input, &g.middle_normed, &g.input_normed}) *rows += first * spec_.hidden;
+  for (float** rows : {&g.attention, &g.q}) *rows += first * spec_.query_dim();
+  for (float** rows : {&g.k, &g.v}) *rows += first * spec_.key_dim();
+  g.mlp += first * spec_.intermediate;
+  return g;
+}
+
+}  // namespace zazen

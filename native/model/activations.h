@@ -1,0 +1,72 @@
+// What a forward pass leaves in memory, and what a backward pass needs beside it. Both grow and never shrink.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "core/buffer.h"
+#include "model/parameters.h"
+#include "model/rows.h"
+
+namespace zazen {
+
+// One layer's arrays from some row on. T rows, H hidden, Q query width, K key width, I MLP width.
+struct LayerActivations {
+  float *input, *input_rstd, *input_normed;  // [T, H], [T], [T, H]
+  float *q, *k, *v;                          // [T, Q], [T, K], [T, K]; k and v are shared by all layers
+  float *attention, *lse;                    // [T, Q], [T, heads]
+  float *middle, *middle_rstd, *middle_normed;
+  float *gate, *up, *mlp;  // [T, I]
+  float* output;           // [T, H]: the next layer's input
+};
+
+// After the last layer.
+struct FinalActivations {
+  float *output, *rstd, *normed;  // [T, H], [T], [T, H]
+};
+
+// For training every layer has its own memory, otherwise all layers share one.
+class Activations {
+ public:
+  void plan(const ModelSpec& spec, int64_t rows, int64_t kv_blocks, bool training);
+  // Arrays from row `first` on.
+  LayerActivations layer(int64_t index, int64_t first) const;
+  FinalActivations final(int64_t first) const;
+  float* normed() const { return final_.normed; }
+  KvBlocks kv() const { return kv_; }
+
+ private:
+  ModelSpec spec_;
+  Buffer<float> memory_;
+  std::vector<LayerActivations> layers_;
+  FinalActivations final_{};
+  KvBlocks kv_{};
+};
+
+// Gradients in one layer from some row on. Those of gate and up overwrite the activations.
+struct LayerGradients {
+  float *output, *middle, *input;  // [T, H]: of the residual stream
+  float *mlp, *middle_normed;      // [T, I], [T, H]
+  float *attention, *q, *k, *v;    // [T, Q], [T, Q], [T, K], [T, K]
+  float* input_normed;             // [T, H]
+};
+
+class GradientWorkspace {
+ public:
+  void plan(const ModelSpec& spec, int64_t rows);
+  LayerGradients layer(int64_t first) const;
+  // On to the layer below: its output is the input of this one.
+  void descend() { std::swap(rows_.output, rows_.input); }
+  float* normed() { return normed_; }          // [T, H]: of the final normed rows
+  float* transposed() { return transposed_; }  // room for the weights of a layer, or of kHeadRows rows of the head
+
+  static constexpr int64_t kHeadRows = 2048;  // a multiple of the panel
+
+ private:
+  ModelSpec spec_;
+  Buffer<float> memory_;
+  LayerGradients rows_{};
+  float *normed_ = nullptr, *transposed_ = nullptr;
+};
+
+}  // namespace zazen

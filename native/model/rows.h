@@ -1,0 +1,44 @@
+// Rows of a batch, their cut into blocks of whole sequences, and where their keys and values are.
+#pragma once
+
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace zazen {
+
+// Rows of several sequences laid end to end. `spans` say which rows are whose, and where their KV blocks are.
+struct Rows {
+  std::vector<int32_t> ids;        // [T]
+  std::vector<int32_t> positions;  // [T]
+  std::vector<Span> spans;
+  int64_t count() const { return static_cast<int64_t>(ids.size()); }
+};
+
+// Rows [first, first + count) of a batch: whole spans, whose rows are counted from `first`.
+struct RowBlock {
+  int64_t first = 0, count = 0;
+  std::vector<Span> spans;
+};
+
+// Cuts rows between spans into blocks of at least `target` rows, but for the last.
+inline std::vector<RowBlock> cut_rows(const Rows& rows, int64_t target) {
+  std::vector<RowBlock> blocks;
+  for (Span span : rows.spans) {
+    if (blocks.empty() || blocks.back().count >= target) blocks.push_back({span.row, 0, {}});
+    RowBlock& block = blocks.back();
+    block.count += span.count;
+    span.row -= block.first;
+    block.spans.push_back(span);
+  }
+  return blocks;
+}
+
+// KV blocks of all layers: those of layer i begin at data + i * stride.
+struct KvBlocks {
+  float* data;
+  int64_t stride;
+  float* layer(int64_t index) const { return data + index * stride; }
+};
+
+}  // namespace zazen
