@@ -7,7 +7,8 @@ import { parseArgs } from "node:util";
 import { Engine } from "../dist/engine/engine.js";
 import { advantageNormalize } from "../dist/kernels.js";
 import { Tokenizer } from "../dist/prompt/tokenizer.js";
-import { packSequences } from "../dist/rollout/pack.js";
+import { packGroups } from "../dist/rollout/batch.js";
+import { packSequences, unpackSamples } from "../dist/rollout/pack.js";
 import { check, commit, finish, machine, median, printTable, root } from "./support.mjs";
 
 const { values: flags } = parseArgs({
@@ -48,7 +49,9 @@ const LOSS = {
 const tokenizer = await Tokenizer.load(flags.model);
 const engine = await Engine.load(flags.model, { threads });
 const texts = OPENINGS.flatMap((opening) => NAMES.map(opening));
-const prompts = Array.from({ length: Number(flags.prompts) }, (_, p) => tokenizer.encode(texts[p % texts.length]));
+const prompts = Array.from({ length: Number(flags.prompts) }, (_, p) =>
+  Int32Array.from(tokenizer.encode(texts[p % texts.length])),
+);
 const packed = packSequences(prompts);
 const cuGroups = Int32Array.from({ length: prompts.length + 1 }, (_, g) => g * samplesPerPrompt);
 // The peer's tokenizer ends a text at </s> alone, so the model's begin token does not end one here either.
@@ -60,26 +63,17 @@ function reward(text) {
 }
 
 /** Prompts and completions as one batch; every completion token has the same weight. */
-function trainBatch({ tokens, logprobs, cuSeqlens }, advantages) {
-  const rows = Array.from(advantages, (advantage, s) => {
-    const [begin, end] = [cuSeqlens[s], cuSeqlens[s + 1]];
-    const prompt = prompts[Math.floor(s / samplesPerPrompt)];
-    const zeros = prompt.map(() => 0);
-    const fill = (value) => [...zeros, ...Array(end - begin).fill(value)];
-    return {
-      ids: [...prompt, ...tokens.subarray(begin, end)],
-      weights: fill(1 / tokens.length),
-      advantages: fill(advantage),
-      oldLogprobs: [...zeros, ...logprobs.subarray(begin, end)],
-    };
-  });
-  const join = (name) => Float32Array.from(rows.flatMap((row) => row[name]));
-  return {
-    ...packSequences(rows.map((row) => row.ids)),
-    weights: join("weights"),
-    advantages: join("advantages"),
-    oldLogprobs: join("oldLogprobs"),
-  };
+function trainBatch(result, rewards) {
+  const groups = unpackSamples(prompts, result, samplesPerPrompt).map((samples, g) => ({
+    problem: g,
+    samples,
+    rewards: Float64Array.from(rewards.subarray(cuGroups[g], cuGroups[g + 1])),
+  }));
+  const advantages = advantageNormalize(rewards, cuGroups);
+  return packGroups(
+    groups,
+    groups.map((_, g) => advantages.subarray(cuGroups[g], cuGroups[g + 1])),
+  );
 }
 
 async function grpoStep(step) {
@@ -94,7 +88,7 @@ async function grpoStep(step) {
     ),
   );
   const graded = performance.now();
-  const batch = trainBatch(result, advantageNormalize(rewards, cuGroups));
+  const batch = trainBatch(result, rewards);
   const { mismatchMaxAbs } = await engine.forwardBackward(batch, LOSS);
   check(mismatchMaxAbs === 0, `expected log-probs as they were sampled, got a difference of ${mismatchMaxAbs}`);
   const { gradNorm } = await engine.optimStep(OPTIMIZER);

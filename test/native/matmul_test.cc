@@ -11,10 +11,11 @@ namespace {
 struct Shape {
   int64_t M, N, K;
 };
-const Shape kShapes[] = {{1, 1, 1},   {1, 33, 16},  {2, 31, 7},    {3, 130, 33},  {5, 96, 96},    {6, 65, 20},   {7, 64, 300},
-                         {12, 40, 9}, {13, 520, 5}, {25, 70, 129}, {193, 97, 18}, {30, 545, 260}, {400, 16, 257}};
-// Reaches the blocks of the transposed weights and of the weight gradient.
-const Shape kLarge[] = {{3, 2100, 40}, {2, 40, 800}, {260, 300, 400}};
+const Shape kShapes[] = {{1, 1, 1},   {1, 33, 16},  {2, 31, 7},    {3, 130, 33},  {5, 96, 96},   {6, 65, 20},   {7, 64, 300},
+                         {12, 40, 9}, {13, 520, 5}, {25, 70, 129}, {193, 97, 18}, {30, 545, 34}, {400, 16, 257}};
+// Each crosses the edge of a block in one size and is small in the others: the columns of a task, the transposed weights'
+// outputs and the depth, with few rows and with many.
+const Shape kLarge[] = {{3, 2100, 40}, {26, 2100, 9}, {2, 40, 800}, {25, 34, 800}};
 
 // Linear layer with strides wider than its rows; the gaps hold NaN in what is read and a mark in what is written.
 struct Case {
@@ -98,20 +99,29 @@ Floats backward_weight_chain(const Case& c) {
   return dw;
 }
 
-void check_shape(Shape s) {
-  const Case c(s);
+void check_forward(const Case& c) {
   CHECK_BITS(SAME_EVERYWHERE([&](const Kernels& k, ThreadPool& pool) { return forward(k, pool, c); }), forward_chain(c));
+}
+void check_backward_input(const Case& c) {
   for (const bool accumulate : {false, true})
     for (const int64_t piece : {int64_t{64}, int64_t{4096}})
       CHECK_BITS(
           SAME_EVERYWHERE([&](const Kernels& k, ThreadPool& pool) { return backward_input(k, pool, c, accumulate, piece); }),
           backward_input_chain(c, accumulate));
+}
+void check_backward_weight(const Case& c) {
   CHECK_BITS(SAME_EVERYWHERE([&](const Kernels& k, ThreadPool& pool) {
                Floats dw = weight_start(c);
                backward_weight(k, pool, c, dw, 0, c.M);
                return dw;
              }),
              backward_weight_chain(c));
+}
+void check_shape(Shape s) {
+  const Case c(s);
+  check_forward(c);
+  check_backward_input(c);
+  check_backward_weight(c);
 }
 
 TEST(linear_is_one_chain_for_each_output) {
@@ -120,6 +130,15 @@ TEST(linear_is_one_chain_for_each_output) {
 
 TEST(linear_is_one_chain_in_large_shapes) {
   for (const Shape s : kLarge) check_shape(s);
+}
+
+// Kernels that are not vectorised take long for shapes that are large in two sizes: each runs only the pass whose edges it
+// crosses.
+TEST(linear_forward_is_one_chain_across_packed_blocks) {
+  for (const Shape s : {Shape{25, 513, 515}, Shape{1024, 513, 2}}) check_forward(Case(s));
+}
+TEST(linear_weight_gradient_is_one_chain_across_blocks) {
+  for (const int64_t gap : {3, 200}) check_backward_weight(Case({257, 33, 390}, gap));  // the wide gap has the inputs packed
 }
 
 TEST(linear_without_rows_changes_nothing) {

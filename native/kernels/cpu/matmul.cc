@@ -12,6 +12,7 @@ constexpr int64_t kBlockRows = 512;        // rows in a block: packed it takes 1
 constexpr int64_t kFewRows = 2 * 12;       // up to here threads share the panels, not the rows
 constexpr int64_t kPackFromColumns = 512;  // fewer outputs do not repay packing the rows
 constexpr int64_t kTokens = 256;           // tokens in a block of a weight gradient
+constexpr int64_t kNearTokens = 128;       // the same where inputs are read as they lie: their rows fit L1
 constexpr int64_t kGradColumns = 384;      // weight-gradient inputs in a block: packed it takes 384 KiB of L2
 constexpr int64_t kNearRows = 512;         // rows this close together are read well without packing
 constexpr int64_t kTasksPerThread = 8;     // of a weight gradient: threads are not equally fast
@@ -165,8 +166,9 @@ void weight_gradient_block(float* dw, const float* dy, int64_t lddy, const float
   alignas(64) float inputs[round_up(kGradColumns, kTileRows) * kTokens];
   alignas(64) float outputs[kTokens * kPanel];
   const bool pack = ldx > kNearRows;
-  for (int64_t t = 0; t < M; t += kTokens) {
-    const int64_t depth = least(kTokens, M - t);
+  const int64_t tokens = pack ? kTokens : kNearTokens;
+  for (int64_t t = 0; t < M; t += tokens) {
+    const int64_t depth = least(tokens, M - t);
     if (pack) pack_columns(inputs, x + t * ldx + k0, ldx, columns, depth);
     for (int64_t p = first; p < last; ++p) {
       pack_panel(outputs, dy + t * lddy + p * kPanel, lddy, N - p * kPanel, depth);
