@@ -19,12 +19,16 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-export async function isFolder(path: string): Promise<boolean> {
-  return (await kindOf(path)) === "folder";
-}
-
 export async function exists(path: string): Promise<boolean> {
   return (await kindOf(path)) !== "nothing";
+}
+
+/** Throws InputError MODEL_MISSING for a path that is not a folder. */
+export async function requireModelFolder(folder: string): Promise<void> {
+  const kind = await kindOf(folder);
+  if (kind === "folder") return;
+  const got = kind === "nothing" ? "nothing there" : "a file";
+  throw new InputError("MODEL_MISSING", `[${folder}] expected a model folder, got ${got}; check the path`);
 }
 
 /** The object in a JSON file, or undefined where there is no file. Throws InputError `reading.code` and FILE_IO. */

@@ -1,7 +1,14 @@
 // The model spec: read from a Hugging Face folder (config.json, generation_config.json), checked, and written back as those two
 // files. Names of transformers 4 and 5 are read; what is written loads in both. Weights are not looked at here.
 import { join } from "node:path";
-import { exists, isFolder, isObject, type JsonObject, readJsonObject, writeJsonObject } from "../config/files.js";
+import {
+  exists,
+  isObject,
+  type JsonObject,
+  readJsonObject,
+  requireModelFolder,
+  writeJsonObject,
+} from "../config/files.js";
 import { InputError } from "../errors.js";
 import type { ModelSpec } from "./types.js";
 import { rejectUnsupported, shown } from "./unsupported.js";
@@ -56,10 +63,7 @@ const CONFIG_NAMES: { readonly [field in Exclude<keyof ModelSpec, SizeField>]: s
  * UNSUPPORTED_CHECKPOINT (weights in several files, or none of them safetensors), FILE_IO.
  */
 export async function readModelSpec(folder: string): Promise<ModelSpec> {
-  if (!(await isFolder(folder))) {
-    const got = (await exists(folder)) ? "a file" : "nothing there";
-    throw new InputError("MODEL_MISSING", `[${folder}] expected a model folder, got ${got}; check the path`);
-  }
+  await requireModelFolder(folder);
   const path = join(folder, "config.json");
   const config = await readJsonObject(path, CONFIG_FILE);
   if (!config) {

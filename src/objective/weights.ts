@@ -21,7 +21,7 @@ export function tokenWeights(
       `[tokenWeights] expected constantLength > 0 for the aggregation "constant", got ${constantLength}`,
     );
   }
-  const counts = masks.map((mask) => Array.from(mask).filter((counted) => counted !== 0).length); // [S]
+  const counts = masks.map(countTokens); // [S]
   const tokens = counts.reduce((sum, count) => sum + count, 0);
   const sequences = counts.filter((count) => count > 0).length;
   const share = {
@@ -31,6 +31,14 @@ export function tokenWeights(
   };
   return masks.map((mask, s) => {
     const weight = 1 / share[aggregation](counts[s]!);
-    return Float32Array.from(mask, (counted) => (counted !== 0 ? weight : 0));
+    const weights = new Float32Array(mask.length);
+    for (let t = 0; t < mask.length; t++) if (mask[t] !== 0) weights[t] = weight;
+    return weights;
   });
+}
+
+function countTokens(mask: ArrayLike<number>): number {
+  let count = 0;
+  for (let t = 0; t < mask.length; t++) if (mask[t] !== 0) count++;
+  return count;
 }

@@ -2,7 +2,7 @@
 // strangers, so they have an upper size and every call has a deadline; memory has no limit of its own.
 import { join } from "node:path";
 import { Tokenizer as UntypedTokenizer } from "@huggingface/tokenizers";
-import { readJsonObject } from "../config/files.js";
+import { readJsonObject, requireModelFolder } from "../config/files.js";
 import { InputError } from "../errors.js";
 import { withDeadline } from "./deadline.js";
 
@@ -62,10 +62,11 @@ export class Tokenizer {
   }
 
   /**
-   * Reads tokenizer.json and, where there is one, tokenizer_config.json. Throws InputError TOKENIZER_MISSING for a folder without
-   * tokenizer.json and TOKENIZER_INVALID for a file that cannot be used.
+   * Reads tokenizer.json and, where there is one, tokenizer_config.json. Throws InputError MODEL_MISSING where there is no folder,
+   * TOKENIZER_MISSING for a folder without tokenizer.json and TOKENIZER_INVALID for a file that cannot be used.
    */
   static async load(folder: string, { deadlineMs = DEADLINE_MS }: TokenizerOptions = {}): Promise<Tokenizer> {
+    await requireModelFolder(folder);
     const file = join(folder, "tokenizer.json");
     const tokenizer = await readJsonObject(file, FILE);
     if (tokenizer === undefined) {

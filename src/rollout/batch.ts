@@ -2,7 +2,7 @@
 // Pure. Leaves out which groups are worth training on.
 import type { TrainBatch } from "../engine/types.js";
 import { type Aggregation, tokenWeights } from "../objective/weights.js";
-import { packSequences } from "./pack.js";
+import { packSequences, wholeSequence } from "./pack.js";
 import type { Group, Sample } from "./types.js";
 
 /** Prompts come along with weight 0. Throws InputError `EMPTY_SEQUENCE` for a sample without tokens. */
@@ -28,13 +28,6 @@ export function packGroups(
     ),
     oldLogprobs: scatter(samples, packed.cuSeqlens, (s) => samples[s]!.logprobs),
   };
-}
-
-function wholeSequence({ prompt, completion }: Sample): Int32Array {
-  const ids = new Int32Array(prompt.length + completion.length);
-  ids.set(prompt);
-  ids.set(completion, prompt.length);
-  return ids;
 }
 
 /** Values of completion tokens at their places in the packed tokens; 0 on prompts. */

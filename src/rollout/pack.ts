@@ -35,6 +35,17 @@ export function packSequences(sequences: readonly ArrayLike<number>[]): PackedTo
   return { ids, cuSeqlens };
 }
 
+/** Prompt and completion as one sequence. */
+export function wholeSequence(of: {
+  readonly prompt: ArrayLike<number>;
+  readonly completion: ArrayLike<number>;
+}): Int32Array {
+  const ids = new Int32Array(of.prompt.length + of.completion.length);
+  ids.set(of.prompt);
+  ids.set(of.completion, of.prompt.length);
+  return ids;
+}
+
 /** Cuts a result back into samples, `samplesPerPrompt` for each prompt, in prompt order. */
 export function unpackSamples(
   prompts: readonly Int32Array[], // [P]

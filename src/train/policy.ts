@@ -95,7 +95,8 @@ async function update<P>(
   const packed = packGroups(groups, advantages, plan.aggregate, plan.constantLength);
   const { temperature } = plan;
   const batch = plan.loss.klCoefficient > 0 ? await withReference(engine, packed, temperature, run.signal) : packed;
-  const metrics = await engine.forwardBackward({ ...batch, signal: run.signal }, policyLoss(temperature, plan.loss));
+  const settings: PolicyLoss = { ...plan.loss, kind: "policy", temperature };
+  const metrics = await engine.forwardBackward({ ...batch, signal: run.signal }, settings);
   const finite = finiteLoss(`policy step ${step}`, metrics);
   const loss = plan.loss.klCoefficient > 0 ? finite : { ...finite, kl: Number.NaN }; // no reference, no KL
   const { gradNorm } = await optimizerStep(engine, plan.optimizer, lr);

@@ -4,7 +4,7 @@ import type { OptimizerSettings } from "../config/fragments.js";
 import type { EngineLike } from "../engine/like.js";
 import type { TrainBatch } from "../engine/types.js";
 import { learningRate } from "../objective/schedule.js";
-import { packSequences } from "../rollout/pack.js";
+import { packSequences, wholeSequence } from "../rollout/pack.js";
 import { finiteLoss, optimizerStep } from "./guard.js";
 import type { Run } from "./run.js";
 
@@ -64,7 +64,7 @@ export async function trainSft(run: Run, engine: EngineLike, plan: SftPlan): Pro
 
 /** Packs demonstrations; every completion token counts 1 / (completion tokens of the batch). */
 export function packDemonstrations(demonstrations: readonly Demonstration[]): TrainBatch {
-  const packed = packSequences(demonstrations.map((d) => [...Array.from(d.prompt), ...Array.from(d.completion)]));
+  const packed = packSequences(demonstrations.map(wholeSequence));
   const trained = demonstrations.reduce((sum, d) => sum + d.completion.length, 0);
   const weights = new Float32Array(packed.ids.length);
   demonstrations.forEach((d, s) => {

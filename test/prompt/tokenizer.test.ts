@@ -140,10 +140,14 @@ describe.skipIf(!existsSync(qwen))("qwen2.5", () => {
 describe("bad input", () => {
   test("a folder without tokenizer.json, and no folder at all", async () => {
     const empty = await folder("empty", {});
-    for (const path of [empty, join(root, "nowhere"), join(trialFolder, "tokenizer.json")]) {
+    await expect(Tokenizer.load(empty)).rejects.toMatchObject({
+      code: "TOKENIZER_MISSING",
+      message: expect.stringContaining(join(empty, "tokenizer.json")),
+    });
+    for (const path of [join(root, "nowhere"), join(trialFolder, "tokenizer.json")]) {
       await expect(Tokenizer.load(path)).rejects.toMatchObject({
-        code: "TOKENIZER_MISSING",
-        message: expect.stringContaining(join(path, "tokenizer.json")),
+        code: "MODEL_MISSING",
+        message: expect.stringContaining(`[${path}] expected a model folder`),
       });
     }
   });

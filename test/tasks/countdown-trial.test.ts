@@ -1,5 +1,7 @@
+import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { random } from "../../src/data/random.js";
+import { searchTree } from "../../src/tasks/countdown-trial/search.js";
 import {
   DEMONSTRATION_DEFAULTS,
   type DemonstrationOptions,
@@ -121,6 +123,35 @@ test("a prompt is 7 tokens", () => {
 });
 
 describe("demonstrations", () => {
+  test.each([
+    [0, "4e7ece0fc8b67bd3"],
+    [1, "a2a11ef8e6d3b723"],
+    [2, "72c560f669a9b3fd"],
+  ])("seed %i: 20,000 prompts and completions have the ids they always had", (seed, expected) => {
+    const stream = random(seed);
+    const hash = createHash("sha256");
+    for (let i = 0; i < 20_000; i++) {
+      const problem = sampleProblem(split.train, stream);
+      hash.update(Int32Array.from([...encodePrompt(problem, THINKING), ...demonstration(problem, stream)]));
+    }
+    expect(hash.digest("hex").slice(0, 16)).toBe(expected);
+  });
+
+  test("a search that is kept is the one made anew", () => {
+    for (const { numbers } of split.train) {
+      const kept = searchTree(numbers);
+      expect(searchTree(numbers)).toBe(kept);
+      expect(searchTree([...numbers])).not.toBe(kept);
+      expect(searchTree([...numbers])).toEqual(kept);
+    }
+    const stream = random(35);
+    for (let i = 0; i < 2_000; i++) {
+      const problem = sampleProblem(split.train, stream);
+      const alone: TrialProblem = { ...problem, numbers: [...problem.numbers] };
+      expect(demonstration(problem, random(36, i))).toEqual(demonstration(alone, random(36, i)));
+    }
+  });
+
   const drawn = draw(4_000);
   const grades = drawn.map(({ problem, ids }) => gradeTrial(problem, ids, THINKING));
 

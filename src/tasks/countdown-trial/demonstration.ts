@@ -1,7 +1,7 @@
 // Demonstrations of the trial: a search of a few attempts that often gives up too early, wrong on purpose about half of the time. What
 // is left to reinforcement learning is to keep searching.
 import type { Random } from "../../data/random.js";
-import { type Attempt, type FirstStep, firstSteps, type Step, secondSteps } from "./search.js";
+import { type Attempt, type Branch, type Step, searchTree } from "./search.js";
 import type { TrialProblem, Triple } from "./split.js";
 import { symbolId } from "./vocabulary.js";
 
@@ -36,39 +36,47 @@ export function encodePrompt(problem: TrialProblem, format: PromptFormat): numbe
 
 /** The target is one that `numbers` reach. The last attempt is the answer: right when it hits, else the search gave up. */
 function search(numbers: Triple, target: number, stream: Random, options: DemonstrationOptions): Attempt[] {
-  const cycle = firstSteps(numbers);
-  const solving = [...cycle.keys()].filter((at) => secondSteps(cycle[at]!).some((step) => step.result === target));
-  const start = stream.next() < options.startAtSolution ? stream.choice(solving) : stream.int(cycle.length);
+  const tree = searchTree(numbers);
+  const start =
+    stream.next() < options.startAtSolution ? stream.choice(solving(tree, target)) : stream.int(tree.length);
   const limit = 1 + stream.weighted(options.attemptWeights);
   const tried: Attempt[] = [];
   while (tried.length < limit && tried.at(-1)?.second.result !== target) {
-    const first = cycle[(start + tried.length) % cycle.length]!;
-    tried.push({ first, second: chooseSecond(first, target, stream, options.closestSecond) });
+    const { first, seconds } = tree[(start + tried.length) % tree.length]!;
+    tried.push({ first, second: chooseSecond(seconds, target, stream, options.closestSecond) });
   }
   return tried;
 }
 
-function chooseSecond(first: FirstStep, target: number, stream: Random, closestSecond: number): Step {
-  const steps = secondSteps(first);
+/** Places of the first steps that a second one brings to the target. */
+function solving(tree: readonly Branch[], target: number): number[] {
+  return [...tree.keys()].filter((at) => tree[at]!.seconds.some((step) => step.result === target));
+}
+
+function chooseSecond(steps: readonly Step[], target: number, stream: Random, closestSecond: number): Step {
   if (stream.next() >= closestSecond) return stream.choice(steps);
   return steps.reduce((best, step) => (Math.abs(step.result - target) < Math.abs(best.result - target) ? step : best));
 }
 
-function encodeStep(step: Step): number[] {
-  return [step.left, symbolId(step.operator), step.right, symbolId("="), step.result];
+function writeStep({ left, operator, right, result }: Step, ids: number[]): void {
+  ids.push(left, symbolId(operator), right, symbolId("="), result);
 }
 
 /** `19 - 16 = 3 ; 14 - 3 = 11`, then `ok` or `x`. */
-function encodeAttempt({ first, second }: Attempt, target: number): number[] {
-  const verdict = symbolId(second.result === target ? "ok" : "x");
-  return [...encodeStep(first), symbolId(";"), ...encodeStep(second), verdict];
+function writeAttempt({ first, second }: Attempt, target: number, ids: number[]): void {
+  writeStep(first, ids);
+  ids.push(symbolId(";"));
+  writeStep(second, ids);
+  ids.push(symbolId(second.result === target ? "ok" : "x"));
 }
 
 /** `14 - ( 19 - 16 )`. */
-function encodeAnswer({ first, second }: Attempt): number[] {
-  const inner = [symbolId("("), first.left, symbolId(first.operator), first.right, symbolId(")")];
+function writeAnswer({ first, second }: Attempt, ids: number[]): void {
   const operator = symbolId(second.operator);
-  return first.result >= first.rest ? [...inner, operator, first.rest] : [first.rest, operator, ...inner];
+  const restFirst = first.result < first.rest;
+  if (restFirst) ids.push(first.rest, operator);
+  ids.push(symbolId("("), first.left, symbolId(first.operator), first.right, symbolId(")"));
+  if (!restFirst) ids.push(operator, first.rest);
 }
 
 /**
@@ -83,12 +91,18 @@ export function demonstration(
 ): number[] {
   const settings = { ...DEMONSTRATION_DEFAULTS, ...options };
   const tried = search(problem.numbers, problem.target, stream, settings);
-  const last = tried.at(-1)!;
-  const answer = [...encodeAnswer(last), symbolId("</answer>"), symbolId("<eos>")];
-  if (!settings.thinking) return answer;
-  const thought = tried.flatMap((attempt) => encodeAttempt(attempt, problem.target));
-  if (last.second.result !== problem.target) thought.push(symbolId("stop"));
-  return [...thought, symbolId("</think>"), symbolId("<answer>"), ...answer];
+  const ids: number[] = [];
+  if (settings.thinking) writeThought(tried, problem.target, ids);
+  writeAnswer(tried.at(-1)!, ids);
+  ids.push(symbolId("</answer>"), symbolId("<eos>"));
+  return ids;
+}
+
+/** The attempts, `stop` when the last one missed, then the marks up to the answer. */
+function writeThought(tried: readonly Attempt[], target: number, ids: number[]): void {
+  for (const attempt of tried) writeAttempt(attempt, target, ids);
+  if (tried.at(-1)!.second.result !== target) ids.push(symbolId("stop"));
+  ids.push(symbolId("</think>"), symbolId("<answer>"));
 }
 
 /** Ids to ban while decoding so that a search cannot give up: it ends with `ok` or runs out of tokens. */

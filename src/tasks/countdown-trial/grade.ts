@@ -18,39 +18,58 @@ export interface TrialGrade extends Grade {
   readonly answerText: string | null;
 }
 
-const MARKS: ReadonlySet<number> = new Set(
-  (["<think>", "</think>", "<answer>", "</answer>", "<eos>"] as const).map(symbolId),
-);
+const ID = {
+  thoughtEnd: symbolId("</think>"),
+  answer: symbolId("<answer>"),
+  answerEnd: symbolId("</answer>"),
+  eos: symbolId("<eos>"),
+  stop: symbolId("stop"),
+  miss: symbolId("x"),
+  hit: symbolId("ok"),
+} as const;
+const MARKS: ReadonlySet<number> = new Set([symbolId("<think>"), ID.thoughtEnd, ID.answer, ID.answerEnd, ID.eos]);
+
+/** Place of the first `</think>`; the length when there is none. */
+function thoughtLength(ids: ArrayLike<number>): number {
+  let at = 0;
+  while (at < ids.length && ids[at] !== ID.thoughtEnd) at++;
+  return at;
+}
+
+function hasMark(ids: ArrayLike<number>, from: number, to: number): boolean {
+  for (let at = from; at < to; at++) if (MARKS.has(ids[at]!)) return true;
+  return false;
+}
 
 /** Ids of the answer, or null when the marks are not exactly those of the format. One `<eos>` at the end is left aside. */
-function answerIds(completion: readonly number[], thinking: boolean): readonly number[] | null {
-  const end = completion.at(-1) === symbolId("<eos>") ? -1 : completion.length;
-  const body = completion.slice(0, end);
-  if (body.pop() !== symbolId("</answer>")) return null;
-  const thoughtEnd = thinking ? body.indexOf(symbolId("</think>")) : -1;
-  if (thinking && (thoughtEnd < 0 || body[thoughtEnd + 1] !== symbolId("<answer>"))) return null;
-  const thought = thinking ? body.slice(0, thoughtEnd) : [];
-  const answer = thinking ? body.slice(thoughtEnd + 2) : body;
-  return [...thought, ...answer].some((id) => MARKS.has(id)) ? null : answer;
+function answerIds(ids: ArrayLike<number>, thinking: boolean): number[] | null {
+  const end = ids.length - (ids[ids.length - 1] === ID.eos ? 2 : 1);
+  if (ids[end] !== ID.answerEnd) return null;
+  const thought = thinking ? thoughtLength(ids) : 0;
+  const start = thinking ? thought + 2 : 0;
+  if (thinking && ids[start - 1] !== ID.answer) return null;
+  if (hasMark(ids, 0, thought) || hasMark(ids, start, end)) return null;
+  return Array.from({ length: end - start }, (_, at) => ids[start + at]!);
+}
+
+function thoughtCounts(ids: ArrayLike<number>, thinking: boolean) {
+  const thoughtTokens = thinking ? thoughtLength(ids) : 0;
+  let attempts = 0;
+  let gaveUp = false;
+  for (let at = 0; at < thoughtTokens; at++) {
+    if (ids[at] === ID.miss || ids[at] === ID.hit) attempts++;
+    if (ids[at] === ID.stop) gaveUp = true;
+  }
+  return { gaveUp, attempts, thoughtTokens };
 }
 
 /** Grades completion ids (without the prompt) of a prompt in `format`; an answer id outside the vocabulary throws InputError. */
 export function gradeTrial(problem: TrialProblem, completion: ArrayLike<number>, format: PromptFormat): TrialGrade {
-  const ids = Array.from(completion);
-  const end = ids.indexOf(symbolId("</think>"));
-  const thought = format.thinking ? ids.slice(0, end < 0 ? ids.length : end) : [];
-  const answer = answerIds(ids, format.thinking);
+  const answer = answerIds(completion, format.thinking);
   const answerText = answer === null ? null : decodeTrial(answer);
   const grade: Grade =
     answerText === null
       ? { correct: false, reason: "the format is broken" }
       : gradeCountdown(answerText, problem, { useAll: true });
-  return {
-    ...grade,
-    wellFormed: answerText !== null,
-    gaveUp: thought.includes(symbolId("stop")),
-    attempts: thought.filter((id) => id === symbolId("x") || id === symbolId("ok")).length,
-    thoughtTokens: thought.length,
-    answerText,
-  };
+  return { ...grade, wellFormed: answerText !== null, ...thoughtCounts(completion, format.thinking), answerText };
 }

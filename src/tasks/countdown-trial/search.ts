@@ -21,6 +21,12 @@ export interface Attempt {
   readonly second: Step;
 }
 
+/** A first step and all that may follow it. */
+export interface Branch {
+  readonly first: FirstStep;
+  readonly seconds: readonly Step[]; // not empty
+}
+
 const OPERATORS: readonly TrialOperator[] = ["+", "-", "*"];
 
 /** Places of the operands in the sorted numbers, then the place that is left over. */
@@ -43,7 +49,7 @@ function step(a: number, operator: TrialOperator, b: number): Step | null {
 }
 
 /** First steps in canonical order, those that read alike (equal numbers) once. `numbers` sorted descending. */
-export function firstSteps(numbers: readonly [number, number, number]): FirstStep[] {
+function firstSteps(numbers: readonly [number, number, number]): FirstStep[] {
   const steps = new Map<string, FirstStep>();
   for (const [i, j, k] of PAIRS) {
     for (const operator of OPERATORS) {
@@ -56,11 +62,22 @@ export function firstSteps(numbers: readonly [number, number, number]): FirstSte
 }
 
 /** Second steps after a first one, + - * in order; never empty, since a number in 1..16 and a result in 1..99 leave one in range. */
-export function secondSteps(first: FirstStep): Step[] {
+function secondSteps(first: FirstStep): Step[] {
   return OPERATORS.map((operator) => step(first.result, operator, first.rest)).filter((made) => made !== null);
+}
+
+const trees = new WeakMap<readonly number[], readonly Branch[]>(); // an entry lives as long as the multiset whose numbers it is for
+
+/** First steps in canonical order, each with its second steps. Kept by the array: problems that share it share the search. */
+export function searchTree(numbers: readonly [number, number, number]): readonly Branch[] {
+  const known = trees.get(numbers);
+  if (known !== undefined) return known;
+  const tree = firstSteps(numbers).map((first) => ({ first, seconds: secondSteps(first) }));
+  trees.set(numbers, tree);
+  return tree;
 }
 
 /** Every attempt in order: first steps, then second steps. */
 export function attempts(numbers: readonly [number, number, number]): Attempt[] {
-  return firstSteps(numbers).flatMap((first) => secondSteps(first).map((second) => ({ first, second })));
+  return searchTree(numbers).flatMap(({ first, seconds }) => seconds.map((second) => ({ first, second })));
 }
