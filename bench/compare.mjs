@@ -1,7 +1,8 @@
 // Our benches and the Python ones in turn, so that a slow spell of the machine meets both: ours, theirs, ours, theirs, ... The ratio is
 // of the medians of the repetitions. Peak is the better of our matmul and PyTorch's. Results go to bench/results/NAME.json.
 // node bench/compare.mjs --python PATH [--only NAME,...] [--repeats N] [--threads N] [--quick] [--model DIR] [--out DIR]
-// Names: train-qwen2.5-0.5b, train-1m, train-trial, grpo-step, trial. --quick takes few steps: to see that all runs, not for figures.
+// Names: train-qwen2.5-0.5b, train-1m (8 x 256), train-1m-8x128, train-1m-4x64, train-trial, grpo-step, trial. --quick takes few
+// steps: to see that all runs, not for figures.
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -27,13 +28,18 @@ const few = flags.quick ? ["--steps", "2", "--warmup", "1"] : [];
 const bench = (name) => join(root, "bench", name);
 const peer = (name) => join(root, "bench", "peers", name);
 
-/** One bench on both sides. `seconds` reads either side's document; `wanted` is the least ratio theirs / ours. */
-function trainStep(shape, wanted) {
+/**
+ * One bench on both sides. `seconds` reads either side's document; `wanted` is the least ratio theirs / ours. `batch`: [sequences,
+ * length], else the shape's own.
+ */
+function trainStep(shape, wanted, batch) {
+  const size = batch ? ["--sequences", String(batch[0]), "--length", String(batch[1])] : [];
+  const args = ["--shape", shape, ...size, ...threads, ...few];
   return {
-    name: `train-${shape}`,
+    name: ["train", shape, ...(batch ? [batch.join("x")] : [])].join("-"),
     wanted,
-    ours: () => ours(bench("train-step.mjs"), "--shape", shape, ...threads, ...few),
-    theirs: () => theirs(peer("train_step.py"), "--shape", shape, ...threads, ...few),
+    ours: () => ours(bench("train-step.mjs"), ...args),
+    theirs: () => theirs(peer("train_step.py"), ...args),
     seconds: (document) => document.seconds,
   };
 }
@@ -60,6 +66,8 @@ async function ourTrial() {
 const jobs = [
   trainStep("qwen2.5-0.5b", 1.35),
   trainStep("1m", 3),
+  trainStep("1m", 3, [8, 128]),
+  trainStep("1m", 3, [4, 64]),
   trainStep("trial", null),
   {
     name: "grpo-step",
