@@ -9,7 +9,15 @@ namespace {
 // Weights up to this size stay in the caches, so that every block of rows may read them again.
 constexpr int64_t kSmallWeights = int64_t{32} << 20;  // bytes
 constexpr int64_t kBlocksPerThread = 2;               // at least, so that a slow thread does not hold up the others
+constexpr int64_t kWeightTasksPerThread = 2;          // of one weight's gradient: more would read the inputs too often
 constexpr int64_t kMinBlockRows = 24, kMaxBlockRows = 128;
+
+// Rows [first, first + count) of the gradient of one weight: dy^T x.
+struct WeightTask {
+  const Parameter* weight;
+  const float *dy, *x;
+  int64_t first, count;
+};
 
 }  // namespace
 
@@ -207,25 +215,33 @@ Transformer::Transposed Transformer::transpose_layer(const float* weights, int64
   return {next(p.q), next(p.k), next(p.v), next(p.o), next(p.gate), next(p.up), next(p.down)};
 }
 
-// The sums over rows, in row order: all of a layer's rows are there.
+// The sums over rows, in row order, of a layer whose rows are all there. They are one list of tasks, panels of one weight each,
+// so that threads wait for each other once.
 void Transformer::weight_gradients(float* gradients, int64_t index, int64_t T, const LayerActivations& a,
                                    const LayerGradients& g) const {
   const LayerParameters& p = parameters_.layer(index);
-  weight_gradient(gradients, p.down, g.output, a.mlp, T);
-  weight_gradient(gradients, p.gate, a.gate, a.middle_normed, T);
-  weight_gradient(gradients, p.up, a.up, a.middle_normed, T);
-  weight_gradient(gradients, p.o, g.middle, a.attention, T);
-  weight_gradient(gradients, p.q, g.q, a.input_normed, T);
-  weight_gradient(gradients, p.k, g.k, a.input_normed, T);
-  weight_gradient(gradients, p.v, g.v, a.input_normed, T);
+  std::vector<WeightTask> tasks;
+  const auto add = [&](const Parameter& weight, const float* dy, const float* x) {
+    const int64_t share = ceil_div(ceil_div(weight.rows, kPanel), kWeightTasksPerThread * pool_.threads()) * kPanel;
+    for (int64_t n = 0; n < weight.rows; n += share) tasks.push_back({&weight, dy + n, x, n, std::min(share, weight.rows - n)});
+  };
+  add(p.down, g.output, a.mlp);
+  add(p.gate, a.gate, a.middle_normed);
+  add(p.up, a.up, a.middle_normed);
+  add(p.o, g.middle, a.attention);
+  add(p.q, g.q, a.input_normed);
+  add(p.k, g.k, a.input_normed);
+  add(p.v, g.v, a.input_normed);
+  parallel_for(pool_, static_cast<int64_t>(tasks.size()), [&](int64_t i) {
+    const WeightTask& task = tasks[static_cast<size_t>(i)];
+    const Parameter& weight = *task.weight;
+    kernels_.linear_backward_weight(serial_, gradients + weight.offset + task.first * weight.columns, task.dy, weight.rows,
+                                    task.x, weight.columns, T, task.count, weight.columns);
+  });
   kernels_.rmsnorm_backward_weight(pool_, gradients + p.post_norm.offset, g.middle_normed, a.middle, a.middle_rstd, T,
                                    spec_.hidden);
   kernels_.rmsnorm_backward_weight(pool_, gradients + p.input_norm.offset, g.input_normed, a.input, a.input_rstd, T,
                                    spec_.hidden);
-}
-
-void Transformer::weight_gradient(float* gradients, const Parameter& p, const float* dy, const float* x, int64_t T) const {
-  kernels_.linear_backward_weight(pool_, gradients + p.offset, dy, p.rows, x, p.columns, T, p.rows, p.columns);
 }
 
 }  // namespace zazen

@@ -34,7 +34,6 @@ class Transformer {
   void for_blocks(const float* weights, const Rows& rows, const Body& body) const;
   Transposed transpose_layer(const float* weights, int64_t index, float* memory) const;
   void weight_gradients(float* gradients, int64_t index, int64_t T, const LayerActivations& a, const LayerGradients& g) const;
-  void weight_gradient(float* gradients, const Parameter& p, const float* dy, const float* x, int64_t T) const;
 
   const ModelSpec& spec_;
   const ParameterList& parameters_;

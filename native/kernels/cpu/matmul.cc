@@ -15,7 +15,7 @@ constexpr int64_t kTokens = 256;           // tokens in a block of a weight grad
 constexpr int64_t kNearTokens = 128;       // the same where inputs are read as they lie: their rows fit L1
 constexpr int64_t kGradColumns = 384;      // weight-gradient inputs in a block: packed it takes 384 KiB of L2
 constexpr int64_t kNearRows = 512;         // rows this close together are read well without packing
-constexpr int64_t kTasksPerThread = 8;     // of a weight gradient: threads are not equally fast
+constexpr int64_t kTasksPerThread = 2;     // of a weight gradient: more would read the inputs too often
 constexpr int64_t kBlocksPerThread = 2;    // of rows, if there are enough
 constexpr int64_t kGroupPanels = 64;       // panels in a task: enough to repay packing its rows
 constexpr int64_t kTaskFmas = 1 << 21;     // multiply-adds in a task: some 25 us, against 1 to hand it out
@@ -213,7 +213,7 @@ void linear_backward_weight(ThreadPool& pool, float* dw, const float* dy, int64_
   const int64_t panels = ceil_div(N, kPanel);
   // Tasks are groups of panels by blocks of inputs. A task packs its inputs once and its outputs once: more groups pack the
   // inputs more often, more blocks the outputs. Split whichever costs less until every thread has work.
-  const int64_t wanted = most(1, least(kTasksPerThread * pool.threads(), M * N * K / kTaskFmas));
+  const int64_t wanted = pool.threads() == 1 ? 1 : least(kTasksPerThread * pool.threads(), M * N * K / kTaskFmas);
   int64_t groups = 1, blocks = ceil_div(K, kGradColumns);
   while (groups * blocks < wanted && (groups < panels || blocks * kTileRows < K)) {
     const bool split_panels = groups < panels && (groups * K <= blocks * N || blocks * kTileRows >= K);
