@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import type { Setting } from "../config/describe.js";
 import type { Recipe } from "../methods/recipe.js";
-import { clip } from "../report/format.js";
+import { clip, wrap } from "../report/format.js";
 import { commonHelp, printJson, printLines } from "./output.js";
 
 export interface RecipesOptions {
@@ -10,7 +10,8 @@ export interface RecipesOptions {
   readonly json?: boolean;
 }
 
-const defaultWidth = 24; // characters of a default in the table; --json has all of it
+const defaultWidth = 15; // characters of a default in the table; --json has all of it
+const widest = 100; // columns; longer lines are hard to read
 
 const help = `
 Examples:
@@ -68,10 +69,34 @@ async function showSettings(recipe: Recipe, json: boolean): Promise<void> {
   const settings = describeSettings(recipe.schema);
   const { name, summary } = recipe;
   if (json) return printJson({ name, summary, settings });
-  const row = (each: Setting) => [each.key, showDefault(each.default), expectation(each), each.help];
-  const rows = await table(["setting", "default", "takes", "help"], settings.map(row));
-  printLines([`${name}: ${summary}`, "", ...rows]);
+  const { sectionLines } = await import("../report/table.js");
+  const what = (each: Setting) =>
+    [each.help.replace(/\.$/, ""), unbroken(expectation(each))].filter(Boolean).join("; ");
+  const sections = parts(settings).map(([part, own]) => ({
+    title: `${part === "" ? "the whole run" : part}: --set ${own[0]?.key}=VALUE ...`,
+    rows: own.map((each) => [each.key.slice(part.length).replace(/^\./, ""), showDefault(each.default), what(each)]),
+  }));
+  const lines = sectionLines(["setting", "default", "what it is; what it takes"], sections, { width: width() });
+  printLines([...wrap(`${name}: ${summary}`, width()), "", ...lines.map((line) => line.replaceAll(noBreak, " "))]);
 }
+
+const noBreak = "\u00a0";
+
+/** "[0, 1]" as one word. */
+const unbroken = (range: string): string =>
+  range.replace(/, (\S+[\])])/, `,${noBreak}$1`).replace(/>= /, `>=${noBreak}`);
+
+/** Settings by the part of the run that they belong to: the first word of a dotted key, or "" where there is no dot. */
+function parts(settings: readonly Setting[]): readonly (readonly [part: string, settings: readonly Setting[]])[] {
+  const groups = new Map<string, Setting[]>();
+  for (const each of settings) {
+    const part = each.key.includes(".") ? each.key.slice(0, each.key.indexOf(".")) : "";
+    groups.set(part, [...(groups.get(part) ?? []), each]);
+  }
+  return [...groups];
+}
+
+const width = (): number => Math.min(widest, process.stdout.columns || widest);
 
 function showDefault(value: unknown): string {
   if (value === undefined) return "(required)";
@@ -80,5 +105,5 @@ function showDefault(value: unknown): string {
 
 async function table(columns: readonly string[], rows: readonly (readonly string[])[]): Promise<readonly string[]> {
   const { tableLines } = await import("../report/table.js");
-  return tableLines(columns, rows, process.stdout.isTTY ? { width: process.stdout.columns } : {});
+  return tableLines(columns, rows, { width: width() });
 }

@@ -1,6 +1,7 @@
 // `zazen train`: runs a recipe, shows its progress, and leaves a run folder.
 import { Command } from "commander";
 import type { Recipe, RunSummary } from "../methods/recipe.js";
+import { duration } from "../report/format.js";
 import type { RecipeRun } from "./find-recipe.js";
 import { collect } from "./flags.js";
 import { commonHelp, InterruptedError, log, printJson, printLines } from "./output.js";
@@ -62,9 +63,13 @@ async function run({ recipe, config }: RecipeRun, options: TrainOptions, signal:
   const { terminalReporter } = await import("../report/terminal.js");
   const out = await makeRunFolder(options.out, recipe.name, new Date());
   const reporter = terminalReporter({ output: options.json === true ? process.stderr : process.stdout });
+  const say = (text: string) => reporter.emit({ type: "note", level: "info", text });
+  const began = performance.now();
   try {
+    say((await opening(recipe, config, out)).join("\n"));
     const summary = await recipe.run(config, { out, signal, emit: (event) => reporter.emit(event) });
     signal.throwIfAborted();
+    say(`Done in ${duration((performance.now() - began) / 1000)}. Run folder: ${out}`);
     return { recipe: recipe.name, out, summary };
   } catch (error) {
     if (!(signal.reason instanceof InterruptedError)) {
@@ -75,6 +80,19 @@ async function run({ recipe, config }: RecipeRun, options: TrainOptions, signal:
   } finally {
     reporter.close();
   }
+}
+
+/** What will happen, on which machine, and where it is kept. */
+async function opening(recipe: Recipe, config: unknown, out: string): Promise<readonly string[]> {
+  const { cpuInfo } = await import("../engine/doctor.js");
+  const { isa, cores } = cpuInfo();
+  const threads = (config as { threads?: number }).threads || cores; // 0, or no such setting: all cores
+  return [
+    `${recipe.name}: ${recipe.summary}`,
+    ...recipe.plan(config),
+    `machine: ${threads} ${threads === 1 ? "thread" : "threads"}, ${isa} kernels`,
+    `run folder: ${out}`,
+  ];
 }
 
 async function showPlan({ recipe, config }: RecipeRun, json: boolean): Promise<void> {

@@ -39,7 +39,7 @@ async function noGivingUp(trial: Trial, folder: string): Promise<Arm> {
   await using engine = await savedPolicy(trial, folder);
   trial.run.begin("no-giving-up");
   const judged = await judge(trial, engine, true, giveUpIds());
-  return { name: "noGivingUp", title: "SFT, giving up forbidden", cost: null, judged, parameters: engine.parameters };
+  return { name: "noGivingUp", title: "SFT, no giving up", cost: null, judged, parameters: engine.parameters };
 }
 
 /** The whole recipe on the same problems with answers only. */
@@ -63,7 +63,7 @@ async function withoutThinking(trial: Trial, seconds: number): Promise<Arm[]> {
   const after = await judge(trial, policy, false);
   return [
     { name: "noThinkingSft", title: "no thinking: SFT", cost: warm, judged: before, parameters },
-    { name: "noThinkingGrpo", title: "no thinking: SFT, then GRPO", cost, judged: after, parameters },
+    { name: "noThinkingGrpo", title: "no thinking: GRPO", cost, judged: after, parameters },
   ];
 }
 

@@ -6,6 +6,7 @@ import { group } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
 import type { PartPlan } from "../train/clock.js";
+import { TrainError } from "../train/guard.js";
 import { Run } from "../train/run.js";
 import { controlParts, runControls } from "./controls.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
@@ -22,6 +23,7 @@ import {
   warmStart,
 } from "./trial.js";
 import { type Arm, armJson, armTable, armWork, beforeAndAfter, whatWasLearnt } from "./trial-report.js";
+import { sayNext, saySize, trialPrompt } from "./words.js";
 
 const schema = z.strictObject({
   seed: seed(),
@@ -79,26 +81,23 @@ async function quickstart(engines: EngineSource, config: QuickstartConfig, conte
   const warm = await warmArm(trial, tokenizer);
   const arms = [warm.arm];
   let seconds = elapsed();
-  if (passes(run, warm.arm, config.evaluation.minimumPass)) {
+  const { minimumPass } = config.evaluation;
+  const { rate } = warm.arm.judged.sampled.score.pass;
+  if (rate >= minimumPass) {
     const improved = await grpoArm(trial, warm.folder, tokenizer);
     arms.push(improved);
     seconds = elapsed();
     if (config.controls) arms.push(...(await runControls(trial, warm.folder, warm.arm, improved)));
   }
-  return report(trial, context.out, arms, { main: seconds, total: elapsed() });
-}
-
-/** Whether SFT gives enough right answers to reinforce; says so where it does not. */
-function passes(run: Run, sft: Arm, minimum: number): boolean {
-  const { rate } = sft.judged.sampled.score.pass;
-  const enough = rate >= minimum;
-  if (!enough) run.note("warning", tooWeak(rate, minimum));
-  return enough;
+  const summary = report(trial, context.out, arms, { main: seconds, total: elapsed() });
+  if (rate < minimumPass) throw tooWeak(rate, minimumPass);
+  return summary;
 }
 
 async function warmArm(trial: Trial, tokenizer: ReturnType<typeof trialTokenizer>) {
   const { run } = trial;
   await using engine = await newPolicy(trial);
+  saySize(run, engine);
   run.begin("sft");
   const cost = await warmStart(trial, engine, true);
   const folder = await run.folder.saveModel("model-sft", engine, tokenizer);
@@ -130,16 +129,19 @@ function report(trial: Trial, out: string, arms: readonly Arm[], seconds: Second
   const [sft, grpo] = arms as [Arm, Arm | undefined];
   const learnt = grpo === undefined ? null : whatWasLearnt(sft, grpo);
   const example = grpo === undefined ? null : beforeAndAfter(trial, sft, grpo);
-  run.table(...armTable(settings.evaluation.problems, arms));
+  const model = join(out, grpo === undefined ? "model-sft" : "model");
+  run.table(armTable(settings.evaluation.problems, arms));
   if (example !== null) example.show();
-  if (learnt !== null) run.note("info", learnt);
-  run.note("info", `Run folder: ${out}`);
+  if (learnt !== null) {
+    run.note("info", learnt);
+    sayNext(run, model, trialPrompt(trial.heldOut[0]!, true));
+  }
   const summary = {
     recipe: "quickstart",
     seed: settings.seed,
     parameters: sft.parameters,
     seconds,
-    model: join(out, grpo === undefined ? "model-sft" : "model"),
+    model,
     arms: Object.fromEntries(arms.map((arm) => [arm.name, armJson(arm)])),
     example: example?.json ?? null,
     learnt,
@@ -148,11 +150,13 @@ function report(trial: Trial, out: string, arms: readonly Arm[], seconds: Second
   return summary;
 }
 
-function tooWeak(rate: number, minimum: number): string {
+/** Too few right answers to reinforce: the run has not done what it is for. */
+function tooWeak(rate: number, minimum: number): TrainError {
   const percent = (x: number) => `${(100 * x).toFixed(1)}%`;
-  return (
-    `SFT passes ${percent(rate)} of the held-out problems, less than ${percent(minimum)}: too few right answers for GRPO to start from. ` +
-    "It was not started; train SFT longer (sft.steps) or lower evaluation.minimumPass."
+  return new TrainError(
+    "SFT_TOO_WEAK",
+    `[quickstart] expected SFT to solve at least ${percent(minimum)} of the held-out problems, got ${percent(rate)}; ` +
+      "GRPO was not started: raise sft.steps, or lower evaluation.minimumPass to start it anyway",
   );
 }
 
@@ -170,10 +174,10 @@ function parts(config: QuickstartConfig): PartPlan[] {
 function describePlan(config: QuickstartConfig): readonly string[] {
   const { model, sft, grpo, evaluation } = config;
   return [
-    `model: Llama form, width ${model.width}, ${model.layers} layers, ${model.heads} heads, MLP ${model.mlp}, random weights, seed ${config.seed}`,
+    `model: Llama form, random weights, width ${model.width}, ${model.layers} layers, ${model.heads} heads, MLP ${model.mlp}`,
     `SFT: ${sft.steps} steps of ${sft.tokensPerStep} tokens, learning rate ${sft.optimizer.learningRate}`,
     `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
     `evaluation: ${evaluation.problems} held-out problems, sampled and greedy, after each part`,
-    `controls: ${config.controls ? "SFT continued, giving up forbidden, no thinking" : "none"}`,
+    `controls: ${config.controls ? "SFT continued, giving up forbidden, no thinking" : "none; --set controls=true adds them"}`,
   ];
 }

@@ -14,6 +14,7 @@ import type { PolicyTask } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { copyTokenizer, type TokenizerWriter } from "../train/run-folder.js";
 import { trialTask } from "./trial.js";
+import { standInPrompt, trialPrompt } from "./words.js";
 
 const formats = ["warm-thinking", "warm-plain", "zero-thinking", "zero-plain"] as const;
 
@@ -53,6 +54,8 @@ export interface RlvrTask<P extends Numbered> extends PolicyTask<P> {
   readonly heldOut: readonly P[];
   readonly isCorrect: (problem: P, sample: Sample) => boolean;
   readonly tokenizer: TokenizerWriter;
+  /** What a user may ask the trained model; a stand-in where prompts are long. */
+  readonly tryPrompt: string;
 }
 
 /** The built-in trial. Throws InputError where the model has another vocabulary. */
@@ -73,6 +76,7 @@ export function trialVerified(
     heldOut: split.evaluation.slice(0, evaluation.problems),
     isCorrect: (problem, sample) => gradeTrial(problem, sample.completion, { thinking }).correct,
     tokenizer: copyTokenizer(model),
+    tryPrompt: trialPrompt(split.evaluation[0]!, thinking),
   };
 }
 
@@ -106,6 +110,7 @@ export async function countdownVerified(config: TaskConfig): Promise<RlvrTask<As
     heldOut: held.slice(0, config.evaluation.problems),
     isCorrect,
     tokenizer: copyTokenizer(config.model),
+    tryPrompt: standInPrompt,
   };
 }
 

@@ -12,6 +12,7 @@ import { Run } from "../train/run.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { countdownVerified, type RlvrTask, taskSettings, trialVerified } from "./rlvr-task.js";
 import { engineOptions, grpoPart, logging, seed, threads } from "./settings.js";
+import { sayNext, saySize } from "./words.js";
 
 const schema = z.strictObject({
   seed: seed(),
@@ -68,13 +69,14 @@ async function trainOn<P extends Numbered>(
 ): Promise<RunSummary> {
   const { seed, grpo, logging } = config;
   using run = new Run(context, "rlvr", config, parts(config, task.heldOut.length));
+  saySize(run, engine);
   const before = await judge(run, engine, task, config, "evaluate-before");
   run.begin("grpo");
   const train = await reinforce(run, engine, task, grpo, { phase: "grpo", steps: grpo.steps, seed, logging });
   const model = await run.folder.saveModel("model", engine, task.tokenizer);
   const after = await judge(run, engine, task, config, "evaluate-after");
   if (before !== null && after !== null) showTable(run, before, after);
-  run.note("info", `Run folder: ${context.out}`);
+  sayNext(run, model, task.tryPrompt);
   const summary = { recipe: "rlvr", seed, parameters: engine.parameters, model, train, before, after };
   run.folder.summary(summary);
   return summary;
@@ -105,16 +107,19 @@ async function judge<P extends Numbered>(
       signal: run.signal,
     });
   const sampled = (await at(grpo.sampling.temperature)).pass;
-  run.step(1, { "pass@1": sampled.rate, tokens_per_second: sampled.tokensPerSecond });
+  run.step(1, { "pass@1": sampled.rate, tokens_per_second: sampled.tokensPerSecond }, "sampled");
   const greedy = (await at(0)).pass;
-  run.step(2, { "pass@1": greedy.rate, tokens_per_second: greedy.tokensPerSecond });
+  run.step(2, { "pass@1": greedy.rate, tokens_per_second: greedy.tokensPerSecond }, "greedy");
   return { sampled, greedy };
 }
 
 function showTable(run: Run, before: Judged, after: Judged): void {
   const row = (name: string, { sampled, greedy }: Judged) => [name, showShare(sampled), showShare(greedy)];
-  const title = `Held-out pass@1 in %, ${after.sampled.n} problems, 95% intervals`;
-  run.table(title, ["policy", "sampled", "greedy"], [row("before", before), row("after GRPO", after)]);
+  run.table({
+    title: `Held-out pass@1 in % [95% interval], ${after.sampled.n} problems`,
+    columns: ["policy", "sampled", "greedy"],
+    rows: [row("before", before), row("after GRPO", after)],
+  });
 }
 
 function parts({ grpo }: RlvrConfig, heldOut: number) {

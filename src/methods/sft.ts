@@ -13,6 +13,7 @@ import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { engineOptions, llamaSpec, logging, scratchModel, seed, sftPart, threads } from "./settings.js";
 import { loadDemonstrations } from "./sft-data.js";
 import { demonstrationPart, trialDemonstrations, trialSpec, trialTokenizer } from "./trial.js";
+import { sayNext, saySize, standInPrompt, trialPrompt } from "./words.js";
 
 const trialName = "countdown-trial";
 
@@ -55,12 +56,14 @@ export const sftRecipe = makeSft(Engine);
 async function sft(engines: EngineSource, config: SftConfig, context: RunContext): Promise<RunSummary> {
   const { steps, tokensPerStep, optimizer } = config.sft;
   await using engine = await openModel(engines, config);
-  const { next, tokenizer } = await openData(config, engine);
+  const { next, tokenizer, tryPrompt } = await openData(config, engine);
   // Only now: bad input leaves the folder empty, and the corrected command may use it.
   using run = new Run(context, "sft", config, [{ name: "sft", title: "SFT on demonstrations", steps, work: 1 }]);
+  saySize(run, engine);
   run.begin("sft");
   const cost = await trainSft(run, engine, { steps, tokensPerStep, optimizer, next });
   const model = await run.folder.saveModel("model", engine, tokenizer);
+  sayNext(run, model, tryPrompt);
   const summary = { recipe: "sft", seed: config.seed, parameters: engine.parameters, model, train: cost };
   run.folder.summary(summary);
   return summary;
@@ -86,6 +89,8 @@ async function fileSpec({ scratch, tokenizer: folder }: SftConfig) {
 interface Data {
   readonly next: () => Demonstration;
   readonly tokenizer: TokenizerWriter;
+  /** What a user may ask the trained model. */
+  readonly tryPrompt: string;
 }
 
 async function openData(config: SftConfig, engine: EngineLike): Promise<Data> {
@@ -100,8 +105,9 @@ function trialData(config: SftConfig, { spec }: EngineLike): Data {
     );
   }
   const { seed, demonstrations, thinking } = config;
-  const next = trialDemonstrations(trialSplit().train, seed, 0, { ...demonstrations, thinking });
-  return { next, tokenizer: trialTokenizer(spec.maxPositions) };
+  const { train, evaluation } = trialSplit();
+  const next = trialDemonstrations(train, seed, 0, { ...demonstrations, thinking });
+  return { next, tokenizer: trialTokenizer(spec.maxPositions), tryPrompt: trialPrompt(evaluation[0]!, thinking) };
 }
 
 async function fileData(config: SftConfig, { spec }: EngineLike): Promise<Data> {
@@ -110,7 +116,7 @@ async function fileData(config: SftConfig, { spec }: EngineLike): Promise<Data> 
   const eosId = tokenizer.eosId ?? spec.eosTokenIds[0] ?? null;
   const records = await loadDemonstrations(config.data, folder, tokenizer, eosId, spec.maxPositions);
   const source = new OrderedSource(records, { seed: config.seed, epoch: 0, position: 0 });
-  return { next: () => source.next(1)[0]!, tokenizer: copyTokenizer(folder) };
+  return { next: () => source.next(1)[0]!, tokenizer: copyTokenizer(folder), tryPrompt: standInPrompt };
 }
 
 function describePlan({ model, scratch, data, sft }: SftConfig): readonly string[] {

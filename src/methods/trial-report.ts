@@ -2,7 +2,7 @@
 // from the figures.
 
 import type { TrialScore } from "../eval/countdown-trial.js";
-import { pairedDifference, showShare } from "../objective/intervals.js";
+import { pairedDifference } from "../objective/intervals.js";
 import type { TrialGrade } from "../tasks/countdown-trial.js";
 import type { ShownSample } from "../train/run.js";
 import type { TrainCost } from "../train/sft.js";
@@ -23,7 +23,7 @@ export interface Arm {
 export function armWork(settings: Pick<TrialSettings, "sft" | "grpo" | "evaluation">) {
   const training = 3; // forward, and backward at twice that
   const decoding = 2; // a token at a time is about half as fast as many at once
-  const typical = 0.5; // of the longest completion
+  const typical = 0.3; // of the longest completion
   const { sft, grpo, evaluation } = settings;
   const sampled = grpo.prompts * grpo.samplesPerPrompt * grpo.sampling.maxTokens * typical;
   return {
@@ -38,25 +38,30 @@ export function armJson({ title, cost, judged }: Arm) {
   return { title, train: cost, sampled: judged.sampled.score, greedy: judged.greedy.score };
 }
 
-/** Title, columns and rows. */
-export function armTable(problems: number, arms: readonly Arm[]): [string, string[], string[][]] {
-  const title = `Held-out pass@1 in %, ${problems} problems, 95% intervals; attempts, thought tokens and giving up: sampled / greedy`;
-  const columns = ["arm", "sampled", "greedy", "attempts", "thought tokens", "gave up %", "seconds"];
-  return [title, columns, arms.map(armRow)];
+/** Two rows an arm, sampled and greedy; made to fit in 80 columns. */
+export function armTable(problems: number, arms: readonly Arm[]) {
+  return {
+    title: `Held-out pass@1 in % with its 95% interval, ${problems} problems`,
+    columns: ["policy", "decoded", "pass@1", "interval", "attempts", "thought", "gave up", "train"],
+    rows: arms.flatMap(armRows),
+    legend: [
+      "attempts, thought: means over the problems, thoughts in tokens;",
+      "gave up: share of thoughts that give up; train: time of the last training.",
+    ],
+  };
 }
 
-function armRow({ title, cost, judged }: Arm): string[] {
-  const { sampled, greedy } = { sampled: judged.sampled.score, greedy: judged.greedy.score };
-  const both = (figure: (score: TrialScore) => string) => `${figure(sampled)} / ${figure(greedy)}`;
+function armRows({ title, cost, judged }: Arm): string[][] {
+  const seconds = cost === null ? "-" : `${cost.seconds.toFixed(cost.seconds < 10 ? 1 : 0)} s`;
   return [
-    title,
-    showShare(sampled.pass),
-    showShare(greedy.pass),
-    both((score) => score.attempts.toFixed(1)),
-    both((score) => score.thoughtTokens.toFixed(0)),
-    both((score) => percent(score.gaveUp)),
-    cost === null ? "0" : cost.seconds.toFixed(0),
+    [title, "sampled", ...scoreCells(judged.sampled.score), seconds],
+    ["", "greedy", ...scoreCells(judged.greedy.score), ""],
   ];
+}
+
+function scoreCells({ pass, attempts, thoughtTokens, gaveUp }: TrialScore): string[] {
+  const interval = `${percent(pass.interval[0])}-${percent(pass.interval[1])}`;
+  return [percent(pass.rate), interval, attempts.toFixed(1), thoughtTokens.toFixed(0), `${percent(gaveUp)}%`];
 }
 
 /** One sentence on the difference between two arms that is no more than the figures say. */
@@ -64,10 +69,17 @@ export function whatWasLearnt(before: Arm, after: Arm): string {
   const [a, b] = [before.judged.sampled, after.judged.sampled];
   const { mean, interval } = pairedDifference(a.grades.map(points), b.grades.map(points));
   const change = `pass@1 went from ${percent(a.score.pass.rate)}% to ${percent(b.score.pass.rate)}%`;
+  if (interval[0] === 0 && interval[1] === 0) {
+    const { correct, n } = a.score.pass; // every pair is equal: there is no spread to make an interval of
+    return `pass@1 did not change: sampled, the same ${correct} of ${n} problems are solved before and after.`;
+  }
   if (interval[1] < 0) return `The policy got worse: ${change}, ${thoughtChange(a.score, b.score)}.`;
   if (interval[0] <= 0) {
-    const range = `[${percent(interval[0])}, ${percent(interval[1])}]`;
-    return `Nothing that these figures can show: ${change}, a difference of ${percent(mean)} points ${range}.`;
+    const range = `${percent(interval[0])} to ${percent(interval[1])}`;
+    return (
+      `${a.score.pass.n} problems do not show whether the policy got better: ${change}, ` +
+      `a difference of ${percent(mean)} points with a 95% interval of ${range}.`
+    );
   }
   return `${howItThinks(a.score, b.score)}: ${change}, ${thoughtChange(a.score, b.score)}.`;
 }
@@ -103,11 +115,11 @@ export function beforeAndAfter(trial: Trial, before: Arm, after: Arm) {
     reward: grades[place]!.correct ? 1 : 0,
   });
   const json = { before: shown(a), after: shown(b) };
-  const title = gained < 0 ? "A held-out problem" : "A held-out problem that only the second got right";
+  const which = gained < 0 ? "" : " that only the policy after GRPO solved";
   const show = () => {
-    trial.run.note("info", `${title}, greedy: ${before.title}, then ${after.title}`);
-    trial.run.show(0, json.before);
-    trial.run.show(0, json.after);
+    trial.run.note("info", `\nA held-out problem${which}, decoded greedily before and after:`);
+    trial.run.show(0, json.before, `Before (${before.title})`);
+    trial.run.show(0, json.after, `After (${after.title})`);
   };
   return { json, show };
 }

@@ -191,9 +191,9 @@ export async function judge(
   const { temperature, maxTokens } = settings.grpo.sampling;
   const question = { problems, thinking, maxTokens, banned, seed: settings.seed, signal: run.signal };
   const sampled = await evaluateTrial(engine, { ...question, temperature });
-  run.step(1, passMetrics(sampled));
+  run.step(1, passMetrics(sampled), "sampled");
   const greedy = await evaluateTrial(engine, { ...question, temperature: 0 });
-  run.step(2, passMetrics(greedy));
+  run.step(2, passMetrics(greedy), "greedy");
   return { sampled, greedy };
 }
 

@@ -18,6 +18,8 @@ export interface StepEvent {
   readonly steps: number;
   /** Field names as in metrics.jsonl: "reward/mean", "loss", "mismatch/max_abs", "tokens_per_second", ... */
   readonly metrics: Readonly<Record<string, number>>;
+  /** What the step's figures are of, where a phase's steps differ: "sampled", "greedy". */
+  readonly label?: string;
   /** Seconds since the phase began. */
   readonly seconds: number;
   /** Estimated seconds to the end of the whole run, or null when unknown. */
@@ -27,7 +29,10 @@ export interface StepEvent {
 export interface RolloutEvent {
   readonly type: "rollout";
   readonly phase: string;
+  /** Counts from 1; 0 is outside the steps. */
   readonly step: number;
+  /** Whose sample it is, said in place of phase and step. */
+  readonly label?: string;
   readonly prompt: string;
   readonly thinking: string | null;
   readonly answer: string;
@@ -37,6 +42,7 @@ export interface RolloutEvent {
 export interface NoteEvent {
   readonly type: "note";
   readonly level: "info" | "warning";
+  /** Lines are wrapped to a terminal's width; a line that begins with a space, such as a command, is not. */
   readonly text: string;
 }
 
@@ -45,4 +51,6 @@ export interface TableEvent {
   readonly title: string;
   readonly columns: readonly string[];
   readonly rows: readonly (readonly string[])[];
+  /** Lines below the table that explain its columns. */
+  readonly legend?: readonly string[];
 }

@@ -32,6 +32,23 @@ export function clip(text: string, length: number): string {
   return characters.length <= length ? text : `${characters.slice(0, Math.max(0, length - 1)).join("")}…`;
 }
 
+/** Lines of at most `width` characters, broken at spaces; a longer word keeps its length. Breaks in the text stay. */
+export function wrap(text: string, width: number): readonly string[] {
+  return text.split("\n").flatMap((line) => wrapLine(line, width));
+}
+
+function wrapLine(text: string, width: number): readonly string[] {
+  if ([...text].length <= width) return [text];
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1) ?? "";
+    if (line === "") lines[lines.length - 1] = word;
+    else if ([...line].length + 1 + [...word].length <= width) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
 type Style = (text: string) => string;
 
 export interface Palette {

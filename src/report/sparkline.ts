@@ -1,15 +1,20 @@
-// A series as one line of block characters. The scale is the series' own: lowest value to highest.
+// A series as one line of block characters.
 
 const levels = [..."▁▂▃▄▅▆▇█"];
 
 /**
  * At most `width` characters, newest to the right; a longer series is averaged into equal parts. Values that are not finite are
- * left out; a series without spread lies in the middle.
+ * left out. The scale is `range`, or where there is none the series' own, lowest value to highest; a series without spread then
+ * lies in the middle.
  */
-export function sparkline(values: readonly number[], width: number): string {
+export function sparkline(
+  values: readonly number[],
+  width: number,
+  range?: readonly [low: number, high: number],
+): string {
   const points = shrink(values.filter(Number.isFinite), width);
-  const low = Math.min(...points);
-  const spread = Math.max(...points) - low;
+  const [low, high] = range ?? [Math.min(...points), Math.max(...points)];
+  const spread = high - low;
   const level = (value: number) => (spread > 0 ? Math.round(((value - low) / spread) * (levels.length - 1)) : 3);
   return points.map((value) => levels[level(value)]).join("");
 }

@@ -7,6 +7,7 @@ import * as view from "./view.js";
 /** The part of a stream that is used: process.stdout and process.stderr fit. */
 export interface Output {
   readonly isTTY?: boolean;
+  /** 0 where the terminal does not know. */
   readonly columns?: number;
   write(text: string): unknown;
 }
@@ -27,7 +28,7 @@ export interface ReporterOptions {
 const redrawMs = 100;
 const plainStepMs = 5_000; // between two plain lines about steps
 const rolloutMs = 5_000; // between two rollouts of a phase
-const defaultColumns = 80;
+const defaultColumns = 80; // of a terminal that says 0, or nothing
 
 /** A live block on a terminal, plain lines elsewhere. NO_COLOR and TERM=dumb are honoured. */
 export function terminalReporter(options: ReporterOptions): Reporter {
@@ -40,7 +41,7 @@ export function terminalReporter(options: ReporterOptions): Reporter {
 /** What both reporters share: which rollouts to show, and how events that are written once look. */
 abstract class BaseReporter implements Reporter {
   #rolloutAt = Number.NEGATIVE_INFINITY;
-  protected steps = 0; // of the running phase
+  #phase: PhaseEvent | null = null;
 
   constructor(
     protected readonly output: Output,
@@ -52,8 +53,13 @@ abstract class BaseReporter implements Reporter {
     if (event.type === "phase") this.#begin(event);
     else if (event.type === "step") this.step(event);
     else if (event.type === "rollout") this.#rollout(event);
-    else if (event.type === "note") this.lines(view.noteLines(event, this.colours));
-    else this.lines(view.tableEventLines(event, this.colours, this.output.columns));
+    else if (event.type === "note") this.lines(view.noteLines(event, this.colours, this.width));
+    else this.lines(view.tableEventLines(event, this.colours, this.width));
+  }
+
+  /** Columns of a terminal; a file has none. */
+  protected get width(): number | undefined {
+    return this.output.columns || (this.output.isTTY === true ? defaultColumns : undefined);
   }
 
   abstract close(): void;
@@ -63,16 +69,17 @@ abstract class BaseReporter implements Reporter {
 
   #begin(event: PhaseEvent): void {
     this.#rolloutAt = Number.NEGATIVE_INFINITY;
-    this.steps = event.steps;
+    this.#phase = event;
     this.phase(event);
   }
 
   /** The first of a phase, now and then one between, those of its last step; step 0 is outside the steps and always shown. */
   #rollout(event: RolloutEvent): void {
-    const due = event.step === 0 || event.step >= this.steps || this.now() - this.#rolloutAt >= rolloutMs;
+    const last = event.step >= (this.#phase?.steps ?? 0);
+    const due = event.step === 0 || last || this.now() - this.#rolloutAt >= rolloutMs;
     if (!due) return;
     this.#rolloutAt = this.now();
-    this.lines(view.rolloutLines(event, this.colours));
+    this.lines(view.rolloutLines(event, this.#phase, this.colours, this.width));
   }
 }
 
@@ -83,7 +90,7 @@ class PlainReporter extends BaseReporter {
 
   protected override phase(event: PhaseEvent): void {
     this.#writtenAt = Number.NEGATIVE_INFINITY;
-    this.lines([view.phaseLine(event, this.colours)]);
+    this.lines(["", view.phaseLine(event, this.colours)]);
   }
 
   protected override step(event: StepEvent): void {
@@ -109,7 +116,7 @@ class LiveReporter extends BaseReporter {
   protected override phase(event: PhaseEvent): void {
     this.#settle();
     this.#view = view.newPhase(event);
-    this.#draw("");
+    this.#draw("\n");
   }
 
   protected override step(event: StepEvent): void {
@@ -126,13 +133,16 @@ class LiveReporter extends BaseReporter {
 
   /** Leaves the block as it ended; what follows comes below it. */
   #settle(): void {
-    if (this.#view !== null) this.#draw("");
+    if (this.#view !== null) {
+      this.#view = view.endPhase(this.#view);
+      this.#draw("");
+    }
     this.#view = null;
     this.#drawn = 0;
   }
 
   #draw(above: string): void {
-    const width = Math.max(1, (this.output.columns ?? defaultColumns) - 1);
+    const width = Math.max(1, (this.width ?? defaultColumns) - 1);
     const block = this.#view === null ? [] : view.blockLines(this.#view, width, this.colours);
     const erase = this.#drawn > 0 ? `\u001b[${this.#drawn}A\u001b[0J` : "";
     this.output.write(erase + above + block.map((line) => `${line}\n`).join(""));

@@ -1,6 +1,7 @@
 // What the terminal shows of a run, as text: pure functions from events to lines. No streams, no clocks, no cursor movement.
+import { type Curve, extend } from "./curve.js";
 import type { NoteEvent, PhaseEvent, RolloutEvent, StepEvent, TableEvent } from "./events.js";
-import { clip, compact, duration, type Palette, safeText, short } from "./format.js";
+import { clip, compact, duration, type Palette, safeText, short, wrap } from "./format.js";
 import { sparkline } from "./sparkline.js";
 import { tableLines } from "./table.js";
 
@@ -8,81 +9,136 @@ import { tableLines } from "./table.js";
 export interface PhaseView {
   readonly phase: PhaseEvent;
   readonly last: StepEvent | null;
-  /** One value a step of the figure that the phase is about: the reward, or else the loss. */
-  readonly curve: readonly number[];
+  /** The figure that the phase is about, step by step: the reward, or else the loss. */
+  readonly curve: Curve | null;
+  /** pass@1 of each step that measured it: "sampled 36.6%". */
+  readonly passes: readonly string[];
+  /** No step will come, whether all were done or not. */
+  readonly over: boolean;
 }
 
 const barWidth = 24;
 const curveWidth = 48;
 const rolloutCharacters = 800; // of the prompt, of the thinking and of the answer
+const widestText = 100; // longer lines of prose are hard to read
+const briefly = 10; // seconds below which tenths are shown
 
-export const newPhase = (phase: PhaseEvent): PhaseView => ({ phase, last: null, curve: [] });
+export const newPhase = (phase: PhaseEvent): PhaseView => ({ phase, last: null, curve: null, passes: [], over: false });
+
+export const endPhase = (view: PhaseView): PhaseView => ({ ...view, over: true });
 
 export function withStep(view: PhaseView, step: StepEvent): PhaseView {
   const value = step.metrics[curveMetric(step)];
-  return { ...view, last: step, curve: value === undefined ? view.curve : [...view.curve, value] };
+  const pass = passText(step);
+  return {
+    ...view,
+    last: step,
+    curve: value === undefined ? view.curve : extend(view.curve, value),
+    passes: pass === null ? view.passes : [...view.passes, pass],
+    over: step.step >= step.steps,
+  };
 }
 
-/** The live block: title, bar, curve. Each line has at most `width` characters before styling. */
+/** The live block: title, bar, curve or pass rates. Each line has at most `width` characters before styling. */
 export function blockLines(view: PhaseView, width: number, colours: Palette): readonly string[] {
+  const { phase, last, curve, passes } = view;
   const lines = [progressText(view)];
-  const step = view.last;
-  if (step !== null && view.curve.length > 0) {
-    const name = curveName(step);
-    const space = Math.min(curveWidth, width - name.length - 12);
-    lines.push(`${name} ${sparkline(view.curve, space)} ${short(view.curve.at(-1) ?? 0)}`);
-  }
-  return [colours.bold(clip(safeText(view.phase.title), width)), ...lines.map((line) => clip(line, width))];
+  if (last !== null && curve !== null) lines.push(curveText(curveName(last), curve, width));
+  if (passes.length > 0) lines.push(`pass@1: ${passes.join(", ")}`);
+  return [colours.bold(clip(safeText(phase.title), width)), ...lines.map((line) => clip(line, width))];
 }
 
 /** One line a step, for files and pipes. */
 export function stepLine(step: StepEvent): string {
   const value = step.metrics[curveMetric(step)];
-  const parts = [`${step.phase} ${step.step}/${step.steps}`];
-  if (value !== undefined) parts.push(`${curveName(step)} ${short(value)}`);
-  return [...parts, ...pace(step)].join("  ");
+  const pass = passText(step);
+  const parts = [
+    `${step.phase} ${step.step}/${step.steps}`,
+    ...(value === undefined ? [] : [`${curveName(step)} ${short(value)}`]),
+    ...(pass === null ? [] : [`pass@1 ${pass}`]),
+  ];
+  return [...parts, ...pace(step, step.step >= step.steps)].join("  ");
 }
 
 export function phaseLine(phase: PhaseEvent, colours: Palette): string {
   return colours.bold(`${safeText(phase.title)}${phase.steps > 0 ? ` (${phase.steps} steps)` : ""}`);
 }
 
-export function rolloutLines(rollout: RolloutEvent, colours: Palette): readonly string[] {
-  const text = (part: string) => indent(clip(safeText(part.trim()), rolloutCharacters));
-  const place = rollout.step === 0 ? "" : `${rollout.phase} step ${rollout.step}, `;
-  const head = colours.dim(`  ${place}reward ${short(rollout.reward)}:`);
+/** A sample between a line that says where it comes from and an empty one; `phase` is the running one. */
+export function rolloutLines(
+  rollout: RolloutEvent,
+  phase: PhaseEvent | null,
+  colours: Palette,
+  width?: number,
+): readonly string[] {
+  const text = (part: string) => indent(fold(clip(safeText(part.trim()), rolloutCharacters), width));
+  const head = colours.dim(`${safeText(origin(rollout, phase))}, reward ${short(rollout.reward)}:`);
   const thinking = rollout.thinking === null ? [] : text(rollout.thinking).map((line) => colours.dim(line));
-  return [head, ...text(rollout.prompt), ...thinking, ...text(rollout.answer)];
+  return [head, ...text(rollout.prompt), ...thinking, ...text(rollout.answer), ""];
 }
 
-export function noteLines(note: NoteEvent, colours: Palette): readonly string[] {
-  const text = safeText(note.text);
-  return (note.level === "warning" ? colours.warning(`warning: ${text}`) : text).split("\n");
+export function noteLines(note: NoteEvent, colours: Palette, width?: number): readonly string[] {
+  const warning = note.level === "warning";
+  const lines = safeText(warning ? `warning: ${note.text}` : note.text).split("\n");
+  const folded = lines.flatMap((line) => (line.startsWith(" ") ? [line] : fold(line, width)));
+  return warning ? folded.map(colours.warning) : folded;
 }
 
 export function tableEventLines(table: TableEvent, colours: Palette, width?: number): readonly string[] {
   const options = width === undefined ? {} : { width };
-  return ["", colours.bold(safeText(table.title)), ...tableLines(table.columns, table.rows, options), ""];
+  const legend = (table.legend ?? []).flatMap((line) => fold(safeText(line), width)).map(colours.dim);
+  return ["", colours.bold(safeText(table.title)), ...tableLines(table.columns, table.rows, options), ...legend];
 }
 
-function progressText({ phase, last }: PhaseView): string {
+function progressText({ phase, last, over }: PhaseView): string {
   const done = last?.step ?? 0;
   const steps = last?.steps ?? phase.steps;
   const filled = steps > 0 ? Math.min(barWidth, Math.floor((done / steps) * barWidth)) : 0;
   const bar = "█".repeat(filled) + "░".repeat(barWidth - filled);
-  return [`${bar} ${done}/${steps}`, ...(last === null ? [] : pace(last))].join("  ");
+  return [`${bar} ${done}/${steps}`, ...(last === null ? [] : pace(last, over))].join("  ");
 }
 
-function pace(step: StepEvent): readonly string[] {
+/** The curve between its first and its last value; a reward in 0..1 is drawn on that scale, so that its height means something. */
+function curveText(name: string, { first, last, points }: Curve, width: number): string {
+  const share = name === "reward" && points.every((value) => value >= 0 && value <= 1);
+  const [from, to] = [short(first), short(last)];
+  const space = Math.min(curveWidth, width - name.length - from.length - to.length - 3);
+  return `${name} ${from} ${sparkline(points, space, share ? [0, 1] : undefined)} ${to}`;
+}
+
+function pace(step: StepEvent, over: boolean): readonly string[] {
   const speed = step.metrics.tokens_per_second;
   const mismatch = step.metrics["mismatch/max_abs"] ?? 0;
   return [
     ...(speed === undefined ? [] : [`${compact(speed)} tok/s`]),
-    ...(step.remaining === null ? [] : [`${duration(step.remaining)} left`]),
+    ...(over ? [`took ${brief(step.seconds)}`] : left(step.remaining)),
     ...(mismatch === 0 ? [] : [`log-prob mismatch ${short(mismatch)}`]), // the on-policy law says 0
   ];
 }
 
+/** Of the whole run; never 0, since the run goes on. */
+function left(remaining: number | null): readonly string[] {
+  return remaining === null ? [] : [`run: ${duration(Math.max(1, remaining))} left`];
+}
+
+function origin({ label, phase, step }: RolloutEvent, running: PhaseEvent | null): string {
+  if (label !== undefined) return label;
+  const title = running?.name === phase ? running.title : phase;
+  return step === 0 ? title : `${title}, a sample of step ${step}`;
+}
+
+function passText({ label, metrics }: StepEvent): string | null {
+  const pass = metrics["pass@1"];
+  if (pass === undefined) return null;
+  return `${label === undefined ? "" : `${label} `}${(100 * pass).toFixed(1)}%`;
+}
+
 const curveMetric = (step: StepEvent): string => (step.metrics["reward/mean"] === undefined ? "loss" : "reward/mean");
 const curveName = (step: StepEvent): string => (curveMetric(step) === "loss" ? "loss" : "reward");
-const indent = (text: string): readonly string[] => text.split("\n").map((line) => `  ${line}`);
+const brief = (seconds: number): string => (seconds < briefly ? `${seconds.toFixed(1)} s` : duration(seconds));
+const indent = (lines: readonly string[]): readonly string[] => lines.map((line) => `  ${line}`);
+
+/** Lines of prose that fit in the terminal's width, with room for an indent; as they are where there is no width. */
+function fold(text: string, width: number | undefined): readonly string[] {
+  return width === undefined ? text.split("\n") : wrap(text, Math.min(width, widestText) - 2);
+}

@@ -1,6 +1,6 @@
 // One run: where it writes, whom it tells, what is left of it. Everything a loop reports passes through here, so that the events and
 // the files say the same. Leaves out training.
-import type { RunEvent } from "../report/events.js";
+import type { RunEvent, TableEvent } from "../report/events.js";
 import { type PartPlan, RunClock } from "./clock.js";
 import { RunFolder } from "./run-folder.js";
 
@@ -62,27 +62,34 @@ export class Run {
     return (performance.now() - this.#began) / 1000;
   }
 
-  /** A step, counted from 1, is done. Fields that are not finite are left out: JSON has no way to say them. */
-  step(step: number, metrics: Metrics): void {
+  /**
+   * A step, counted from 1, is done; `label` says what its figures are of where the part's steps differ. Fields that are not finite are
+   * left out: JSON has no way to say them.
+   */
+  step(step: number, metrics: Metrics, label?: string): void {
     const { name: phase, steps: planned } = this.#running();
     const steps = this.stepsInTime(step, planned);
     const finite = Object.fromEntries(Object.entries(metrics).filter(([, value]) => Number.isFinite(value)));
     const seconds = this.seconds;
     this.#clock.tick(Math.max(step / steps, seconds / this.#maxSeconds), seconds);
     this.folder.metrics({ phase, step, seconds, ...finite });
-    this.#emit({ type: "step", phase, step, steps, metrics: finite, seconds, remaining: this.#clock.remaining() });
+    const remaining = this.#clock.remaining();
+    const named = label === undefined ? {} : { label };
+    this.#emit({ type: "step", phase, step, steps, metrics: finite, ...named, seconds, remaining });
   }
 
-  show(step: number, sample: ShownSample): void {
-    this.#emit({ type: "rollout", phase: this.#running().name, step, ...sample });
+  /** A sample for people; `label` says whose it is where the part and the step do not. */
+  show(step: number, sample: ShownSample, label?: string): void {
+    const named = label === undefined ? {} : { label };
+    this.#emit({ type: "rollout", phase: this.#running().name, step, ...named, ...sample });
   }
 
   note(level: "info" | "warning", text: string): void {
     this.#emit({ type: "note", level, text });
   }
 
-  table(title: string, columns: readonly string[], rows: readonly (readonly string[])[]): void {
-    this.#emit({ type: "table", title, columns, rows });
+  table(table: Omit<TableEvent, "type">): void {
+    this.#emit({ type: "table", ...table });
   }
 
   #running(): PartPlan {

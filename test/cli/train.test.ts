@@ -6,9 +6,12 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { resolveTarget } from "../../src/cli/find-recipe.js";
+import { exitCodeOf } from "../../src/cli/output.js";
 import { showRecipes } from "../../src/cli/recipes.js";
 import { makeRunFolder, requireEmpty, timestamp } from "../../src/cli/run-folder.js";
 import { train } from "../../src/cli/train.js";
+import { ZazenError } from "../../src/errors.js";
+import { recipes as allRecipes } from "../../src/methods/index.js";
 import type { Recipe } from "../../src/methods/recipe.js";
 import { cliIsBuilt, dist } from "./process.js";
 
@@ -90,7 +93,29 @@ describe("train", () => {
   });
 
   test("without --json the progress is on stdout", async () => {
-    expect(await stdout(() => train(recipes, "tiny", { out: join(folder, "c") }))).toBe("at work\n");
+    expect(await stdout(() => train(recipes, "tiny", { out: join(folder, "c") }))).toContain("\nat work\n");
+  });
+
+  test("begins with what will happen and where, ends with the time and the run folder", async () => {
+    const out = join(folder, "c");
+    const lines = (await stdout(() => train(recipes, "tiny", { out }))).trimEnd().split("\n");
+    expect(lines).toEqual([
+      "tiny: A recipe for tests.",
+      "3 steps",
+      expect.stringMatching(/^machine: \d+ threads?, \w+ kernels$/),
+      `run folder: ${out}`,
+      "at work",
+      `Done in 0 s. Run folder: ${out}`,
+    ]);
+  });
+
+  test("a run that does not do what it is for fails: no word of success, exit code 1", async () => {
+    const weak = { ...tiny, run: () => Promise.reject(new ZazenError("SFT_TOO_WEAK", "[x] too weak")) };
+    const written: string[] = [];
+    vi.spyOn(process.stdout, "write").mockImplementation((text) => written.push(String(text)) > 0);
+    vi.spyOn(process.stderr, "write").mockImplementation(() => true);
+    const error: unknown = await train([weak as Recipe], "tiny", { out: join(folder, "w") }).catch((e: unknown) => e);
+    expect([exitCodeOf(error), written.join("").includes("Done")]).toEqual([1, false]);
   });
 
   test("--dry-run writes nothing and shows plan and settings", async () => {
@@ -162,10 +187,19 @@ describe("recipes", () => {
 
   test("shows all settings of one", async () => {
     const text = await stdout(() => showRecipes(recipes, "tiny", {}));
-    expect(text).toMatch(/^steps +3 +integer >= 1 +Steps\.$/m);
+    expect(text).toMatch(/^the whole run: --set steps=VALUE \.\.\.\nsteps +3 +Steps; integer >= 1$/m);
+    expect(text).toMatch(/^data: --set data\.path=VALUE \.\.\.\npath +x +string$/m);
     expect(await stdout(() => showRecipes(recipes, "strict", {}))).toMatch(/^path +\(required\) +string$/m);
     const document = JSON.parse(await stdout(() => showRecipes(recipes, "tiny", { json: true }))) as unknown;
     expect(document).toMatchObject({ name: "tiny", settings: [{ key: "steps", default: 3 }, { key: "data.path" }] });
+  });
+
+  test("the settings of every recipe keep to 100 columns", async () => {
+    for (const { name } of allRecipes) {
+      const lines = (await stdout(() => showRecipes(allRecipes, name, {}))).split("\n");
+      expect(Math.max(...lines.map((line) => [...line].length))).toBeLessThanOrEqual(100);
+      expect(lines.some((line) => line.includes("optimizer.learningRate"))).toBe(true);
+    }
   });
 
   test("--schema is the JSON Schema", async () => {

@@ -71,8 +71,7 @@ describe("quickstart", () => {
     evaluation: { problems: 6, minimumPass: 0 },
   };
 
-  async function run(change: Settings = {}) {
-    const host = testHost();
+  async function run(change: Settings = {}, host = testHost()) {
     const source = new FakeSource();
     const recipe = makeQuickstart(source);
     const config = resolveSettings("quickstart", recipe.schema, { ...small, ...change });
@@ -131,20 +130,38 @@ describe("quickstart", () => {
   test("ends with the table, one problem before and after, what was learnt, and the folder", async () => {
     const { host } = await run();
     const [table] = eventsOf(host, "table");
-    expect(table!.columns.slice(0, 5)).toEqual(["arm", "sampled", "greedy", "attempts", "thought tokens"]);
-    expect(table!.rows.map((row) => row[0])).toEqual(["SFT", "SFT, then GRPO"]);
-    expect(eventsOf(host, "rollout").filter((event) => event.phase === "evaluate-grpo")).toHaveLength(2);
-    expect(notes(host).at(-2)).toMatch(/^Nothing that these figures can show: pass@1 went from/); // a table cannot count
-    expect(notes(host).at(-1)).toBe(`Run folder: ${host.out}`);
+    expect(table!.columns.slice(2, 6)).toEqual(["pass@1", "interval", "attempts", "thought"]);
+    expect(table!.rows.map((row) => row.slice(0, 2))).toEqual([
+      ["SFT", "sampled"],
+      ["", "greedy"],
+      ["SFT, then GRPO", "sampled"],
+      ["", "greedy"],
+    ]);
+    const shown = eventsOf(host, "rollout").filter((event) => event.phase === "evaluate-grpo");
+    expect(shown.map((event) => event.label)).toEqual(["Before (SFT)", "After (SFT, then GRPO)"]);
+    expect(notes(host).at(-2)).toMatch(/^pass@1 did not change: sampled, the same 0 of 6/); // a table cannot count
+    expect(notes(host).at(-1)).toMatch(/zazen generate --model \S+\/model \\\n +--prompt '<q> [\d ]+ -> \d+ <think>'/);
   });
 
-  test("says so and does not start GRPO when SFT is too weak", async () => {
-    const { host } = await run({ evaluation: { problems: 6, minimumPass: 0.15 } });
-    expect(phases(host)).toEqual(["sft", "evaluate-sft"]);
-    expect(eventsOf(host, "note")[0]).toMatchObject({
-      level: "warning",
-      text: expect.stringMatching(/less than 15\.0%/),
+  test("begins with the size of the model, and names what each evaluation step measured", async () => {
+    const { host, source } = await run();
+    expect(host.events[0]).toMatchObject({
+      type: "note",
+      text: `parameters: ${source.made[0]!.parameters.toLocaleString("en-US")}`,
     });
+    const evaluations = eventsOf(host, "step").filter((event) => event.phase.startsWith("evaluate"));
+    expect(evaluations.map((event) => event.label)).toEqual(["sampled", "greedy", "sampled", "greedy"]);
+  });
+
+  test("fails with its figures kept, and does not start GRPO, when SFT is too weak", async () => {
+    const host = testHost();
+    await expect(run({ evaluation: { problems: 6, minimumPass: 0.15 } }, host)).rejects.toMatchObject({
+      name: "TrainError",
+      code: "SFT_TOO_WEAK",
+      message: expect.stringMatching(/^\[quickstart\] expected .* at least 15\.0% .*, got 0\.0%; .*sft\.steps/),
+    });
+    expect(phases(host)).toEqual(["sft", "evaluate-sft"]);
+    expect(eventsOf(host, "table")).toHaveLength(1);
     expect(summaryOf(host)).toMatchObject({ learnt: null, example: null, model: join(host.out, "model-sft") });
     expect(Object.keys(summaryOf(host).arms)).toEqual(["sft"]);
   });
@@ -204,6 +221,8 @@ describe("sft", () => {
     const { host, source, summary } = await run({});
     expect(source.made[0]!.spec).toMatchObject({ vocabSize: TRIAL_VOCAB_SIZE, eosTokenIds: [eos] });
     expect(summary).toMatchObject({ recipe: "sft", model: join(host.out, "model"), train: { steps: 2 } });
+    expect(notes(host)[0]).toMatch(/^parameters: [\d,]+$/);
+    expect(notes(host).at(-1)).toMatch(/generate --model \S+\/model .*\n.*'<q> .* <think>'/);
     expect(existsSync(join(host.out, "model", "tokenizer.json"))).toBe(true);
   });
 

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { TrialScore } from "../../src/eval/countdown-trial.js";
 import { type Arm, armTable, armWork, whatWasLearnt } from "../../src/methods/trial-report.js";
 import { wilson } from "../../src/objective/intervals.js";
+import { tableLines } from "../../src/report/table.js";
 import type { TrialGrade } from "../../src/tasks/countdown-trial.js";
 
 const n = 200;
@@ -50,24 +51,40 @@ describe("whatWasLearnt", () => {
 
   test("no difference, or a worse policy, is said to be that", () => {
     const longer = { attempts: 9 };
-    expect(whatWasLearnt(before, arm("GRPO", 60, longer))).toMatch(/^Nothing that these figures can show/);
+    expect(whatWasLearnt(before, arm("GRPO", 61, longer))).toBe(
+      "200 problems do not show whether the policy got better: pass@1 went from 30.0% to 30.5%, " +
+        "a difference of 0.5 points with a 95% interval of -0.5 to 1.5.",
+    );
     expect(whatWasLearnt(before, arm("GRPO", 40, longer))).toMatch(/^The policy got worse: .* from 30\.0% to 20\.0%/);
+  });
+
+  test("where every pair is equal there is no interval", () => {
+    expect(whatWasLearnt(before, arm("GRPO", 60, { attempts: 9 }))).toBe(
+      "pass@1 did not change: sampled, the same 60 of 200 problems are solved before and after.",
+    );
   });
 });
 
 test("the table gives each arm its share, interval and thought", () => {
-  const [title, columns, rows] = armTable(n, [arm("SFT", 60, {})]);
-  expect(title).toContain("200 problems");
-  expect(rows[0]).toHaveLength(columns.length);
-  expect(rows[0]).toEqual([
-    "SFT",
-    "30.0 [24.1, 36.7]",
-    "30.0 [24.1, 36.7]",
-    "2.0 / 2.0",
-    "30 / 30",
-    "50.0 / 50.0",
-    "0",
+  const { title, columns, rows } = armTable(n, [arm("SFT", 60, {})]);
+  expect(title).toBe("Held-out pass@1 in % with its 95% interval, 200 problems");
+  const figures = ["30.0", "24.1-36.7", "2.0", "30", "50.0%"];
+  expect(rows).toEqual([
+    ["SFT", "sampled", ...figures, "-"],
+    ["", "greedy", ...figures, ""],
   ]);
+  for (const row of rows) expect(row).toHaveLength(columns.length);
+});
+
+test("the table of all arms fits in 80 columns, its figures to the right", () => {
+  const names = ["SFT", "SFT, then GRPO", "SFT continued", "SFT, no giving up", "no thinking: GRPO"];
+  const cost = { steps: 1, seconds: 123, tokens: 1, tokensPerSecond: 1 };
+  const arms = names.map((name) => ({ ...arm(name, n, { thoughtTokens: 144, gaveUp: 1, attempts: 10 }), cost }));
+  const { title, columns, rows, legend } = armTable(1024, arms);
+  const lines = tableLines(columns, rows, { width: 80 });
+  for (const line of [title, ...lines, ...legend]) expect([...line].length).toBeLessThanOrEqual(80);
+  expect(lines[2]).toMatch(/^SFT +sampled +100\.0 98\.1-100\.0 +10\.0 +144 +100\.0% 123 s$/);
+  expect(lines[0]).toMatch(/pass@1 +interval attempts thought gave up train$/);
 });
 
 test("work grows with each part's settings", () => {

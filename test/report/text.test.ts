@@ -1,8 +1,9 @@
 // Sparklines, tables and the formatting of figures.
 import { describe, expect, test } from "vitest";
+import { type Curve, extend } from "../../src/report/curve.js";
 import { clip, compact, duration, palette, safeText, short } from "../../src/report/format.js";
 import { sparkline } from "../../src/report/sparkline.js";
-import { tableLines } from "../../src/report/table.js";
+import { sectionLines, tableLines } from "../../src/report/table.js";
 
 describe("sparkline", () => {
   test("spans its own lowest and highest value", () => {
@@ -21,11 +22,35 @@ describe("sparkline", () => {
     expect(sparkline([0, 1, 2, 3, 4], 3)).toHaveLength(3);
   });
 
+  test("takes a scale from outside", () => {
+    expect(sparkline([0, 0.5, 1], 8, [0, 1])).toBe("▁▅█");
+    expect(sparkline([0.001, 0], 8, [0, 1])).toBe("▁▁");
+  });
+
   test("has an answer for odd series", () => {
     expect(sparkline([], 5)).toBe("");
     expect(sparkline([2, 2], 5)).toBe("▄▄");
     expect(sparkline([Number.NaN, 1, Number.POSITIVE_INFINITY, 2], 5)).toBe("▁█");
     expect(sparkline([1, 2], 0)).toBe("");
+  });
+});
+
+describe("extend", () => {
+  const curve = (values: readonly number[]) => values.reduce<Curve | null>(extend, null);
+  const count = (n: number) => Array.from({ length: n }, (_, i) => i);
+
+  test("keeps a short series as it is", () => {
+    expect(curve([3, 1, Number.NaN, 2])).toMatchObject({ first: 3, last: 2, points: [3, 1, 2] });
+    expect(curve([])).toBeNull();
+  });
+
+  test.each([1000, 4097])("averages a series of %d in bounded memory", (n) => {
+    const { first, last, points, stride, filled } = curve(count(n))!;
+    expect([first, last]).toEqual([0, n - 1]);
+    expect(points.length).toBeLessThanOrEqual(128);
+    expect((points.length - 1) * stride + filled).toBe(n);
+    for (const [i, mean] of points.slice(0, -1).entries()) expect(mean).toBeCloseTo(i * stride + (stride - 1) / 2, 9);
+    expect(points.at(-1)).toBeCloseTo(n - 1 - (filled - 1) / 2, 9);
   });
 });
 
@@ -52,6 +77,41 @@ describe("tableLines", () => {
       "────  ──────────────────────",
       "rate  one two three four",
       "      five six seven",
+    ]);
+  });
+
+  test("figures with a range behind them are figures", () => {
+    const lines = tableLines(
+      ["n", "interval"],
+      [
+        ["1", "33.7-39.6"],
+        ["2", "0.0-5.7"],
+        ["3", "-"],
+      ],
+    );
+    expect(lines.slice(2)).toEqual(["1  33.7-39.6", "2    0.0-5.7", "3          -"]);
+  });
+
+  test("columns move together where the table would be too wide", () => {
+    const row = [["1", "x".repeat(10), "y".repeat(20)]];
+    expect(tableLines(["a", "b", "c"], row, { width: 35 }).map((line) => line.length)).toEqual([16, 35, 35]);
+    expect(tableLines(["a", "b", "c"], row, { width: 34 }).map((line) => line.length)).toEqual([14, 33, 33]);
+  });
+
+  test("sections share their columns", () => {
+    const sections = [
+      { title: "one", rows: [["long key", "1"]] },
+      { title: "two", rows: [["k", "22"]] },
+    ];
+    expect(sectionLines(["key", "n"], sections)).toEqual([
+      "key        n",
+      "────────  ──",
+      "",
+      "one",
+      "long key   1",
+      "",
+      "two",
+      "k         22",
     ]);
   });
 
