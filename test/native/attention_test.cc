@@ -169,7 +169,8 @@ void reference_gradient_row(const Case& c, const Qkv& x, int64_t start, int64_t 
 
 TEST(attention_backward_matches_the_formula_on_long_sequences) {
   ThreadPool pool(2);
-  for (const Case& c : {Case(4, 2, 24, kLengths), Case(3, 1, 64, {130, 2}), Case(7, 1, 16, {129}), Case(2, 1, 136, {65})}) {
+  for (const Case& c : {Case(4, 2, 24, kLengths), Case(3, 1, 64, {130, 2}), Case(7, 1, 16, {129}), Case(2, 1, 136, {65}),
+                        Case(17, 1, 8, {70})}) {
     const Gradients g = backward(best(), pool, c, forward(best(), pool, c));
     const Qkv x = inputs(c);
     Qkv want{Doubles(x.q.size()), Doubles(x.k.size()), Doubles(x.v.size())};
@@ -185,7 +186,8 @@ TEST(attention_backward_matches_the_formula_on_long_sequences) {
 }
 
 TEST(attention_has_the_same_bits_everywhere) {
-  for (const Case& c : {Case(4, 2, 24, kLengths), Case(3, 1, 64, {130, 2}), Case(2, 1, 8, std::vector<int64_t>(40, 3))})
+  for (const Case& c : {Case(4, 2, 24, kLengths), Case(3, 1, 64, {130, 2}), Case(2, 1, 8, std::vector<int64_t>(40, 3)),
+                        Case(8, 4, 16, {150, 33}), Case(3, 3, 32, {96, 5}), Case(7, 1, 80, {70}), Case(17, 1, 136, {37})})
     SAME_EVERYWHERE([&](const Kernels& kernels, ThreadPool& pool) {
       const Forward f = forward(kernels, pool, c);
       const Gradients g = backward(kernels, pool, c, f);
@@ -195,31 +197,116 @@ TEST(attention_has_the_same_bits_everywhere) {
     });
 }
 
-// Rows of a chunk, as the generator hands them over: written to the cache first, then attended.
-Floats in_chunks(const Case& c, const std::vector<int64_t>& chunks) {
+// The first sequence in chunks, as the generator hands them over: written to the cache first, then attended. Returns out and
+// lse.
+Floats in_chunks(const Kernels& kernels, const Case& c, const std::vector<int64_t>& chunks) {
   ThreadPool pool(2);
-  Floats store = c.store(), out;
+  Floats store = c.store(), out, lse;
   int64_t position = 0;
   for (const int64_t count : chunks) {
     const std::vector<Span> span = {{0, count, position, c.blocks[0].data()}};
     const int64_t kv_row = c.kv_heads * c.D, q_row = c.heads * c.D;
-    Floats part(count * q_row);
-    best().kv_write(pool, store.data(), c.k.data() + position * kv_row, c.v.data() + position * kv_row, c.args(span));
-    best().attention_forward(pool, part.data(), nullptr, c.q.data() + position * q_row, store.data(), c.args(span));
+    Floats part(count * q_row, kNan), part_lse(count * c.heads, kNan);
+    kernels.kv_write(pool, store.data(), c.k.data() + position * kv_row, c.v.data() + position * kv_row, c.args(span));
+    kernels.attention_forward(pool, part.data(), part_lse.data(), c.q.data() + position * q_row, store.data(), c.args(span));
     append(out, part);
+    append(lse, part_lse);
     position += count;
   }
+  append(out, lse);
   return out;
+}
+Floats at_once(const Kernels& kernels, const Case& c) {
+  ThreadPool pool(2);
+  const Forward f = forward(kernels, pool, c);
+  Floats all = f.out;
+  append(all, f.lse);
+  return all;
+}
+std::vector<int64_t> one_by_one(int64_t n) { return std::vector<int64_t>(static_cast<size_t>(n), 1); }
+// `first`, then `step` at a time up to n.
+std::vector<int64_t> steps(int64_t first, int64_t step, int64_t n) {
+  std::vector<int64_t> chunks = {std::min(first, n)};
+  for (int64_t at = first; at < n; at += step) chunks.push_back(std::min(step, n - at));
+  return chunks;
 }
 
 TEST(attention_token_by_token_has_the_bits_of_prefill) {
-  ThreadPool pool(2);
   for (const Case& c : {Case(4, 2, 24, {130}), Case(3, 1, 64, {130}), Case(14, 2, 8, {130})}) {
-    const Floats whole = forward(best(), pool, c).out;
-    CHECK_BITS(in_chunks(c, std::vector<int64_t>(130, 1)), whole);
-    CHECK_BITS(in_chunks(c, {50, 80}), whole);
-    CHECK_BITS(in_chunks(c, {63, 1, 1, 64, 1}), whole);
+    const Floats whole = at_once(best(), c);
+    CHECK_BITS(in_chunks(best(), c, one_by_one(130)), whole);
+    CHECK_BITS(in_chunks(best(), c, {50, 80}), whole);
+    CHECK_BITS(in_chunks(best(), c, {63, 1, 1, 64, 1}), whole);
   }
+}
+
+// Head dimensions and groups that take every path: heads together and alone, one and two vectors of rows, partial steps.
+TEST(attention_has_the_same_bits_for_every_shape_however_it_is_cut) {
+  int64_t length = 131;
+  for (const int64_t D : {4, 8, 16, 32, 64, 80, 128})
+    for (const int64_t group : {1, 2, 3, 7, 9}) {
+      const int64_t kv_heads = D <= 16 ? 5 : 2;
+      length = 65 + (length * 37 + 11) % 136;  // 65 .. 200
+      const Case c(kv_heads * group, kv_heads, D, {length});
+      const Floats whole = in_chunks(best(), c, one_by_one(length));
+      for (const Isa isa : isas()) {
+        CHECK_BITS(at_once(cpu_kernels(isa), c), whole);
+        CHECK_BITS(in_chunks(cpu_kernels(isa), c, one_by_one(length)), whole);
+      }
+      for (const int64_t first : {5, 63, 64, 70}) CHECK_BITS(in_chunks(best(), c, steps(first, length, length)), whole);
+      for (const int64_t step : {2, 3, 7, 8, 9, 33}) CHECK_BITS(in_chunks(best(), c, steps(1, step, length)), whole);
+    }
+}
+
+TEST(attention_has_the_same_bits_at_every_length) {
+  for (const Case& c : {Case(10, 5, 8, {200}), Case(3, 3, 32, {200})}) {
+    const int64_t q_row = c.heads * c.D;
+    const Floats whole = in_chunks(best(), c, one_by_one(200));
+    for (int64_t length = 1; length <= 200; ++length) {
+      const Floats rows = in_chunks(best(), c, {length});
+      CHECK_BITS(slice(rows, 0, length * q_row), slice(whole, 0, length * q_row));
+      CHECK_BITS(slice(rows, length * q_row, length * c.heads), slice(whole, 200 * q_row, length * c.heads));
+    }
+  }
+}
+
+// Spans of one call: decoding, short and long ones, of which the last is long enough to be cut into tasks.
+TEST(attention_of_a_span_does_not_depend_on_the_others_of_a_call) {
+  const Case c(4, 2, 8, {70, 3, 1, 64, 40, 900});
+  ThreadPool pool(3);
+  const Forward whole = forward(best(), pool, c);
+  std::vector<Span> spans = c.spans();
+  for (size_t s = 0; s < spans.size(); ++s) {
+    const int64_t skip = c.lengths[s] - std::min(c.lengths[s], std::vector<int64_t>{1, 3, 1, 1, 33, 890}[s]);
+    spans[s].row += skip;
+    spans[s].count -= skip;
+    spans[s].position = skip;
+  }
+  Floats out(c.q.size(), kNan), lse(c.T * c.heads, kNan);
+  best().attention_forward(pool, out.data(), lse.data(), c.q.data(), whole.store.data(), c.args(spans));
+  const int64_t q_row = c.heads * c.D;
+  for (const Span& span : spans) {
+    CHECK_BITS(slice(out, span.row * q_row, span.count * q_row), slice(whole.out, span.row * q_row, span.count * q_row));
+    CHECK_BITS(slice(lse, span.row * c.heads, span.count * c.heads),
+               slice(whole.lse, span.row * c.heads, span.count * c.heads));
+  }
+}
+
+// Scores so far apart that weights span everything the exponential can give.
+TEST(attention_weights_have_the_same_bits_at_any_distance) {
+  Case c(4, 2, 8, {150, 9});
+  for (float& x : c.q) x *= 20;
+  const Floats want = SAME_EVERYWHERE([&](const Kernels& kernels, ThreadPool& pool) {
+    const Forward f = forward(kernels, pool, c);
+    const Gradients g = backward(kernels, pool, c, f);
+    Floats all = f.out;
+    for (const Floats* part : {&f.lse, &g.dq, &g.dk, &g.dv}) append(all, *part);
+    return all;
+  });
+  for (const float x : want) CHECK(std::isfinite(x));
+  Doubles out, lse;
+  reference(c, inputs(c), out, lse);
+  CHECK_ALL_NEAR(slice(want, 0, static_cast<int64_t>(out.size())), out, 5e-5);  // scores of 100 carry errors of 1e-5
 }
 
 // Each sequence alone, in blocks of its own, against the packed batch.

@@ -20,13 +20,19 @@
 namespace zazen::ZAZEN_ISA {
 
 constexpr int64_t kLanes = 16;
+constexpr float kRound = 12582912.0f;          // 1.5 * 2^23: x + kRound holds x, rounded to an integer, in its lowest bits
+constexpr int32_t kHalfRootBits = 0x3F3504F3;  // of sqrt(1/2)
 
 #if defined(__AVX512F__)
 
 struct F32x16 {
   __m512 v;
 };
-inline __mmask16 lane_mask(int64_t n) { return static_cast<__mmask16>(n >= kLanes ? 0xFFFFu : (1u << n) - 1u); }
+// Of the first n lanes, without a branch: at the edge of a causal mask it would be a coin toss.
+inline __mmask16 lane_mask(int64_t n) {
+  const int64_t positive = n > 0 ? n : 0, lanes = positive < kLanes ? positive : kLanes;
+  return static_cast<__mmask16>(0xFFFFu >> (kLanes - lanes));
+}
 inline F32x16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline F32x16 load(const float* p, int64_t n) { return {_mm512_maskz_loadu_ps(lane_mask(n), p)}; }
 inline void store(float* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }
@@ -45,6 +51,18 @@ inline F32x16 round_even(F32x16 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUN
 // 2^n for integral n in [-127, 127]; -127 gives zero.
 inline F32x16 exp2_integral(F32x16 n) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
+}
+// p * 2^n for p and the product normal, where `shifted` is n + kRound.
+inline F32x16 add_exponent(F32x16 p, F32x16 shifted) {
+  return {
+      _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p.v), _mm512_slli_epi32(_mm512_castps_si512(shifted.v), 23)))};
+}
+// x - n for |x| < 2^22 and the integer n nearest to it, where `shifted` is n + kRound.
+inline F32x16 past_integer(F32x16 x, F32x16) { return {_mm512_reduce_ps(x.v, _MM_FROUND_TO_NEAREST_INT)}; }
+// The n of x = m * 2^n with m in [sqrt(1/2), sqrt(2)), for x positive and normal.
+inline F32x16 exponent(F32x16 x) {
+  return {
+      _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_sub_epi32(_mm512_castps_si512(x.v), _mm512_set1_epi32(kHalfRootBits)), 23))};
 }
 // Lanes at or past n take `other`.
 inline F32x16 keep(F32x16 a, int64_t n, F32x16 other) { return {_mm512_mask_mov_ps(other.v, lane_mask(n), a.v)}; }
@@ -94,6 +112,17 @@ inline __m256 exp2_half(__m256 n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
 inline F32x16 exp2_integral(F32x16 n) { return {exp2_half(n.lo), exp2_half(n.hi)}; }
+inline __m256 add_exponent_half(__m256 p, __m256 shifted) {
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(shifted), 23)));
+}
+inline F32x16 add_exponent(F32x16 p, F32x16 shifted) {
+  return {add_exponent_half(p.lo, shifted.lo), add_exponent_half(p.hi, shifted.hi)};
+}
+inline F32x16 past_integer(F32x16 x, F32x16 shifted) { return x - (shifted - set1(kRound)); }
+inline __m256 exponent_half(__m256 x) {
+  return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_sub_epi32(_mm256_castps_si256(x), _mm256_set1_epi32(kHalfRootBits)), 23));
+}
+inline F32x16 exponent(F32x16 x) { return {exponent_half(x.lo), exponent_half(x.hi)}; }
 inline F32x16 keep(F32x16 a, int64_t n, F32x16 other) {
   return {_mm256_blendv_ps(other.lo, a.lo, _mm256_castsi256_ps(half_mask(n))),
           _mm256_blendv_ps(other.hi, a.hi, _mm256_castsi256_ps(half_mask(n - 8)))};
@@ -169,6 +198,23 @@ inline F32x16 exp2_integral(F32x16 n) {
     return r;
   });
 }
+inline int32_t bits_of(float a) {
+  int32_t bits;
+  std::memcpy(&bits, &a, sizeof bits);
+  return bits;
+}
+inline F32x16 add_exponent(F32x16 p, F32x16 shifted) {
+  return each([&](int64_t i) {
+    const uint32_t bits = static_cast<uint32_t>(bits_of(p.v[i])) + (static_cast<uint32_t>(bits_of(shifted.v[i])) << 23);
+    float r;
+    std::memcpy(&r, &bits, sizeof r);
+    return r;
+  });
+}
+inline F32x16 past_integer(F32x16 x, F32x16 shifted) { return x - (shifted - set1(kRound)); }
+inline F32x16 exponent(F32x16 x) {
+  return each([&](int64_t i) { return static_cast<float>((bits_of(x.v[i]) - kHalfRootBits) >> 23); });
+}
 inline F32x16 keep(F32x16 a, int64_t n, F32x16 other) {
   return each([&](int64_t i) { return i < n ? a.v[i] : other.v[i]; });
 }
@@ -243,12 +289,47 @@ inline float exp(float x) {
   return lane[0];
 }
 
-// out[j][i] = in[i][j] for 16 columns of `rows` rows, at most 16; the lanes of rows that are not there become zero.
+constexpr float kExp2Lowest = -100.0f;  // below, the result stays at 2^-100, whose products with usual numbers are normal
+
+// 2^x for x <= 0, or not far above: x = n + r, |r| <= 1/2, minimax polynomial of degree 5 in r (about 1 ulp). exp2(0) is
+// exactly 1; NaN stays NaN.
+inline F32x16 exp2(F32x16 x) {
+  const F32x16 bounded = max(set1(kExp2Lowest), x);
+  const F32x16 shifted = bounded + set1(kRound);
+  const F32x16 r = past_integer(bounded, shifted);
+  F32x16 p = set1(1.326472731e-3f);
+  p = fma(p, r, set1(9.671512991e-3f));
+  p = fma(p, r, set1(5.550733581e-2f));
+  p = fma(p, r, set1(2.402224243e-1f));
+  p = fma(p, r, set1(6.931470037e-1f));
+  return add_exponent(fma(p, r, set1(1.0f)), shifted);
+}
+
+constexpr float kLn2 = 0.693147182f, kLog2E = 1.44269504f;
+
+// Natural logarithm of x * 2^shift for positive normal x: x = m 2^n, polynomial of degree 9 in m - 1 (Cephes).
+inline F32x16 log_shifted(F32x16 x, F32x16 shift) {
+  const F32x16 n = exponent(x), f = add_exponent(x, set1(kRound) - n) - set1(1.0f);
+  F32x16 p = set1(7.0376836292e-2f);
+  p = fma(p, f, set1(-1.1514610310e-1f));
+  p = fma(p, f, set1(1.1676998740e-1f));
+  p = fma(p, f, set1(-1.2420140846e-1f));
+  p = fma(p, f, set1(1.4249322787e-1f));
+  p = fma(p, f, set1(-1.6668057665e-1f));
+  p = fma(p, f, set1(2.0000714765e-1f));
+  p = fma(p, f, set1(-2.4999993993e-1f));
+  p = fma(p, f, set1(3.3333331174e-1f));
+  p = fma(fma(p, f, set1(-0.5f)), f * f, f);
+  return fma(shift, set1(kLn2), fma(n, set1(kLn2), p));
+}
+
+// Sixteen vectors row(i) become sixteen others: put(j, vector) is called with lane j of each of them.
 #if defined(__AVX512F__)
-inline void transpose16(float* out, int64_t ldout, const float* in, int64_t ldin, int64_t rows) {
+template <class Row, class Put>
+inline void transpose16(const Row& row, const Put& put) {
   __m512 r[kLanes], t[kLanes];
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) r[i] = i < rows ? _mm512_loadu_ps(in + i * ldin) : _mm512_setzero_ps();
+  for (int i = 0; i < 16; ++i) r[i] = row(i).v;
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {  // pairs of rows
     t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
@@ -271,18 +352,30 @@ inline void transpose16(float* out, int64_t ldout, const float* in, int64_t ldin
   for (int j = 0; j < 4; ++j) {  // 4 x 4 blocks of quads
     const __m512 a = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88), b = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88);
     const __m512 c = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xDD), d = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xDD);
-    _mm512_storeu_ps(out + j * ldout, _mm512_shuffle_f32x4(a, b, 0x88));
-    _mm512_storeu_ps(out + (j + 4) * ldout, _mm512_shuffle_f32x4(c, d, 0x88));
-    _mm512_storeu_ps(out + (j + 8) * ldout, _mm512_shuffle_f32x4(a, b, 0xDD));
-    _mm512_storeu_ps(out + (j + 12) * ldout, _mm512_shuffle_f32x4(c, d, 0xDD));
+    put(j, F32x16{_mm512_shuffle_f32x4(a, b, 0x88)});
+    put(j + 4, F32x16{_mm512_shuffle_f32x4(c, d, 0x88)});
+    put(j + 8, F32x16{_mm512_shuffle_f32x4(a, b, 0xDD)});
+    put(j + 12, F32x16{_mm512_shuffle_f32x4(c, d, 0xDD)});
   }
 }
 #else
-inline void transpose16(float* out, int64_t ldout, const float* in, int64_t ldin, int64_t rows) {
+template <class Row, class Put>
+inline void transpose16(const Row& row, const Put& put) {
+  float from[kLanes * kLanes], to[kLanes * kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) store(from + i * kLanes, row(i));
   for (int64_t i = 0; i < kLanes; ++i)
-    for (int64_t j = 0; j < kLanes; ++j) out[j * ldout + i] = i < rows ? in[i * ldin + j] : 0.0f;
+    for (int64_t j = 0; j < kLanes; ++j) to[j * kLanes + i] = from[i * kLanes + j];
+  for (int64_t j = 0; j < kLanes; ++j) put(j, load(to + j * kLanes));
 }
 #endif
+// out[j][i] = in[i][j] for 16 columns of `rows` rows, at most 16; the lanes of rows that are not there become zero.
+inline void transpose16(float* out, int64_t ldout, const float* in, int64_t ldin, int64_t rows) {
+  const auto put = [=](int64_t j, F32x16 column) { store(out + j * ldout, column); };
+  if (rows >= kLanes)
+    transpose16([=](int64_t i) { return load(in + i * ldin); }, put);
+  else
+    transpose16([=](int64_t i) { return i < rows ? load(in + i * ldin) : zero(); }, put);
+}
 
 // out[j][i] = in[i][j] for i < rows, j < columns.
 inline void transpose(float* out, int64_t ldout, const float* in, int64_t ldin, int64_t rows, int64_t columns) {
