@@ -73,10 +73,10 @@ Napi::Value policy_loss(const Napi::CallbackInfo& info) {
          dentropy = Napi::Float32Array::New(env, logp.ElementLength());
     const PolicyLossArgs loss{real("clipLow"), real("clipHigh"), real("dualClip"), real("klCoefficient"),
                               real("entropyCoefficient")};
-    const PolicyLossSums sums =
-        kernels().policy_loss(dlogp.Data(), dentropy.Data(), logp.Data(), float_array(args, "oldLogprobs").Data(),
-                              optional("refLogprobs"), optional("entropy"), float_array(args, "advantages").Data(),
-                              float_array(args, "weights").Data(), loss, static_cast<int64_t>(logp.ElementLength()));
+    PolicyLossSums sums;
+    kernels().policy_loss(sums, dlogp.Data(), dentropy.Data(), logp.Data(), float_array(args, "oldLogprobs").Data(),
+                          optional("refLogprobs"), optional("entropy"), float_array(args, "advantages").Data(),
+                          float_array(args, "weights").Data(), loss, static_cast<int64_t>(logp.ElementLength()));
     Napi::Object out = Napi::Object::New(env);
     out.Set("loss", sums.loss);
     out.Set("kl", sums.kl);

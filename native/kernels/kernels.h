@@ -85,11 +85,11 @@ struct PolicyLossArgs {
   float clip_low, clip_high, dual_clip, kl_coef, entropy_coef;
 };
 
-// Sums over the tokens of one call, each over tokens with weight != 0, in double and in token order.
+// Sums over tokens with weight != 0, in double and in token order: over several calls they have the bits of one.
 struct PolicyLossSums {
-  double loss, kl, ratio, clipped, entropy;  // loss is weighted; the others are plain sums
-  double max_abs_drift;                      // max |logp - old|
-  int64_t tokens;
+  double loss = 0, kl = 0, ratio = 0, clipped = 0, entropy = 0;  // loss is weighted; the others are plain sums
+  double max_abs_drift = 0;                                      // max |logp - old|
+  int64_t tokens = 0;
 };
 
 struct SamplingArgs {
@@ -175,10 +175,11 @@ struct Kernels {
                  const SamplingArgs&, int64_t R, int64_t V);
 
   // ---- policy_loss.cc
-  // dlogp [T], dentropy [T] (may be null when entropy_coef is 0); ref may be null when kl_coef is 0; entropy may be null.
-  PolicyLossSums (*policy_loss)(float* dlogp, float* dentropy, const float* logp, const float* old, const float* ref,
-                                const float* entropy, const float* advantages, const float* weights, const PolicyLossArgs&,
-                                int64_t T);
+  // Adds to `sums`. dlogp [T], dentropy [T] (may be null when entropy_coef is 0); ref may be null when kl_coef is 0; entropy
+  // may be null.
+  void (*policy_loss)(PolicyLossSums& sums, float* dlogp, float* dentropy, const float* logp, const float* old,
+                      const float* ref, const float* entropy, const float* advantages, const float* weights,
+                      const PolicyLossArgs&, int64_t T);
 
   // ---- advantage.cc
   // advantages [n] from rewards [n] in groups given by cu_groups [groups + 1]: r - mean, divided by (std + eps) when

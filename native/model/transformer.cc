@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace zazen {
 namespace {
 
 // Weights up to this size stay in the caches, so that every block of rows may read them again.
 constexpr int64_t kSmallWeights = int64_t{32} << 20;  // bytes
+constexpr int64_t kRowsPerThread = 512;               // of a small model's micro-batch
 constexpr int64_t kBlocksPerThread = 2;               // at least, so that a slow thread does not hold up the others
 constexpr int64_t kWeightTasksPerThread = 2;          // of one weight's gradient: more would read the inputs too often
 constexpr int64_t kMinBlockRows = 24, kMaxBlockRows = 128;
@@ -23,6 +25,12 @@ struct WeightTask {
 
 Transformer::Transformer(const ModelSpec& spec, const ParameterList& parameters, const Kernels& kernels, ThreadPool& pool)
     : spec_(spec), parameters_(parameters), kernels_(kernels), pool_(pool) {}
+
+bool Transformer::is_small() const { return parameters_.elements() * static_cast<int64_t>(sizeof(float)) <= kSmallWeights; }
+
+int64_t Transformer::useful_rows() const {
+  return is_small() ? kRowsPerThread * pool_.threads() : std::numeric_limits<int64_t>::max();
+}
 
 void Transformer::plan_angles(const Rows& rows) const {
   int64_t positions = 0;
@@ -155,7 +163,7 @@ class Transformer::Pass {
 template <class Body>
 void Transformer::for_blocks(const float* weights, const Rows& rows, const Body& body) const {
   const auto wanted = static_cast<size_t>(kBlocksPerThread * pool_.threads());
-  if (parameters_.elements() * static_cast<int64_t>(sizeof(float)) <= kSmallWeights) {
+  if (is_small()) {
     const int64_t share = rows.count() / (kBlocksPerThread * static_cast<int64_t>(wanted));
     const auto blocks = cut_rows(rows, std::clamp(share, kMinBlockRows, kMaxBlockRows));
     if (blocks.size() >= wanted) {

@@ -17,6 +17,9 @@ class Transformer {
   void backward(const float* weights, float* gradients, float* embedding_gradient, const Rows& rows,
                 const Activations& activations, GradientWorkspace& workspace) const;
 
+  // Rows of a training micro-batch beyond which nothing is gained: a small model's activations had better stay in the caches.
+  int64_t useful_rows() const;
+
   const ModelSpec& spec() const { return spec_; }
   const Kernels& kernels() const { return kernels_; }
   ThreadPool& pool() const { return pool_; }
@@ -29,6 +32,7 @@ class Transformer {
     float *q, *k, *v, *o, *gate, *up, *down;
   };
 
+  bool is_small() const;
   void plan_angles(const Rows& rows) const;
   template <class Body>
   void for_blocks(const float* weights, const Rows& rows, const Body& body) const;

@@ -11,21 +11,28 @@ constexpr int64_t kZeroChunk = 1 << 18;  // elements a thread clears at a time
 constexpr int64_t kNormChunk = 4096;     // of sum_squares
 constexpr double kClipEpsilon = 1e-6;    // as torch.nn.utils.clip_grad_norm_
 
-void add_sums(PolicyLossSums& total, const PolicyLossSums& part) {
-  total.loss += part.loss;
-  total.kl += part.kl;
-  total.ratio += part.ratio;
-  total.clipped += part.clipped;
-  total.entropy += part.entropy;
-  total.max_abs_drift = std::max(total.max_abs_drift, part.max_abs_drift);
-  total.tokens += part.tokens;
-}
-
 void zero(ThreadPool& pool, Buffer<float>& buffer) {
   const int64_t size = static_cast<int64_t>(buffer.size());
   parallel_for(pool, ceil_div(size, kZeroChunk), [&](int64_t i) {
     std::fill_n(buffer.data() + i * kZeroChunk, std::min(kZeroChunk, size - i * kZeroChunk), 0.0f);
   });
+}
+
+// Elements of the flat buffer with the same weight decay.
+struct Run {
+  int64_t first, count;
+  double weight_decay;
+};
+
+// Matrices decay, vectors do not. Neighbours are joined: a small model's optimizer step is one call.
+std::vector<Run> decay_runs(const ParameterList& parameters, double weight_decay) {
+  std::vector<Run> runs;
+  for (const auto& p : parameters.all()) {
+    const double decay = p.is_matrix() ? weight_decay : 0.0;
+    if (runs.empty() || runs.back().weight_decay != decay) runs.push_back({p.offset, 0, decay});
+    runs.back().count = p.offset + p.elements - runs.back().first;
+  }
+  return runs;
 }
 
 void take(Buffer<float>& to, const std::vector<float>& from, const std::vector<int64_t>& tokens, int64_t first, int64_t count) {
@@ -43,14 +50,12 @@ Trainer::Trainer(const Transformer& model, int64_t micro_batch_tokens)
   m_.reset(elements);
   v_.reset(elements);
   if (model.spec().tied) tied_.reset(static_cast<size_t>(model.spec().vocab * model.spec().hidden));
-  int64_t largest = 0;
-  for (const auto& p : model.parameters().all()) largest = std::max(largest, p.elements);
-  norm_scratch_.reset(static_cast<size_t>(ceil_div(largest, kNormChunk)));
+  norm_scratch_.reset(static_cast<size_t>(ceil_div(model.parameters().elements(), kNormChunk)));
 }
 
 PolicyLossSums Trainer::forward_backward(const float* weights, const TrainArgs& args, const LossArgs& loss, Control& control) {
-  PolicyLossSums sums{};
-  for (const auto& [first, last] : cut_sequences(args.tokens, micro_batch_tokens_)) {
+  PolicyLossSums sums;
+  for (const auto& [first, last] : cut_sequences(args.tokens, std::min(micro_batch_tokens_, model_.useful_rows()))) {
     throw_if_aborted(control);
     train(weights, args, loss, lay_out(args.tokens, first, last), sums);
   }
@@ -104,7 +109,7 @@ void Trainer::train_head(const float* weights, const TrainArgs& args, const Loss
     take(head_.advantages, args.advantages, tokens, first, R);
     take(head_.old, args.old, tokens, first, R);
     take(head_.reference, args.reference, tokens, first, R);
-    add_sums(sums, token_loss(loss, !args.reference.empty(), R));
+    token_loss(loss, !args.reference.empty(), R, sums);
     const bool entropy_gradient = loss.kind == LossKind::policy && loss.policy.entropy_coef != 0.0f;
     k.head_backward(model_.pool(), head_.logits.data(), ld, targets.data() + first, head_.lse.data(), head_.entropy.data(),
                     head_.dlogp.data(), entropy_gradient ? head_.dentropy.data() : nullptr, loss.temperature, R, V);
@@ -128,20 +133,18 @@ void Trainer::head_backward_input(const float* weights, int64_t R) {
   }
 }
 
-PolicyLossSums Trainer::token_loss(const LossArgs& loss, bool has_reference, int64_t R) {
+void Trainer::token_loss(const LossArgs& loss, bool has_reference, int64_t R, PolicyLossSums& sums) {
   if (loss.kind == LossKind::policy)
-    return model_.kernels().policy_loss(head_.dlogp.data(), head_.dentropy.data(), head_.logp.data(), head_.old.data(),
+    return model_.kernels().policy_loss(sums, head_.dlogp.data(), head_.dentropy.data(), head_.logp.data(), head_.old.data(),
                                         has_reference ? head_.reference.data() : nullptr, head_.entropy.data(),
                                         head_.advantages.data(), head_.weights.data(), loss.policy, R);
-  PolicyLossSums sums{};
   for (int64_t r = 0; r < R; ++r) {
     const auto i = static_cast<size_t>(r);
     sums.loss -= static_cast<double>(head_.weights[i]) * static_cast<double>(head_.logp[i]);
     sums.entropy += static_cast<double>(head_.entropy[i]);
     head_.dlogp[i] = -head_.weights[i];
   }
-  sums.tokens = R;
-  return sums;
+  sums.tokens += R;
 }
 
 // Moves the embedding's share [V, H] into the head's panels, a panel a task.
@@ -159,9 +162,8 @@ void Trainer::join_tied_gradient() {
 OptimResult Trainer::step(float* weights, const OptimArgs& args) {
   const Kernels& k = model_.kernels();
   join_tied_gradient();
-  double squares = 0;
-  for (const auto& p : model_.parameters().all())
-    squares += k.sum_squares(model_.pool(), gradients_.data() + p.offset, p.elements, norm_scratch_.data());
+  const int64_t elements = model_.parameters().elements();  // padding is zero
+  const double squares = k.sum_squares(model_.pool(), gradients_.data(), elements, norm_scratch_.data());
   const double norm = std::sqrt(squares);
   if (!std::isfinite(norm)) clear();
   ZAZEN_CHECK(std::isfinite(norm), "GRADIENT_NOT_FINITE", "[optimStep] expected a finite gradient, got norm ", norm,
@@ -172,10 +174,10 @@ OptimResult Trainer::step(float* weights, const OptimArgs& args) {
   adamw.bias2 = 1.0 - std::pow(args.beta2, static_cast<double>(step_));
   const double clip = args.max_grad_norm / (norm + kClipEpsilon);
   if (args.max_grad_norm > 0 && clip < 1.0) adamw.gradient_scale = clip;
-  for (const auto& p : model_.parameters().all()) {
-    adamw.weight_decay = p.is_matrix() ? args.weight_decay : 0.0;
-    k.adamw(model_.pool(), weights + p.offset, gradients_.data() + p.offset, m_.data() + p.offset, v_.data() + p.offset,
-            p.elements, adamw);
+  for (const Run& run : decay_runs(model_.parameters(), args.weight_decay)) {
+    adamw.weight_decay = run.weight_decay;
+    k.adamw(model_.pool(), weights + run.first, gradients_.data() + run.first, m_.data() + run.first, v_.data() + run.first,
+            run.count, adamw);
   }
   clear();
   return {norm, step_};

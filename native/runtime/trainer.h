@@ -52,7 +52,7 @@ class Trainer {
   void train_head(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
                   PolicyLossSums& sums);
   void head_backward_input(const float* weights, int64_t R);
-  PolicyLossSums token_loss(const LossArgs& loss, bool has_reference, int64_t R);
+  void token_loss(const LossArgs& loss, bool has_reference, int64_t R, PolicyLossSums& sums);
   void throw_if_aborted(const Control& control);
   void join_tied_gradient();
 

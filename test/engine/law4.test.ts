@@ -92,6 +92,7 @@ describe.each([true, false])("tied head: %s", (tieWordEmbeddings) => {
       for (const name of cutNames) {
         const { total, bits } = await update(loss, cuts[name]!, options);
         expect(bits).toEqual(wanted.bits);
+        if (name === "one call") expect(total).toBe(wanted.total); // sums of several calls are added here
         expect(total).toBeCloseTo(wanted.total, 9);
       }
     });

@@ -43,8 +43,8 @@ struct Result {
 };
 Result run(const Kernels& k, const Batch& b, const PolicyLossArgs& args) {
   Result r{Floats(b.T), Floats(b.T), {}};
-  r.sums = k.policy_loss(r.dlogp.data(), r.dentropy.data(), b.logp.data(), b.old.data(), b.ref.data(), b.entropy.data(),
-                         b.advantages.data(), b.weights.data(), args, b.T);
+  k.policy_loss(r.sums, r.dlogp.data(), r.dentropy.data(), b.logp.data(), b.old.data(), b.ref.data(), b.entropy.data(),
+                b.advantages.data(), b.weights.data(), args, b.T);
   return r;
 }
 
@@ -151,11 +151,27 @@ TEST(policy_loss_takes_absent_inputs) {
   const Batch b(21);
   const PolicyLossArgs args{0.2f, 0.2f, 0, 0, 0};
   Floats dlogp(b.T);
-  const PolicyLossSums sums = best().policy_loss(dlogp.data(), nullptr, b.logp.data(), b.old.data(), nullptr, nullptr,
-                                                 b.advantages.data(), b.weights.data(), args, b.T);
+  PolicyLossSums sums;
+  best().policy_loss(sums, dlogp.data(), nullptr, b.logp.data(), b.old.data(), nullptr, nullptr, b.advantages.data(),
+                     b.weights.data(), args, b.T);
   const Result full = run(best(), b, args);
   CHECK_BITS(dlogp, full.dlogp);
   CHECK(sums.loss == full.sums.loss && sums.kl == 0.0 && sums.entropy == 0.0);
+}
+
+TEST(policy_loss_sums_in_two_calls_have_the_bits_of_one) {
+  const Batch b(203);
+  for (const PolicyLossArgs& args : kVariants) {
+    const PolicyLossSums whole = run(best(), b, args).sums;
+    PolicyLossSums parts;
+    Floats dlogp(b.T), dentropy(b.T);
+    for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 101}, {101, 102}})
+      best().policy_loss(parts, dlogp.data(), dentropy.data(), b.logp.data() + first, b.old.data() + first,
+                         b.ref.data() + first, b.entropy.data() + first, b.advantages.data() + first, b.weights.data() + first,
+                         args, count);
+    CHECK(parts.loss == whole.loss && parts.kl == whole.kl && parts.ratio == whole.ratio && parts.entropy == whole.entropy);
+    CHECK(parts.clipped == whole.clipped && parts.max_abs_drift == whole.max_abs_drift && parts.tokens == whole.tokens);
+  }
 }
 
 TEST(policy_loss_has_the_same_bits_everywhere) {

@@ -48,11 +48,9 @@ inline double add_in_order(double total, F32x16 values) {
 }  // namespace
 
 // Tokens of weight 0 may hold anything: they are set to 0 wherever they would be added.
-PolicyLossSums policy_loss(float* dlogp, float* dentropy, const float* logp, const float* old, const float* ref,
-                           const float* entropy, const float* advantages, const float* weights, const PolicyLossArgs& args,
-                           int64_t T) {
+void policy_loss(PolicyLossSums& sums, float* dlogp, float* dentropy, const float* logp, const float* old, const float* ref,
+                 const float* entropy, const float* advantages, const float* weights, const PolicyLossArgs& args, int64_t T) {
   const F32x16 kl_coef = set1(args.kl_coef), entropy_coef = set1(args.entropy_coef);
-  double loss = 0, kl = 0, ratios = 0, bonus = 0;
   F32x16 tokens = zero(), clipped = zero(), max_drift = zero();
   for_lanes(T, [&](int64_t t, auto lanes) {
     const F32x16 w = lanes.load(weights + t), size = magnitude(w);
@@ -66,21 +64,18 @@ PolicyLossSums policy_loss(float* dlogp, float* dentropy, const float* logp, con
     lanes.store(dlogp + t, used(w * (zero() - s.slope * ratio - kl_coef * (divergence + d))));
     if (dentropy) lanes.store(dentropy + t, zero() - w * entropy_coef);
 
-    loss = add_in_order(loss, used(w * (kl_coef * divergence - s.value - entropy_coef * h)));
-    kl = add_in_order(kl, used(divergence));
-    ratios = add_in_order(ratios, used(ratio));
-    bonus = add_in_order(bonus, used(h));
+    sums.loss = add_in_order(sums.loss, used(w * (kl_coef * divergence - s.value - entropy_coef * h)));
+    sums.kl = add_in_order(sums.kl, used(divergence));
+    sums.ratio = add_in_order(sums.ratio, used(ratio));
+    sums.entropy = add_in_order(sums.entropy, used(h));
     tokens = tokens + used(set1(1.0f));
     clipped = clipped + used(s.clipped);
     max_drift = max(max_drift, used(magnitude(drift)));
   });
-  return {loss,
-          kl,
-          ratios,
-          static_cast<double>(sum(clipped)),
-          bonus,
-          static_cast<double>(max(max_drift)),
-          static_cast<int64_t>(sum(tokens))};
+  sums.clipped += static_cast<double>(sum(clipped));
+  const double drift = static_cast<double>(max(max_drift));
+  sums.max_abs_drift = sums.max_abs_drift > drift ? sums.max_abs_drift : drift;
+  sums.tokens += static_cast<int64_t>(sum(tokens));
 }
 
 }  // namespace zazen::ZAZEN_ISA
