@@ -84,18 +84,23 @@ FinalActivations Activations::final(int64_t first) const {
 void GradientWorkspace::plan(const ModelSpec& s, int64_t T) {
   spec_ = s;
   lay_out_in(memory_, [&](Layouter& out) {
-    LayerGradients& g = rows_;
-    for (float** rows : {&g.output, &g.middle, &g.input, &g.middle_normed, &g.input_normed, &normed_})
-      *rows = out.take(T * s.hidden);
-    for (float** rows : {&g.attention, &g.q}) *rows = out.take(T * s.query_dim());
-    for (float** rows : {&g.k, &g.v}) *rows = out.take(T * s.key_dim());
-    g.mlp = out.take(T * s.intermediate);
+    for (float** rows : {&residual_[0], &residual_[1], &residual_[2], &normed_}) *rows = out.take(T * s.hidden);
+    float *mlp = out.take(T * s.intermediate), *attention = out.take(T * s.query_dim());
+    for (LayerGradients& g : layers_) {
+      for (float** rows : {&g.middle, &g.middle_normed, &g.input_normed}) *rows = out.take(T * s.hidden);
+      g.q = out.take(T * s.query_dim());
+      for (float** rows : {&g.k, &g.v}) *rows = out.take(T * s.key_dim());
+      g.mlp = mlp;
+      g.attention = attention;
+    }
     transposed_ = out.take(std::max(transposed_elements(s), panel_elements(s.hidden, std::min(s.vocab, kHeadRows))));
   });
 }
 
-LayerGradients GradientWorkspace::layer(int64_t first) const {
-  LayerGradients g = rows_;
+LayerGradients GradientWorkspace::layer(int64_t index, int64_t first) const {
+  LayerGradients g = layers_[index % 2];
+  g.output = residual_[(index + 1) % 3];
+  g.input = residual_[index % 3];
   for (float** rows : {&g.output, &g.middle, &g.input, &g.middle_normed, &g.input_normed}) *rows += first * spec_.hidden;
   for (float** rows : {&g.attention, &g.q}) *rows += first * spec_.query_dim();
   for (float** rows : {&g.k, &g.v}) *rows += first * spec_.key_dim();

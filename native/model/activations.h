@@ -1,7 +1,6 @@
 // What a forward pass leaves in memory, and what a backward pass needs beside it. Both grow and never shrink.
 #pragma once
 
-#include <utility>
 #include <vector>
 
 #include "core/buffer.h"
@@ -51,12 +50,12 @@ struct LayerGradients {
   float* input_normed;             // [T, H]
 };
 
+// Two neighbouring layers have their own memory, but for mlp and attention: the weight gradients of one are summed while the
+// rows of the one below are worked on. A layer's input gradient is the output gradient of the one below.
 class GradientWorkspace {
  public:
   void plan(const ModelSpec& spec, int64_t rows);
-  LayerGradients layer(int64_t first) const;
-  // On to the layer below: its output is the input of this one.
-  void descend() { std::swap(rows_.output, rows_.input); }
+  LayerGradients layer(int64_t index, int64_t first) const;
   float* normed() { return normed_; }          // [T, H]: of the final normed rows
   float* transposed() { return transposed_; }  // room for the weights of a layer, or of kHeadRows rows of the head
 
@@ -65,7 +64,8 @@ class GradientWorkspace {
  private:
   ModelSpec spec_;
   Buffer<float> memory_;
-  LayerGradients rows_{};
+  LayerGradients layers_[2]{};  // of even and odd layers; output and input are set by layer()
+  float* residual_[3]{};        // [T, H]
   float *normed_ = nullptr, *transposed_ = nullptr;
 };
 

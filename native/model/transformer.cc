@@ -9,17 +9,10 @@ namespace {
 
 // Weights up to this size stay in the caches, so that every block of rows may read them again.
 constexpr int64_t kSmallWeights = int64_t{32} << 20;  // bytes
-constexpr int64_t kRowsPerThread = 512;               // of a small model's micro-batch
+constexpr int64_t kRowsPerThread = 1024;              // of a small model's micro-batch
 constexpr int64_t kBlocksPerThread = 2;               // at least, so that a slow thread does not hold up the others
 constexpr int64_t kWeightTasksPerThread = 2;          // of one weight's gradient: more would read the inputs too often
 constexpr int64_t kMinBlockRows = 24, kMaxBlockRows = 128;
-
-// Rows [first, first + count) of the gradient of one weight: dy^T x.
-struct WeightTask {
-  const Parameter* weight;
-  const float *dy, *x;
-  int64_t first, count;
-};
 
 }  // namespace
 
@@ -159,27 +152,29 @@ class Transformer::Pass {
 };
 
 // Calls body(pass, first row) for the whole batch, or for blocks of whole sequences with a task for each: then a block stays in
-// its thread's cache from one kernel to the next. Large weights are not read once for every block.
-template <class Body>
-void Transformer::for_blocks(const float* weights, const Rows& rows, const Body& body) const {
-  const auto wanted = static_cast<size_t>(kBlocksPerThread * pool_.threads());
-  if (is_small()) {
-    const int64_t share = rows.count() / (kBlocksPerThread * static_cast<int64_t>(wanted));
-    const auto blocks = cut_rows(rows, std::clamp(share, kMinBlockRows, kMaxBlockRows));
-    if (blocks.size() >= wanted) {
-      return parallel_for(pool_, static_cast<int64_t>(blocks.size()), [&](int64_t i) {
-        const RowBlock& block = blocks[static_cast<size_t>(i)];
-        body(Pass(*this, serial_, weights, rows, block), block.first);
-      });
-    }
+// its thread's cache from one kernel to the next. Large weights are not read once for every block. `others` are tasks that have
+// nothing to do with these rows: they fill the gaps that blocks of unequal length leave.
+void Transformer::for_blocks(const float* weights, const Rows& rows, const std::vector<Task>& others,
+                             const BlockBody& body) const {
+  const int64_t wanted = kBlocksPerThread * pool_.threads(), share = rows.count() / (kBlocksPerThread * wanted);
+  std::vector<RowBlock> blocks;
+  if (is_small()) blocks = cut_rows(rows, std::clamp(share, kMinBlockRows, kMaxBlockRows));
+  if (static_cast<int64_t>(blocks.size()) < wanted) {
+    const RowBlock whole{0, rows.count(), rows.spans};
+    body(Pass(*this, pool_, weights, rows, whole), 0);
+    blocks.clear();
   }
-  const RowBlock whole{0, rows.count(), rows.spans};
-  body(Pass(*this, pool_, weights, rows, whole), 0);
+  const auto count = static_cast<int64_t>(blocks.size());
+  parallel_for(pool_, count + static_cast<int64_t>(others.size()), [&](int64_t i) {
+    if (i >= count) return others[static_cast<size_t>(i - count)]();
+    const RowBlock& block = blocks[static_cast<size_t>(i)];
+    body(Pass(*this, serial_, weights, rows, block), block.first);
+  });
 }
 
 void Transformer::forward(const float* weights, const Rows& rows, const Activations& activations, const KvBlocks& kv) const {
   plan_angles(rows);
-  for_blocks(weights, rows, [&](const Pass& pass, int64_t first) {
+  for_blocks(weights, rows, {}, [&](const Pass& pass, int64_t first) {
     pass.embed(activations.layer(0, first).input);
     for (int64_t i = 0; i < spec_.layers; ++i) {
       const LayerActivations a = activations.layer(i, first);
@@ -192,24 +187,25 @@ void Transformer::forward(const float* weights, const Rows& rows, const Activati
 
 void Transformer::backward(const float* weights, float* gradients, float* embedding_gradient, const Rows& rows,
                            const Activations& activations, GradientWorkspace& ws) const {
-  const int64_t T = rows.count(), H = spec_.hidden;
-  for_blocks(weights, rows, [&](const Pass& pass, int64_t first) {
-    pass.backward_finish(ws.layer(first).output, ws.normed() + first * H, activations.final(first));
+  const int64_t T = rows.count(), H = spec_.hidden, top = spec_.layers - 1;
+  for_blocks(weights, rows, {}, [&](const Pass& pass, int64_t first) {
+    pass.backward_finish(ws.layer(top, first).output, ws.normed() + first * H, activations.final(first));
   });
   kernels_.rmsnorm_backward_weight(pool_, gradients + parameters_.norm().offset, ws.normed(), activations.final(0).output,
                                    activations.final(0).rstd, T, H);
-  for (int64_t i = spec_.layers - 1; i >= 0; --i) {
+  std::vector<Task> above;  // the weight gradients of the layer above
+  for (int64_t i = top; i >= 0; --i) {
     const Transposed transposed = transpose_layer(weights, i, ws.transposed());
-    for_blocks(weights, rows, [&](const Pass& pass, int64_t first) {
+    for_blocks(weights, rows, above, [&](const Pass& pass, int64_t first) {
       const LayerActivations a = activations.layer(i, first);
-      const LayerGradients g = ws.layer(first);
+      const LayerGradients g = ws.layer(i, first);
       pass.backward_mlp(parameters_.layer(i), transposed, a, g);
       pass.backward_attention(parameters_.layer(i), transposed, a, g, activations.kv().layer(i));
     });
-    weight_gradients(gradients, i, T, activations.layer(i, 0), ws.layer(0));
-    ws.descend();
+    above = weight_gradients(gradients, i, T, activations.layer(i, 0), ws.layer(i, 0));
   }
-  kernels_.embedding_backward(pool_, embedding_gradient, ws.layer(0).output, rows.ids.data(), T, H);
+  parallel_for(pool_, static_cast<int64_t>(above.size()), [&](int64_t i) { above[static_cast<size_t>(i)](); });
+  kernels_.embedding_backward(pool_, embedding_gradient, ws.layer(0, 0).input, rows.ids.data(), T, H);
 }
 
 Transformer::Transposed Transformer::transpose_layer(const float* weights, int64_t index, float* memory) const {
@@ -223,33 +219,35 @@ Transformer::Transposed Transformer::transpose_layer(const float* weights, int64
   return {next(p.q), next(p.k), next(p.v), next(p.o), next(p.gate), next(p.up), next(p.down)};
 }
 
-// The sums over rows, in row order, of a layer whose rows are all there. They are one list of tasks, panels of one weight each,
-// so that threads wait for each other once.
-void Transformer::weight_gradients(float* gradients, int64_t index, int64_t T, const LayerActivations& a,
-                                   const LayerGradients& g) const {
+// The sums over rows, in row order, of a layer whose rows are all there: tasks of some panels of one weight each.
+std::vector<Transformer::Task> Transformer::weight_gradients(float* gradients, int64_t index, int64_t T,
+                                                             const LayerActivations& a, const LayerGradients& g) const {
   const LayerParameters& p = parameters_.layer(index);
-  std::vector<WeightTask> tasks;
-  const auto add = [&](const Parameter& weight, const float* dy, const float* x) {
-    const int64_t share = ceil_div(ceil_div(weight.rows, kPanel), kWeightTasksPerThread * pool_.threads()) * kPanel;
-    for (int64_t n = 0; n < weight.rows; n += share) tasks.push_back({&weight, dy + n, x, n, std::min(share, weight.rows - n)});
-  };
-  add(p.down, g.output, a.mlp);
-  add(p.gate, a.gate, a.middle_normed);
-  add(p.up, a.up, a.middle_normed);
-  add(p.o, g.middle, a.attention);
-  add(p.q, g.q, a.input_normed);
-  add(p.k, g.k, a.input_normed);
-  add(p.v, g.v, a.input_normed);
-  parallel_for(pool_, static_cast<int64_t>(tasks.size()), [&](int64_t i) {
-    const WeightTask& task = tasks[static_cast<size_t>(i)];
-    const Parameter& weight = *task.weight;
-    kernels_.linear_backward_weight(serial_, gradients + weight.offset + task.first * weight.columns, task.dy, weight.rows,
-                                    task.x, weight.columns, T, task.count, weight.columns);
+  std::vector<Task> tasks;
+  add_weight_gradient(tasks, gradients, p.down, g.output, a.mlp, T);
+  add_weight_gradient(tasks, gradients, p.gate, a.gate, a.middle_normed, T);
+  add_weight_gradient(tasks, gradients, p.up, a.up, a.middle_normed, T);
+  add_weight_gradient(tasks, gradients, p.o, g.middle, a.attention, T);
+  add_weight_gradient(tasks, gradients, p.q, g.q, a.input_normed, T);
+  add_weight_gradient(tasks, gradients, p.k, g.k, a.input_normed, T);
+  add_weight_gradient(tasks, gradients, p.v, g.v, a.input_normed, T);
+  tasks.push_back([=, this, &p] {
+    kernels_.rmsnorm_backward_weight(serial_, gradients + p.post_norm.offset, g.middle_normed, a.middle, a.middle_rstd, T,
+                                     spec_.hidden);
+    kernels_.rmsnorm_backward_weight(serial_, gradients + p.input_norm.offset, g.input_normed, a.input, a.input_rstd, T,
+                                     spec_.hidden);
   });
-  kernels_.rmsnorm_backward_weight(pool_, gradients + p.post_norm.offset, g.middle_normed, a.middle, a.middle_rstd, T,
-                                   spec_.hidden);
-  kernels_.rmsnorm_backward_weight(pool_, gradients + p.input_norm.offset, g.input_normed, a.input, a.input_rstd, T,
-                                   spec_.hidden);
+  return tasks;
+}
+
+void Transformer::add_weight_gradient(std::vector<Task>& tasks, float* gradients, const Parameter& p, const float* dy,
+                                      const float* x, int64_t T) const {
+  const int64_t share = ceil_div(ceil_div(p.rows, kPanel), kWeightTasksPerThread * pool_.threads()) * kPanel;
+  for (int64_t n = 0; n < p.rows; n += share)
+    tasks.push_back([=, this, &p] {
+      kernels_.linear_backward_weight(serial_, gradients + p.offset + n * p.columns, dy + n, p.rows, x, p.columns, T,
+                                      std::min(share, p.rows - n), p.columns);
+    });
 }
 
 }  // namespace zazen

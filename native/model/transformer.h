@@ -2,6 +2,9 @@
 // works on chosen rows in chunks (model/head.h), because logits of all tokens are never held at once.
 #pragma once
 
+#include <functional>
+#include <vector>
+
 #include "model/activations.h"
 
 namespace zazen {
@@ -27,6 +30,8 @@ class Transformer {
 
  private:
   class Pass;
+  using BlockBody = std::function<void(const Pass&, int64_t first)>;
+  using Task = std::function<void()>;
   // The transposed weights of a layer.
   struct Transposed {
     float *q, *k, *v, *o, *gate, *up, *down;
@@ -34,10 +39,12 @@ class Transformer {
 
   bool is_small() const;
   void plan_angles(const Rows& rows) const;
-  template <class Body>
-  void for_blocks(const float* weights, const Rows& rows, const Body& body) const;
+  void for_blocks(const float* weights, const Rows& rows, const std::vector<Task>& others, const BlockBody& body) const;
   Transposed transpose_layer(const float* weights, int64_t index, float* memory) const;
-  void weight_gradients(float* gradients, int64_t index, int64_t T, const LayerActivations& a, const LayerGradients& g) const;
+  std::vector<Task> weight_gradients(float* gradients, int64_t index, int64_t T, const LayerActivations& a,
+                                     const LayerGradients& g) const;
+  void add_weight_gradient(std::vector<Task>& tasks, float* gradients, const Parameter& p, const float* dy, const float* x,
+                           int64_t T) const;
 
   const ModelSpec& spec_;
   const ParameterList& parameters_;
