@@ -23,8 +23,9 @@ export interface EngineOptions {
   /** Threads of the CPU engine; default: the cores this process may use. Results do not depend on it. */
   readonly threads?: number;
   /**
-   * Tokens in one micro-batch of forwardBackward and logprobs, and samples that generate keeps running at once; a single longer
-   * sequence, or the samples of a single prompt, go together even when they are more. Results do not depend on it. Default 4,096.
+   * Most tokens in one micro-batch of forwardBackward and logprobs, and samples that generate keeps running at once; a single longer
+   * sequence, or the samples of a single prompt, go together even when they are more. For a small model forwardBackward takes fewer, so
+   * that they stay in the caches. Results do not depend on it. Default 4,096.
    */
   readonly microBatchTokens?: number;
   /** Bytes for keys and values of sequences being generated. Results do not depend on it. Default 1 GiB. */
