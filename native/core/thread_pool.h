@@ -52,4 +52,13 @@ inline void parallel_for(ThreadPool& pool, int64_t count, const Body& body) {
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 
+// Calls body(begin, end) on consecutive pieces of [0, count), each at most `piece` long.
+template <class Body>
+inline void parallel_pieces(ThreadPool& pool, int64_t count, int64_t piece, const Body& body) {
+  parallel_for(pool, (count + piece - 1) / piece, [&](int64_t index) {
+    const int64_t begin = index * piece;
+    body(begin, begin + piece < count ? begin + piece : count);
+  });
+}
+
 }  // namespace zazen

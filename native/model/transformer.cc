@@ -151,20 +151,24 @@ class Transformer::Pass {
   AttentionArgs attention_;
 };
 
-// Calls body(pass, first row) for the whole batch, or for blocks of whole sequences with a task for each: then a block stays in
-// its thread's cache from one kernel to the next. Large weights are not read once for every block. `others` are tasks that have
-// nothing to do with these rows: they fill the gaps that blocks of unequal length leave.
-void Transformer::for_blocks(const float* weights, const Rows& rows, const std::vector<Task>& others,
-                             const BlockBody& body) const {
+// Blocks of whole sequences for a task each: then a block stays in its thread's cache from one kernel to the next. One block
+// where there would be too few, and for large weights, which are not read once for every block.
+std::vector<RowBlock> Transformer::cut(const Rows& rows) const {
   const int64_t wanted = kBlocksPerThread * pool_.threads(), share = rows.count() / (kBlocksPerThread * wanted);
-  std::vector<RowBlock> blocks;
-  if (is_small()) blocks = cut_rows(rows, std::clamp(share, kMinBlockRows, kMaxBlockRows));
-  if (static_cast<int64_t>(blocks.size()) < wanted) {
-    const RowBlock whole{0, rows.count(), rows.spans};
-    body(Pass(*this, pool_, weights, rows, whole), 0);
-    blocks.clear();
+  if (is_small()) {
+    auto blocks = cut_rows(rows, std::clamp(share, kMinBlockRows, kMaxBlockRows));
+    if (static_cast<int64_t>(blocks.size()) >= wanted) return blocks;
   }
-  const auto count = static_cast<int64_t>(blocks.size());
+  return {{0, rows.count(), rows.spans}};
+}
+
+// Calls body(pass, first row) for every block; the threads are inside the kernels where there is only one. `others` are tasks
+// that have nothing to do with these rows: they fill the gaps that blocks of unequal length leave.
+void Transformer::for_blocks(const float* weights, const Rows& rows, const std::vector<RowBlock>& blocks,
+                             const std::vector<Task>& others, const BlockBody& body) const {
+  const bool whole = blocks.size() == 1;
+  if (whole) body(Pass(*this, pool_, weights, rows, blocks[0]), 0);
+  const int64_t count = whole ? 0 : static_cast<int64_t>(blocks.size());
   parallel_for(pool_, count + static_cast<int64_t>(others.size()), [&](int64_t i) {
     if (i >= count) return others[static_cast<size_t>(i - count)]();
     const RowBlock& block = blocks[static_cast<size_t>(i)];
@@ -174,7 +178,7 @@ void Transformer::for_blocks(const float* weights, const Rows& rows, const std::
 
 void Transformer::forward(const float* weights, const Rows& rows, const Activations& activations, const KvBlocks& kv) const {
   plan_angles(rows);
-  for_blocks(weights, rows, {}, [&](const Pass& pass, int64_t first) {
+  for_blocks(weights, rows, cut(rows), {}, [&](const Pass& pass, int64_t first) {
     pass.embed(activations.layer(0, first).input);
     for (int64_t i = 0; i < spec_.layers; ++i) {
       const LayerActivations a = activations.layer(i, first);
@@ -188,7 +192,8 @@ void Transformer::forward(const float* weights, const Rows& rows, const Activati
 void Transformer::backward(const float* weights, float* gradients, float* embedding_gradient, const Rows& rows,
                            const Activations& activations, GradientWorkspace& ws) const {
   const int64_t T = rows.count(), H = spec_.hidden, top = spec_.layers - 1;
-  for_blocks(weights, rows, {}, [&](const Pass& pass, int64_t first) {
+  const std::vector<RowBlock> blocks = cut(rows);
+  for_blocks(weights, rows, blocks, {}, [&](const Pass& pass, int64_t first) {
     pass.backward_finish(ws.layer(top, first).output, ws.normed() + first * H, activations.final(first));
   });
   kernels_.rmsnorm_backward_weight(pool_, gradients + parameters_.norm().offset, ws.normed(), activations.final(0).output,
@@ -196,7 +201,7 @@ void Transformer::backward(const float* weights, float* gradients, float* embedd
   std::vector<Task> above;  // the weight gradients of the layer above
   for (int64_t i = top; i >= 0; --i) {
     const Transposed transposed = transpose_layer(weights, i, ws.transposed());
-    for_blocks(weights, rows, above, [&](const Pass& pass, int64_t first) {
+    for_blocks(weights, rows, blocks, above, [&](const Pass& pass, int64_t first) {
       const LayerActivations a = activations.layer(i, first);
       const LayerGradients g = ws.layer(i, first);
       pass.backward_mlp(parameters_.layer(i), transposed, a, g);

@@ -39,7 +39,9 @@ class Transformer {
 
   bool is_small() const;
   void plan_angles(const Rows& rows) const;
-  void for_blocks(const float* weights, const Rows& rows, const std::vector<Task>& others, const BlockBody& body) const;
+  std::vector<RowBlock> cut(const Rows& rows) const;
+  void for_blocks(const float* weights, const Rows& rows, const std::vector<RowBlock>& blocks, const std::vector<Task>& others,
+                  const BlockBody& body) const;
   Transposed transpose_layer(const float* weights, int64_t index, float* memory) const;
   std::vector<Task> weight_gradients(float* gradients, int64_t index, int64_t T, const LayerActivations& a,
                                      const LayerGradients& g) const;

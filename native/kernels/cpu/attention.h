@@ -15,9 +15,6 @@ namespace zazen::ZAZEN_ISA {
 
 constexpr float kMinusInfinity = -__builtin_inff();
 
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t whole_vectors(int64_t n) { return ceil_div(n, kLanes) * kLanes; }
-
 // One KV head of one span. Its query rows are numbered r = (row in span) * group + (head in group).
 struct Head {
   KvShape kv;
@@ -43,10 +40,6 @@ struct Head {
     return blocks + span.blocks[tile] * kv.block_elements() + index * kv.head_elements();
   }
   const float* keys(const float* blocks, int64_t tile) const { return keys(const_cast<float*>(blocks), tile); }
-  // K^T of a tile: row d holds the keys of 16 positions in each of 4 vectors.
-  TileB key_vectors(const float* blocks, int64_t tile) const {
-    return {keys(blocks, tile), kKeyGroup, kv.head_dim * kKeyGroup};
-  }
   const float* values(const float* blocks, int64_t tile) const { return keys(blocks, tile) + kv.key_elements(); }
 };
 

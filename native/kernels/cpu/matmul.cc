@@ -20,8 +20,6 @@ constexpr int64_t kBlocksPerThread = 2;    // of rows, if there are enough
 constexpr int64_t kGroupPanels = 64;       // panels in a task: enough to repay packing its rows
 constexpr int64_t kTaskFmas = 1 << 21;     // multiply-adds in a task: some 25 us, against 1 to hand it out
 
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // Panels of a [K][N] matrix: element (k, n) at data[(n / 32) * stride + k * 32 + n % 32].

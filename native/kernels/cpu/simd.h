@@ -7,8 +7,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "core/thread_pool.h"
-
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -388,15 +386,6 @@ inline void transpose(float* out, int64_t ldout, const float* in, int64_t ldin, 
       for (int64_t a = i; a < rows && a < i + kLanes; ++a)
         for (int64_t b = j; b < columns && b < j + kLanes; ++b) out[b * ldout + a] = in[a * ldin + b];
     }
-}
-
-// Calls body(begin, end) on consecutive pieces of [0, count), each at most `piece` long.
-template <class Body>
-inline void parallel_pieces(ThreadPool& pool, int64_t count, int64_t piece, const Body& body) {
-  parallel_for(pool, (count + piece - 1) / piece, [&](int64_t index) {
-    const int64_t begin = index * piece;
-    body(begin, begin + piece < count ? begin + piece : count);
-  });
 }
 
 }  // namespace zazen::ZAZEN_ISA

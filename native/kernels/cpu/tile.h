@@ -7,6 +7,9 @@
 
 namespace zazen::ZAZEN_ISA {
 
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
 #if defined(__AVX512F__)
 constexpr int kTileRows = 12;    // 24 accumulators of 32 registers
 constexpr int kTileVectors = 2;  // one whole panel
