@@ -39,18 +39,19 @@ struct EmbeddingTable {
 };
 
 // Keys and values of one layer in blocks of 64 positions. One block: for every KV head K^T in groups of 16 positions
-// [4][D][16], then V [64][Dp], where Dp is D rounded up to 16. A part-filled block is read from its start, and no further than
-// it is filled.
+// [4][D][16], then V [64][D]. A part-filled block is read from its start. Lanes past a row of V are read and have no use: they
+// hold what comes next, and kTail elements come after the last row of a block.
 struct KvShape {
+  static constexpr int64_t kTail = 16;
   int64_t kv_heads, head_dim;
-  int64_t padded_dim() const { return (head_dim + 15) / 16 * 16; }
+  int64_t padded_dim() const { return (head_dim + 15) / 16 * 16; }  // of rows in registers and scratch
   int64_t key_elements() const { return head_dim * kKeyTile; }
   // Where K[position][d] lies in its head's part of a block, position in 0 .. 63.
   int64_t key_index(int64_t position, int64_t d) const {
     return (position / kKeyGroup * head_dim + d) * kKeyGroup + position % kKeyGroup;
   }
-  int64_t head_elements() const { return key_elements() + kKeyTile * padded_dim(); }
-  int64_t block_elements() const { return kv_heads * head_elements(); }
+  int64_t head_elements() const { return 2 * head_dim * kKeyTile; }
+  int64_t block_elements() const { return kv_heads * head_elements() + kTail; }
 };
 
 // A run of rows of one sequence: rows [row, row + count) hold positions [position, position + count), and blocks[i] is the
@@ -188,8 +189,8 @@ struct Kernels {
                               bool scale_by_std, float eps);
 
   // ---- adamw.cc
-  // One AdamW step (Loshchilov and Hutter 2019) on n elements; all arrays [n].
-  void (*adamw)(ThreadPool&, float* w, const float* g, float* m, float* v, int64_t n, const AdamwArgs&);
+  // One AdamW step (Loshchilov and Hutter 2019) on n elements; all arrays [n]. Leaves zeros in g, for the next step's sums.
+  void (*adamw)(ThreadPool&, float* w, float* g, float* m, float* v, int64_t n, const AdamwArgs&);
 
   // ---- grad_norm.cc
   // Sum of squares of x [n] in double: chunks of 4,096 elements, then the chunks in order. `scratch` holds ceil(n / 4096)

@@ -12,7 +12,7 @@ constexpr int64_t kSmallWeights = int64_t{32} << 20;  // bytes
 constexpr int64_t kRowsPerThread = 1024;              // of a small model's micro-batch
 constexpr int64_t kBlocksPerThread = 2;               // at least, so that a slow thread does not hold up the others
 constexpr int64_t kWeightTasksPerThread = 2;          // of one weight's gradient: more would read the inputs too often
-constexpr int64_t kMinBlockRows = 24, kMaxBlockRows = 128;
+constexpr int64_t kMinBlockRows = 16, kMaxBlockRows = 128;
 
 }  // namespace
 
@@ -154,10 +154,11 @@ class Transformer::Pass {
 // Blocks of whole sequences for a task each: then a block stays in its thread's cache from one kernel to the next. One block
 // where there would be too few, and for large weights, which are not read once for every block.
 std::vector<RowBlock> Transformer::cut(const Rows& rows) const {
-  const int64_t wanted = kBlocksPerThread * pool_.threads(), share = rows.count() / (kBlocksPerThread * wanted);
   if (is_small()) {
-    auto blocks = cut_rows(rows, std::clamp(share, kMinBlockRows, kMaxBlockRows));
-    if (static_cast<int64_t>(blocks.size()) >= wanted) return blocks;
+    const int64_t threads = pool_.threads(), share = ceil_div(rows.count(), kBlocksPerThread * threads);
+    const int64_t target = share < kMinBlockRows ? ceil_div(rows.count(), threads) : std::min(share, kMaxBlockRows);
+    auto blocks = cut_rows(rows, target);
+    if (static_cast<int64_t>(blocks.size()) >= threads) return blocks;
   }
   return {{0, rows.count(), rows.spans}};
 }

@@ -20,6 +20,8 @@ class Transformer {
   void backward(const float* weights, float* gradients, float* embedding_gradient, const Rows& rows,
                 const Activations& activations, GradientWorkspace& workspace) const;
 
+  // Whether all weights stay in the caches.
+  bool is_small() const;
   // Rows of a training micro-batch beyond which nothing is gained: a small model's activations had better stay in the caches.
   int64_t useful_rows() const;
 
@@ -37,7 +39,6 @@ class Transformer {
     float *q, *k, *v, *o, *gate, *up, *down;
   };
 
-  bool is_small() const;
   void plan_angles(const Rows& rows) const;
   std::vector<RowBlock> cut(const Rows& rows) const;
   void for_blocks(const float* weights, const Rows& rows, const std::vector<RowBlock>& blocks, const std::vector<Task>& others,

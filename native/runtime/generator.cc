@@ -5,6 +5,14 @@
 #include "core/rng.h"
 
 namespace zazen {
+namespace {
+
+// Of keys and values, a thread: those of a small model's running samples had better stay in the caches, since every token reads
+// them all. Large models read their weights for every token, and these the less often the more samples there are.
+constexpr int64_t kNearBytes = int64_t{3} << 20;
+constexpr int64_t kFewestRows = 2;  // a thread
+
+}  // namespace
 
 struct Generator::Call {
   const float* weights;
@@ -13,6 +21,7 @@ struct Generator::Call {
   std::vector<Sample> samples;
   std::vector<Sequence> active;
   std::vector<char> stops;  // [V]
+  int64_t enough;           // see enough()
   int64_t next_prompt = 0;  // not yet admitted
   int64_t finished = 0, tokens = 0;
 };
@@ -43,9 +52,18 @@ void Generator::reserve(const GenerateArgs& args) {
   pool_.plan(model_.spec(), std::min(total, budget));
 }
 
+// Running samples at which no further prompt is taken.
+int64_t Generator::enough(const GenerateArgs& args) const {
+  if (!model_.is_small()) return max_rows_;
+  int64_t longest = 1;
+  for (int64_t p = 0; p < args.prompts.sequences(); ++p) longest = std::max(longest, length_limit(args, p));
+  const int64_t bytes = ceil_div(longest, kKeyTile) * KvPool::block_bytes(model_.spec()), threads = model_.pool().threads();
+  return std::max(kFewestRows * threads, kNearBytes * threads / bytes);
+}
+
 std::vector<Sample> Generator::run(const float* weights, const GenerateArgs& args, Control& control) {
   reserve(args);
-  Call call{weights, args, control, {}, {}, {}};
+  Call call{weights, args, control, {}, {}, {}, enough(args)};
   call.samples.resize(static_cast<size_t>(args.prompts.sequences() * args.samples));
   call.stops.assign(static_cast<size_t>(model_.spec().vocab), 0);
   for (const int32_t id : args.stop) call.stops[static_cast<size_t>(id)] = 1;
@@ -73,7 +91,7 @@ void Generator::admit(Call& call) {
       const auto p = static_cast<size_t>(last);
       const int64_t length = args.prompts.cu[p + 1] - args.prompts.cu[p];
       const bool fits = blocks_needed(args, last) <= blocks && (rows == 0 || rows + length <= max_rows_) &&
-                        (active == 0 || active + args.samples <= max_rows_);
+                        (active == 0 || (active < call.enough && active + args.samples <= max_rows_));
       if (!fits) break;
       blocks -= blocks_needed(args, last);
       rows += length;

@@ -50,6 +50,7 @@ class Generator {
 
   void reserve(const GenerateArgs& args);
   int64_t blocks_needed(const GenerateArgs& args, int64_t prompt) const;
+  int64_t enough(const GenerateArgs& args) const;
   int64_t length_limit(const GenerateArgs& args, int64_t prompt) const;
   void admit(Call& call);
   void prefill(Call& call, int64_t first, int64_t last);

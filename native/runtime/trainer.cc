@@ -179,7 +179,6 @@ OptimResult Trainer::step(float* weights, const OptimArgs& args) {
     k.adamw(model_.pool(), weights + run.first, gradients_.data() + run.first, m_.data() + run.first, v_.data() + run.first,
             run.count, adamw);
   }
-  clear();
   return {norm, step_};
 }
 

@@ -22,7 +22,7 @@ Floats gradient(int64_t n, int step) { return random_floats(n, 100 + static_cast
 Floats ten_steps(const Kernels& k, ThreadPool& pool, int64_t n, int64_t cut) {
   Floats w = random_floats(n, 1), m(w.size()), v(w.size());
   for (int step = 1; step <= 10; ++step) {
-    const Floats g = gradient(n, step);
+    Floats g = gradient(n, step);
     k.adamw(pool, w.data(), g.data(), m.data(), v.data(), cut, args_of(step));
     k.adamw(pool, w.data() + cut, g.data() + cut, m.data() + cut, v.data() + cut, n - cut, args_of(step));
   }
@@ -59,6 +59,14 @@ TEST(adamw_without_gradient_only_decays) {
   best().adamw(pool, w.data(), g.data(), m.data(), v.data(), 2, args_of(1));
   const float decay = static_cast<float>(1 - 3e-4);
   CHECK_BITS(w, (Floats{2.0f * decay, -decay}));
+}
+
+TEST(adamw_leaves_zeros_where_the_gradient_was) {
+  ThreadPool pool(2);
+  Floats w = random_floats(33, 1), g = gradient(33, 1), m(33), v(33);
+  best().adamw(pool, w.data(), g.data(), m.data(), v.data(), 32, args_of(1));
+  CHECK_BITS(slice(g, 0, 32), Floats(32));
+  CHECK(g[32] == gradient(33, 1)[32]);
 }
 
 TEST(adamw_has_the_same_bits_everywhere_and_however_it_is_cut) {

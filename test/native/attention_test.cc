@@ -354,7 +354,7 @@ TEST(kv_write_puts_rows_where_the_shape_says) {
         const int64_t head = c.blocks[0][position / kKeyTile] * kv.block_elements() + h * kv.head_elements();
         const int64_t from = (position * c.kv_heads + h) * c.D + d, slot = position % kKeyTile;
         CHECK(store[head + (slot / kKeyGroup * c.D + d) * kKeyGroup + slot % kKeyGroup] == c.k[from]);
-        CHECK(store[head + kv.key_elements() + slot * kv.padded_dim() + d] == c.v[from]);
+        CHECK(store[head + kv.key_elements() + slot * kv.head_dim + d] == c.v[from]);
       }
 }
 

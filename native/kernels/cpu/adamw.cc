@@ -20,13 +20,15 @@ struct Factors {
         step(set1(static_cast<float>(args.lr / args.bias1))) {}
 };
 
-// w -= lr wd w; m += (1 - beta1) (g - m); v = beta2 v + (1 - beta2) g^2; w -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps)
-void update(float* w, const float* g, float* m, float* v, int64_t n, const Factors& f) {
+// w -= lr wd w; m += (1 - beta1) (g - m); v = beta2 v + (1 - beta2) g^2; w -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps); g
+// = 0
+void update(float* w, float* g, float* m, float* v, int64_t n, const Factors& f) {
   for_lanes(n, [&](int64_t i, auto lanes) {
     const F32x16 gradient = lanes.load(g + i) * f.gradient_scale, before = lanes.load(m + i);
     const F32x16 mean = fma(gradient - before, f.rest1, before);
     const F32x16 square = fma(gradient * gradient, f.rest2, lanes.load(v + i) * f.beta2);
     const F32x16 size = sqrt(square) / f.root_bias2 + f.eps;
+    lanes.store(g + i, zero());
     lanes.store(m + i, mean);
     lanes.store(v + i, square);
     lanes.store(w + i, lanes.load(w + i) * f.decay - f.step * (mean / size));
@@ -35,7 +37,7 @@ void update(float* w, const float* g, float* m, float* v, int64_t n, const Facto
 
 }  // namespace
 
-void adamw(ThreadPool& pool, float* w, const float* g, float* m, float* v, int64_t n, const AdamwArgs& args) {
+void adamw(ThreadPool& pool, float* w, float* g, float* m, float* v, int64_t n, const AdamwArgs& args) {
   const Factors factors(args);
   parallel_pieces(pool, n, task_items(1, kLanes), [&](int64_t begin, int64_t end) {
     update(w + begin, g + begin, m + begin, v + begin, end - begin, factors);

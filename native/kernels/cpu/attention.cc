@@ -68,7 +68,7 @@ std::vector<Piece> cut_work(const AttentionArgs& args, int64_t step) {
 }
 
 void kv_write(ThreadPool& pool, float* blocks, const float* k, const float* v, const AttentionArgs& args) {
-  const int64_t D = args.kv.head_dim, padded = args.kv.padded_dim(), units = args.span_count * args.kv.kv_heads;
+  const int64_t D = args.kv.head_dim, units = args.span_count * args.kv.kv_heads;
   const auto write = [&](const Head& head) {
     for (int64_t i = 0; i < head.span.count;) {
       const int64_t position = head.span.position + i, slot = position % kKeyTile;
@@ -76,8 +76,9 @@ void kv_write(ThreadPool& pool, float* blocks, const float* k, const float* v, c
       const int64_t from = (head.span.row + i) * head.key_row + head.index * D;
       float* keys = head.keys(blocks, position / kKeyTile);
       transpose(keys + head.kv.key_index(slot, 0), kKeyGroup, k + from, head.key_row, rows, D);
-      float* values = keys + head.kv.key_elements() + slot * padded;
-      for (int64_t r = 0; r < rows; ++r) copy_padded(values + r * padded, v + from + r * head.key_row, D);
+      float* values = keys + head.kv.key_elements() + slot * D;
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t d = 0; d < D; d += kLanes) store(values + r * D + d, load(v + from + r * head.key_row + d, D - d), D - d);
       i += rows;
     }
   };

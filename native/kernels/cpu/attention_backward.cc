@@ -46,12 +46,12 @@ std::vector<RowTerms> row_terms(const BackwardArgs& args, const Head& head) {
 // K, V^T of a tile; `keys` positions of it are filled.
 template <int64_t P>
 void open_tile(Scratch<P>& s, const Head& head, const float* blocks, int64_t tile, int64_t keys) {
-  const int64_t D = head.kv.head_dim, padded = head.kv.padded_dim();
+  const int64_t D = head.kv.head_dim;
   const float *k = head.keys(blocks, tile), *v = head.values(blocks, tile);
   for (int64_t key = 0; key < keys; key += kKeyGroup) {
     for (int64_t d = 0; d < D; d += kLanes) {
       transpose16(s.keys + key * P + d, P, k + head.kv.key_index(key, d), kKeyGroup, least(kLanes, D - d));
-      transpose16(s.values + d * kKeyTile + key, kKeyTile, v + key * padded + d, padded, least(kLanes, keys - key));
+      transpose16(s.values + d * kKeyTile + key, kKeyTile, v + key * D + d, D, least(kLanes, keys - key));
     }
   }
   fill_zero(s.dkeys, kKeyTile * P);

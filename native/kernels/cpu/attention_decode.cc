@@ -82,7 +82,7 @@ void multiply_heads(const Products& m, int64_t heads) {
 // All heads, with the numbers of rows a head and vectors a row known at compile time where one head has few chains.
 template <int64_t kRow, int G = 1, int N = 1>
 void multiply_batch(Products m, int64_t heads, int64_t group, int64_t vectors) {
-  if constexpr (G * N < kChains) {
+  if constexpr (G * N <= kChains) {
     if (group != G) return multiply_batch<kRow, G + 1, N>(m, heads, group, vectors);
     if (vectors != N) return multiply_batch<kRow, G, N + 1>(m, heads, group, vectors);
     constexpr int kHeads = (kChains + G * N - 1) / (G * N);
@@ -153,7 +153,7 @@ struct TileStreams {
 [[gnu::always_inline]] inline void prefetch_tile(const TileStreams& now, const float* blocks, const Head& head,
                                                  const Head* next, int64_t tile, int64_t heads, int64_t keys) {
   if (heads == 1)
-    prefetch(now.values[0], keys * head.kv.padded_dim(), kLanes);
+    prefetch(now.values[0], keys * head.kv.head_dim, kLanes);
   else if (next && tile < next->tiles_of(0))
     prefetch(next->keys(blocks, tile), heads * head.kv.head_elements(), kStream);
 }
@@ -172,7 +172,7 @@ void decode_heads(Batch& b, float* out, float* lse, const float* q, const float*
     multiply_batch<kMaxHeadDim>({b.weights, kKeyTile, b.queries, from.keys, kKeyGroup, D * kKeyGroup, D, true}, heads, group,
                                 ceil_div(keys, kLanes));
     for (int64_t r = 0; r < rows; ++r) softmax_row(b, r, padded, keys, base, tile == 0);
-    multiply_batch<kKeyTile>({b.sums, padded, b.weights, from.values, padded, kLanes, keys, tile == 0}, heads, group,
+    multiply_batch<kKeyTile>({b.sums, padded, b.weights, from.values, D, kLanes, keys, tile == 0}, heads, group,
                              padded / kLanes);
   }
   for (int64_t r = 0; r < rows; ++r) finish_row(b, r, out + at + r * D, lse ? lse + at / D + r : nullptr, D, padded);

@@ -102,9 +102,9 @@ Rows<V> softmax_tile(Block<V>& b, const float* keys, int64_t D, int64_t groups, 
   return rescale;
 }
 
-// O^T = O^T * rescale + V^T P^T; values past D are zero.
+// O^T = O^T * rescale + V^T P^T; rows past D have no use.
 template <int V>
-void add_values(Block<V>& b, const float* values, int64_t D, int64_t padded, int64_t keys, Rows<V> rescale) {
+void add_values(Block<V>& b, const float* values, int64_t D, int64_t keys, Rows<V> rescale) {
   for (int64_t d = 0; d < D; d += kOuterRows) {
     F32x16 s[kOuterRows][V];
     float* out = b.sums + d * b.kWidth;
@@ -112,7 +112,7 @@ void add_values(Block<V>& b, const float* values, int64_t D, int64_t padded, int
     for (int i = 0; i < kOuterRows; ++i)
 #pragma GCC unroll 2
       for (int v = 0; v < V; ++v) s[i][v] = load(out + i * b.kWidth + v * kLanes) * rescale.v[v];
-    add_outer(s, values + d, padded, b.weights, b.kWidth, keys);
+    add_outer(s, values + d, D, b.weights, b.kWidth, keys);
 #pragma GCC unroll 8
     for (int i = 0; i < kOuterRows; ++i)
 #pragma GCC unroll 2
@@ -182,7 +182,7 @@ void forward_block(float* out, float* lse, const float* q, const float* blocks, 
     const int64_t keys = least(kKeyTile, head.valid(last, tile));
     const Rows<V> rescale =
         softmax_tile(b, head.keys(blocks, tile), D, ceil_div(keys, kKeyGroup), base, Diagonal(head, first, tile), reference);
-    add_values(b, head.values(blocks, tile), D, padded, keys, rescale);
+    add_values(b, head.values(blocks, tile), D, keys, rescale);
   }
   scatter(b, out, lse, head, first, rows, reference);
 }

@@ -65,7 +65,7 @@ void advantage_normalize(float* advantages, const float* rewards, const int32_t*
                          float eps);
 
 // adamw.cc
-void adamw(ThreadPool& pool, float* w, const float* g, float* m, float* v, int64_t n, const AdamwArgs& args);
+void adamw(ThreadPool& pool, float* w, float* g, float* m, float* v, int64_t n, const AdamwArgs& args);
 
 // grad_norm.cc
 double sum_squares(ThreadPool& pool, const float* x, int64_t n, double* scratch);
