@@ -108,13 +108,14 @@ void multiply_rows(float* c, int64_t ldc, const float* a, int64_t lda, const Pan
     if (pack) pack_rows(packed, a + k, lda, rows, depth);
     const float* first = pack ? packed : a + k;
     const int64_t row = pack ? 1 : lda, step = pack ? kTileRows : 1, tile_step = pack ? depth : lda;
+    const int64_t tile_rows = pack ? kTileRows : rows;
     for (int64_t p = 0; p < panels; ++p) {
       const TileB panel{B.data + p * B.stride + k * kPanel, kPanel, kLanes};
       const int64_t columns = least(kPanel, N - p * kPanel);
-      for (int64_t i = 0; i < rows; i += kTileRows) {
+      for (int64_t i = 0; i < rows; i += tile_rows) {
         float* out = c + i * ldc + p * kPanel;
-        if (add) prefetch_tile(out + kTileRows * ldc, ldc, least(kTileRows, rows - i - kTileRows));
-        small_matmul(out, ldc, {first + i * tile_step, row, step}, panel, least(kTileRows, rows - i), columns, depth, add);
+        if (add) prefetch_tile(out + tile_rows * ldc, ldc, least(tile_rows, rows - i - tile_rows));
+        small_matmul(out, ldc, {first + i * tile_step, row, step}, panel, least(tile_rows, rows - i), columns, depth, add);
       }
     }
   }

@@ -76,7 +76,7 @@ inline void tile(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t 
 }
 
 // Operands go by reference: copies of them would be read back from the stack before they are written, which stalls every tile.
-// C [rows][columns] (+)= A * B; every vector of B that holds a valid column is readable whole. In tile.cc.
+// C [rows][columns] (+)= A * B, rows at least 1; every vector of B that holds a valid column is readable whole. In tile.cc.
 void small_matmul(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t rows, int64_t columns, int64_t K,
                   bool accumulate);
 
