@@ -38,7 +38,7 @@ softmax(logits), over the whole vocabulary. A stop string trims the text, not th
 that completes it.
 
 Examples:
-  zazen generate --model runs/mine/model --prompt "19 16 14 -> 11" --n 4
+  zazen generate --model runs/mine/model --prompt "<q> 16 9 3 -> 10 <think>" --n 4
   zazen generate --model Qwen2.5-0.5B-Instruct --prompt "Why is the sky blue?" --temperature 0.7 --json
   zazen generate --model stories260k --prompt "Once upon a time" --raw --stop "." --seed 3
 

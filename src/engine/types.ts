@@ -24,8 +24,8 @@ export interface EngineOptions {
   readonly threads?: number;
   /**
    * Most tokens in one micro-batch of forwardBackward and logprobs, and samples that generate keeps running at once; a single longer
-   * sequence, or the samples of a single prompt, go together even when they are more. For a small model forwardBackward takes fewer, so
-   * that they stay in the caches. Results do not depend on it. Default 4,096.
+   * sequence, or the samples of a single prompt, go together even when they are more. For a small model forwardBackward and generate take
+   * fewer, so that they stay in the caches. Results do not depend on it. Default 4,096.
    */
   readonly microBatchTokens?: number;
   /** Bytes for keys and values of sequences being generated. Results do not depend on it. Default 1 GiB. */

@@ -74,14 +74,12 @@ export class Run {
     this.#clock.tick(Math.max(step / steps, seconds / this.#maxSeconds), seconds);
     this.folder.metrics({ phase, step, seconds, ...finite });
     const remaining = this.#clock.remaining();
-    const named = label === undefined ? {} : { label };
-    this.#emit({ type: "step", phase, step, steps, metrics: finite, ...named, seconds, remaining });
+    this.#emit({ type: "step", phase, step, steps, metrics: finite, ...labelled(label), seconds, remaining });
   }
 
   /** A sample for people; `label` says whose it is where the part and the step do not. */
   show(step: number, sample: ShownSample, label?: string): void {
-    const named = label === undefined ? {} : { label };
-    this.#emit({ type: "rollout", phase: this.#running().name, step, ...named, ...sample });
+    this.#emit({ type: "rollout", phase: this.#running().name, step, ...labelled(label), ...sample });
   }
 
   note(level: "info" | "warning", text: string): void {
@@ -100,4 +98,8 @@ export class Run {
   [Symbol.dispose](): void {
     this.folder.close();
   }
+}
+
+function labelled(label: string | undefined): { readonly label?: string } {
+  return label === undefined ? {} : { label };
 }
