@@ -36,6 +36,12 @@ bool boolean(const Napi::Object& object, const char* key) {
 std::string string(const Napi::Object& object, const char* key) {
   return field(object, key, object.Get(key).IsString(), "a string").As<Napi::String>().Utf8Value();
 }
+std::vector<std::string> strings(const Napi::Object& object, const char* key) {
+  const auto array = field(object, key, object.Get(key).IsArray(), "a list of strings").As<Napi::Array>();
+  std::vector<std::string> out;
+  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(string(array, std::to_string(i).c_str()));
+  return out;
+}
 Napi::Object object(const Napi::Value& value, const char* where) {
   ZAZEN_CHECK(value.IsObject(), "BAD_ARGUMENT", "[native] ", where, ": expected an object");
   return value.As<Napi::Object>();

@@ -15,6 +15,7 @@ double number(const Napi::Object& object, const char* key);
 int64_t integer(const Napi::Object& object, const char* key);
 bool boolean(const Napi::Object& object, const char* key);
 std::string string(const Napi::Object& object, const char* key);
+std::vector<std::string> strings(const Napi::Object& object, const char* key);
 Napi::Object object(const Napi::Value& value, const char* where);
 
 // Copies of typed arrays; an undefined or null value is an empty vector.

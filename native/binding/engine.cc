@@ -24,9 +24,13 @@ EngineConfig engine_config(const Napi::Object& args) {
   c.spec.kv_heads = integer(args, "kvHeads");
   c.spec.head_dim = integer(args, "headDim");
   c.spec.max_positions = integer(args, "maxPositions");
-  c.spec.rope_theta = number(args, "ropeTheta");
+  c.spec.rope_frequencies = floats(args, "ropeFrequencies");
+  c.spec.rope_scale = static_cast<float>(number(args, "ropeScale"));
+  c.spec.windows = ints(args, "windows");
   c.spec.rms_norm_eps = static_cast<float>(number(args, "rmsNormEps"));
   c.spec.tied = boolean(args, "tieWordEmbeddings");
+  c.spec.qkv_bias = boolean(args, "qkvBias");
+  c.spec.qk_norm = boolean(args, "qkNorm");
   c.isa = isa_of(string(args, "isa"));
   c.threads = static_cast<int>(integer(args, "threads"));
   c.micro_batch_tokens = integer(args, "microBatchTokens");
@@ -169,13 +173,13 @@ Napi::Value EngineObject::open(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const Napi::Object args = object(info[0], "open");
     const EngineConfig config = engine_config(args);
-    const std::string path = string(args, "path");
+    const std::vector<std::string> paths = strings(args, "paths");
     const auto seed = static_cast<uint64_t>(integer(args, "seed"));
     const auto std = static_cast<float>(number(args, "std"));
     return run<int64_t>(
         info,
-        [this, config, path, seed, std](Control&) {
-          engine_ = std::make_unique<Engine>(config, path, seed, std);
+        [this, config, paths, seed, std](Control&) {
+          engine_ = std::make_unique<Engine>(config, paths, seed, std);
           return engine_->parameters().count();
         },
         [](Napi::Env env, int64_t count) { return Napi::Number::New(env, static_cast<double>(count)); });

@@ -1,5 +1,5 @@
 // Reads and writes safetensors files (https://github.com/huggingface/safetensors, "Format"): a JSON header, then raw tensors.
-// The whole header is checked before any tensor is read, so a TensorInfo can be trusted. Sharded checkpoints are left out.
+// The whole header is checked before any tensor is read, so a TensorInfo can be trusted.
 // Errors: FILE_MISSING, FILE_TRUNCATED, FILE_IO, SAFETENSORS_HEADER, SAFETENSORS_DTYPE, SAFETENSORS_OFFSETS, TENSOR_MISSING,
 // TENSOR_SHAPE.
 #pragma once

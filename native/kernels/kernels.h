@@ -66,6 +66,7 @@ struct Span {
 struct AttentionArgs {
   KvShape kv;
   int64_t heads;      // query heads, a multiple of kv.kv_heads
+  int64_t window;     // a row sees its own and the window - 1 positions before; 0: all before
   float scale;        // 1 / sqrt(head_dim)
   const Span* spans;  // [span_count]
   int64_t span_count;
@@ -116,10 +117,15 @@ struct Kernels {
   void (*linear_backward_weight)(ThreadPool&, float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M,
                                  int64_t N, int64_t K);
 
+  // ---- bias.cc
+  // y [T, N] += b [N] in every row; db [N] += sum of dy [T, N] over tokens in order.
+  void (*bias_forward)(ThreadPool&, float* y, const float* b, int64_t T, int64_t N);
+  void (*bias_backward)(ThreadPool&, float* db, const float* dy, int64_t T, int64_t N);
+
   // ---- attention.cc
   // Writes rows of k, v [T, kv_heads * D] into the blocks of their spans.
   void (*kv_write)(ThreadPool&, float* blocks, const float* k, const float* v, const AttentionArgs&);
-  // out [T, heads * D], lse [T, heads] (may be null) from q [T, heads * D]; row r sees keys 0 .. its own position.
+  // out [T, heads * D], lse [T, heads] (may be null) from q [T, heads * D]; a row sees keys up to its own position.
   void (*attention_forward)(ThreadPool&, float* out, float* lse, const float* q, const float* blocks, const AttentionArgs&);
   // dq [T, heads * D], dk, dv [T, kv_heads * D]. Every span must start at position 0.
   void (*attention_backward)(ThreadPool&, float* dq, float* dk, float* dv, const float* dout, const float* out,

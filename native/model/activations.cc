@@ -48,6 +48,12 @@ void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool tr
       a.input_rstd = out.take(T);
       a.input_normed = out.take(T * s.hidden);
       a.q = out.take(T * s.query_dim());
+      if (s.qk_norm) {
+        a.q_raw = out.take(T * s.query_dim());
+        a.k_raw = out.take(T * s.key_dim());
+        a.q_rstd = out.take(T * s.heads);
+        a.k_rstd = out.take(T * s.kv_heads);
+      }
       a.k = k;
       a.v = v;
       a.attention = out.take(T * s.query_dim());
@@ -73,6 +79,12 @@ LayerActivations Activations::layer(int64_t index, int64_t first) const {
   for (float** rows : {&a.k, &a.v}) *rows += first * spec_.key_dim();
   for (float** rows : {&a.gate, &a.up, &a.mlp}) *rows += first * spec_.intermediate;
   for (float** rows : {&a.input_rstd, &a.middle_rstd}) *rows += first;
+  if (spec_.qk_norm) {
+    a.q_raw += first * spec_.query_dim();
+    a.k_raw += first * spec_.key_dim();
+    a.q_rstd += first * spec_.heads;
+    a.k_rstd += first * spec_.kv_heads;
+  }
   a.lse += first * spec_.heads;
   return a;
 }
@@ -90,6 +102,8 @@ void GradientWorkspace::plan(const ModelSpec& s, int64_t T) {
       for (float** rows : {&g.middle, &g.middle_normed, &g.input_normed}) *rows = out.take(T * s.hidden);
       g.q = out.take(T * s.query_dim());
       for (float** rows : {&g.k, &g.v}) *rows = out.take(T * s.key_dim());
+      g.q_normed = s.qk_norm ? out.take(T * s.query_dim()) : g.q;
+      g.k_normed = s.qk_norm ? out.take(T * s.key_dim()) : g.k;
       g.mlp = mlp;
       g.attention = attention;
     }
@@ -102,8 +116,8 @@ LayerGradients GradientWorkspace::layer(int64_t index, int64_t first) const {
   g.output = residual_[(index + 1) % 3];
   g.input = residual_[index % 3];
   for (float** rows : {&g.output, &g.middle, &g.input, &g.middle_normed, &g.input_normed}) *rows += first * spec_.hidden;
-  for (float** rows : {&g.attention, &g.q}) *rows += first * spec_.query_dim();
-  for (float** rows : {&g.k, &g.v}) *rows += first * spec_.key_dim();
+  for (float** rows : {&g.attention, &g.q, &g.q_normed}) *rows += first * spec_.query_dim();
+  for (float** rows : {&g.k, &g.v, &g.k_normed}) *rows += first * spec_.key_dim();
   g.mlp += first * spec_.intermediate;
   return g;
 }

@@ -13,6 +13,7 @@ namespace zazen {
 struct LayerActivations {
   float *input, *input_rstd, *input_normed;  // [T, H], [T], [T, H]
   float *q, *k, *v;                          // [T, Q], [T, K], [T, K]; k and v are shared by all layers
+  float *q_raw, *k_raw, *q_rstd, *k_rstd;    // before their norm, [T, heads] and [T, kv_heads]; null without it
   float *attention, *lse;                    // [T, Q], [T, heads]
   float *middle, *middle_rstd, *middle_normed;
   float *gate, *up, *mlp;  // [T, I]
@@ -47,6 +48,7 @@ struct LayerGradients {
   float *output, *middle, *input;  // [T, H]: of the residual stream
   float *mlp, *middle_normed;      // [T, I], [T, H]
   float *attention, *q, *k, *v;    // [T, Q], [T, Q], [T, K], [T, K]
+  float *q_normed, *k_normed;      // [T, Q], [T, K]: with qk_norm; else q and k
   float* input_normed;             // [T, H]
 };
 

@@ -1,6 +1,7 @@
 #include "model/checkpoint.h"
 
 #include <algorithm>
+#include <set>
 
 #include "core/safetensors.h"
 
@@ -17,28 +18,50 @@ bool may_be_left_over(const std::string& name, const ModelSpec& spec) {
   return (spec.tied && name == "lm_head.weight") || name.ends_with(".rotary_emb.inv_freq");
 }
 
-void check(const SafetensorsFile& file, const ModelSpec& spec, const ParameterList& parameters) {
-  for (const auto& tensor : file.tensors()) {
-    const bool known = std::any_of(parameters.all().begin(), parameters.all().end(),
-                                   [&](const Parameter& p) { return p.name == tensor.name; });
-    ZAZEN_CHECK(known || may_be_left_over(tensor.name, spec), "TENSOR_UNEXPECTED", "[", file.path(),
-                "] expected only tensors of this ", "architecture, got \"", tensor.name,
-                "\"; check architectures and num_hidden_layers in config.json");
-  }
-  for (const auto& p : parameters.all()) file.require(p.name, shape_of(p));
+std::vector<SafetensorsFile> open_all(const std::vector<std::string>& paths) {
+  std::vector<SafetensorsFile> files;
+  for (const auto& path : paths) files.emplace_back(path);
+  return files;
+}
+
+// The file that holds a parameter; the last one answers for what is in none.
+const SafetensorsFile& file_of(const std::vector<SafetensorsFile>& files, const Parameter& p) {
+  for (const auto& file : files)
+    if (file.find(p.name)) return file;
+  return files.back();
+}
+
+void check_names(const std::vector<SafetensorsFile>& files, const ModelSpec& spec, const ParameterList& parameters) {
+  std::set<std::string> known, seen;
+  for (const auto& p : parameters.all()) known.insert(p.name);
+  for (const auto& file : files)
+    for (const auto& tensor : file.tensors()) {
+      ZAZEN_CHECK(known.count(tensor.name) || may_be_left_over(tensor.name, spec), "TENSOR_UNEXPECTED", "[", file.path(),
+                  "] expected only tensors of this ", "architecture, got \"", tensor.name,
+                  "\"; check architectures and num_hidden_layers in config.json");
+      ZAZEN_CHECK(seen.insert(tensor.name).second, "TENSOR_UNEXPECTED", "[", file.path(),
+                  "] expected every tensor in one file, got \"", tensor.name, "\" in two; the files do not belong together");
+    }
+}
+
+void check(const std::vector<SafetensorsFile>& files, const ModelSpec& spec, const ParameterList& parameters) {
+  check_names(files, spec, parameters);
+  for (const auto& p : parameters.all()) file_of(files, p).require(p.name, shape_of(p));
 }
 
 }  // namespace
 
-void check_weights(const std::string& path, const ModelSpec& spec, const ParameterList& parameters) {
-  check(SafetensorsFile(path), spec, parameters);
+void check_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters) {
+  check(open_all(paths), spec, parameters);
 }
 
-void load_weights(const std::string& path, const ModelSpec& spec, const ParameterList& parameters, float* weights) {
-  const SafetensorsFile file(path);
-  check(file, spec, parameters);
+void load_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters,
+                  float* weights) {
+  const std::vector<SafetensorsFile> files = open_all(paths);
+  check(files, spec, parameters);
   Buffer<float> chunk(kChunk);
   for (const auto& p : parameters.all()) {
+    const SafetensorsFile& file = file_of(files, p);
     const TensorInfo& tensor = file.require(p.name, shape_of(p));
     for (int64_t first = 0; first < p.count(); first += kChunk) {
       const int64_t count = std::min(kChunk, p.count() - first);

@@ -27,26 +27,40 @@ ParameterList::ParameterList(const ModelSpec& s) {
     const auto linear = [&](const char* name, int64_t rows, int64_t columns) {
       return append(prefix + name + ".weight", rows, columns, Layout::panels);
     };
-    const auto vector = [&](const char* name) { return append(prefix + name + ".weight", s.hidden, 0, Layout::vector); };
+    const auto norm = [&](const char* name, int64_t width) {
+      return append(prefix + name + ".weight", width, 0, Layout::vector, 1.0f);
+    };
+    const auto bias = [&](const char* name, int64_t width) {
+      return append(prefix + name + ".bias", width, 0, Layout::vector);
+    };
     LayerParameters layer;
-    layer.input_norm = vector("input_layernorm");
+    layer.input_norm = norm("input_layernorm", s.hidden);
     layer.q = linear("self_attn.q_proj", s.query_dim(), s.hidden);
     layer.k = linear("self_attn.k_proj", s.key_dim(), s.hidden);
     layer.v = linear("self_attn.v_proj", s.key_dim(), s.hidden);
     layer.o = linear("self_attn.o_proj", s.hidden, s.query_dim());
-    layer.post_norm = vector("post_attention_layernorm");
+    if (s.qkv_bias) {
+      layer.q_bias = bias("self_attn.q_proj", s.query_dim());
+      layer.k_bias = bias("self_attn.k_proj", s.key_dim());
+      layer.v_bias = bias("self_attn.v_proj", s.key_dim());
+    }
+    if (s.qk_norm) {
+      layer.q_norm = norm("self_attn.q_norm", s.head_dim);
+      layer.k_norm = norm("self_attn.k_norm", s.head_dim);
+    }
+    layer.post_norm = norm("post_attention_layernorm", s.hidden);
     layer.gate = linear("mlp.gate_proj", s.intermediate, s.hidden);
     layer.up = linear("mlp.up_proj", s.intermediate, s.hidden);
     layer.down = linear("mlp.down_proj", s.hidden, s.intermediate);
     layers_.push_back(layer);
   }
-  norm_ = append("model.norm.weight", s.hidden, 0, Layout::vector);
+  norm_ = append("model.norm.weight", s.hidden, 0, Layout::vector, 1.0f);
   head_ = s.tied ? embedding_ : append("lm_head.weight", s.vocab, s.hidden, Layout::panels);
 }
 
-Parameter ParameterList::append(const std::string& name, int64_t rows, int64_t columns, Layout layout) {
+Parameter ParameterList::append(const std::string& name, int64_t rows, int64_t columns, Layout layout, float initial) {
   const int64_t elements = layout == Layout::panels ? panel_elements(rows, columns) : rows * (columns ? columns : 1);
-  const Parameter parameter{name, rows, columns, layout, elements_, elements};
+  const Parameter parameter{name, rows, columns, layout, elements_, elements, initial};
   elements_ += ceil_div(elements, kAlign) * kAlign;
   all_.push_back(parameter);
   return parameter;
@@ -61,7 +75,7 @@ int64_t ParameterList::count() const {
 void ParameterList::initialize(float* weights, uint64_t seed, float std) const {
   for (size_t p = 0; p < all_.size(); ++p)
     for (int64_t i = 0; i < all_[p].count(); ++i)
-      weights[all_[p].at(i)] = all_[p].is_matrix() ? std * normal(seed, static_cast<uint32_t>(p), i) : 1.0f;
+      weights[all_[p].at(i)] = all_[p].is_matrix() ? std * normal(seed, static_cast<uint32_t>(p), i) : all_[p].initial;
 }
 
 }  // namespace zazen

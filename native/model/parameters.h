@@ -18,6 +18,7 @@ struct Parameter {
   Layout layout;
   int64_t offset;    // into the flat buffer
   int64_t elements;  // padding included
+  float initial;     // of vectors
 
   int64_t count() const { return rows * (columns ? columns : 1); }
   // Where logical element i (row-major) lies in the flat buffer.
@@ -29,6 +30,8 @@ struct Parameter {
 
 struct LayerParameters {
   Parameter input_norm, q, k, v, o, post_norm, gate, up, down;
+  Parameter q_bias, k_bias, v_bias;  // with qkv_bias
+  Parameter q_norm, k_norm;          // with qk_norm, [head_dim]
 };
 
 class ParameterList {
@@ -43,11 +46,11 @@ class ParameterList {
   int64_t elements() const { return elements_; }   // of the flat buffer
   int64_t count() const;                           // logical, what people call the size of a model
 
-  // Normal numbers for matrices, ones for norms. A weight depends on seed and its logical place alone.
+  // Normal numbers for matrices, ones for norms, zeros for biases. A weight depends on seed and its logical place alone.
   void initialize(float* weights, uint64_t seed, float std) const;
 
  private:
-  Parameter append(const std::string& name, int64_t rows, int64_t columns, Layout layout);
+  Parameter append(const std::string& name, int64_t rows, int64_t columns, Layout layout, float initial = 0.0f);
 
   std::vector<Parameter> all_;
   std::vector<LayerParameters> layers_;

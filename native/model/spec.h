@@ -1,7 +1,9 @@
-// Shape and constants of a Llama-form model: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+// Shape and constants of a Llama-form model: RMSNorm, rotary positions, grouped-query attention, SwiGLU. Families differ in
+// biases, norms of queries and keys, rotary frequencies and sliding windows.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "core/check.h"
 #include "kernels/kernels.h"
@@ -10,9 +12,13 @@ namespace zazen {
 
 struct ModelSpec {
   int64_t vocab = 0, hidden = 0, intermediate = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, max_positions = 0;
-  double rope_theta = 10000.0;
+  std::vector<float> rope_frequencies;  // [head_dim / 2], radians a position
+  float rope_scale = 1.0f;              // of cosine and sine
+  std::vector<int32_t> windows;         // [layers]: see AttentionArgs
   float rms_norm_eps = 1e-5f;
-  bool tied = false;  // the head is the embedding table
+  bool tied = false;      // the head is the embedding table
+  bool qkv_bias = false;  // of the projections to queries, keys and values
+  bool qk_norm = false;   // RMSNorm of every query and key head before rotation
 
   int64_t query_dim() const { return heads * head_dim; }
   int64_t key_dim() const { return kv_heads * head_dim; }
@@ -30,6 +36,12 @@ inline void check_spec(const ModelSpec& s) {
               " and ", s.kv_heads);
   ZAZEN_CHECK(s.head_dim % 2 == 0 && s.head_dim <= kMaxHeadDim, "BAD_SPEC", "[model] expected an even head dimension up to ",
               kMaxHeadDim, ", got ", s.head_dim);
+  ZAZEN_CHECK(static_cast<int64_t>(s.rope_frequencies.size()) == s.head_dim / 2, "BAD_SPEC", "[model] expected ",
+              s.head_dim / 2, " rotary frequencies, got ", s.rope_frequencies.size());
+  ZAZEN_CHECK(static_cast<int64_t>(s.windows.size()) == s.layers, "BAD_SPEC", "[model] expected ", s.layers,
+              " attention windows, got ", s.windows.size());
+  for (const int32_t window : s.windows)
+    ZAZEN_CHECK(window >= 0, "BAD_SPEC", "[model] expected attention windows of 0 or more, got ", window);
 }
 
 }  // namespace zazen

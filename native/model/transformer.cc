@@ -35,13 +35,12 @@ void Transformer::plan_angles(const Rows& rows) const {
   cos_.reset(static_cast<size_t>(wanted * half));
   sin_.reset(static_cast<size_t>(wanted * half));
   for (int64_t d = 0; d < half; ++d) {
-    // Single-precision angles, as transformers computes them.
-    const double exponent = 2.0 * static_cast<double>(d) / static_cast<double>(spec_.head_dim);
-    const float frequency = static_cast<float>(1.0 / std::pow(spec_.rope_theta, exponent));
+    const float frequency = spec_.rope_frequencies[static_cast<size_t>(d)];
     for (int64_t position = 0; position < wanted; ++position) {
+      // Single-precision angles, as transformers computes them.
       const double angle = static_cast<double>(static_cast<float>(position) * frequency);
-      cos_[static_cast<size_t>(position * half + d)] = static_cast<float>(std::cos(angle));
-      sin_[static_cast<size_t>(position * half + d)] = static_cast<float>(std::sin(angle));
+      cos_[static_cast<size_t>(position * half + d)] = static_cast<float>(std::cos(angle)) * spec_.rope_scale;
+      sin_[static_cast<size_t>(position * half + d)] = static_cast<float>(std::sin(angle)) * spec_.rope_scale;
     }
   }
   angles_ = wanted;
@@ -60,8 +59,7 @@ class Transformer::Pass {
         ids_(rows.ids.data() + block.first),
         positions_(rows.positions.data() + block.first),
         T_(block.count),
-        attention_{s_.kv(), s_.heads, static_cast<float>(1.0 / std::sqrt(static_cast<double>(s_.head_dim))), block.spans.data(),
-                   static_cast<int64_t>(block.spans.size())} {}
+        spans_(block.spans) {}
 
   void embed(float* x) const {
     const Parameter& table = m_.parameters_.embedding();
@@ -69,16 +67,28 @@ class Transformer::Pass {
     k_.embedding_forward(pool_, x, view, ids_, T_);
   }
 
-  // middle = input + o(attention(rope(q(n)), rope(k(n)), v(n))), n = rmsnorm(input).
-  void forward_attention(const LayerParameters& p, const LayerActivations& a, float* kv) const {
+  // middle = input + o(attention(rope(q(n)), rope(k(n)), v(n))), n = rmsnorm(input). Heads of q and k may have a norm before
+  // rope.
+  void forward_attention(const LayerParameters& p, const LayerActivations& a, float* kv, int64_t window) const {
+    const AttentionArgs attention = attention_args(window);
     k_.rmsnorm_forward(pool_, a.input_normed, a.input_rstd, a.input, at(p.input_norm), T_, s_.hidden, s_.rms_norm_eps);
-    linear(a.q, a.input_normed, p.q);
-    linear(a.k, a.input_normed, p.k);
+    float *q = s_.qk_norm ? a.q_raw : a.q, *k = s_.qk_norm ? a.k_raw : a.k;
+    linear(q, a.input_normed, p.q);
+    linear(k, a.input_normed, p.k);
     linear(a.v, a.input_normed, p.v);
+    if (s_.qkv_bias) {
+      k_.bias_forward(pool_, q, at(p.q_bias), T_, s_.query_dim());
+      k_.bias_forward(pool_, k, at(p.k_bias), T_, s_.key_dim());
+      k_.bias_forward(pool_, a.v, at(p.v_bias), T_, s_.key_dim());
+    }
+    if (s_.qk_norm) {
+      k_.rmsnorm_forward(pool_, a.q, a.q_rstd, q, at(p.q_norm), T_ * s_.heads, s_.head_dim, s_.rms_norm_eps);
+      k_.rmsnorm_forward(pool_, a.k, a.k_rstd, k, at(p.k_norm), T_ * s_.kv_heads, s_.head_dim, s_.rms_norm_eps);
+    }
     rotate(a.q, s_.heads, 1.0f);
     rotate(a.k, s_.kv_heads, 1.0f);
-    k_.kv_write(pool_, kv, a.k, a.v, attention_);
-    k_.attention_forward(pool_, a.attention, a.lse, a.q, kv, attention_);
+    k_.kv_write(pool_, kv, a.k, a.v, attention);
+    k_.attention_forward(pool_, a.attention, a.lse, a.q, kv, attention);
     linear(a.middle, a.attention, p.o);
     k_.add(pool_, a.middle, a.input, T_ * s_.hidden);
   }
@@ -113,11 +123,15 @@ class Transformer::Pass {
 
   // From the gradient of middle to that of input.
   void backward_attention(const LayerParameters& p, const Transposed& w, const LayerActivations& a, const LayerGradients& g,
-                          const float* kv) const {
+                          const float* kv, int64_t window) const {
     transposed_linear(g.attention, g.middle, w.o, p.o, false);
-    k_.attention_backward(pool_, g.q, g.k, g.v, g.attention, a.attention, a.lse, a.q, kv, attention_);
-    rotate(g.q, s_.heads, -1.0f);
-    rotate(g.k, s_.kv_heads, -1.0f);
+    k_.attention_backward(pool_, g.q_normed, g.k_normed, g.v, g.attention, a.attention, a.lse, a.q, kv, attention_args(window));
+    rotate(g.q_normed, s_.heads, -1.0f);
+    rotate(g.k_normed, s_.kv_heads, -1.0f);
+    if (s_.qk_norm) {
+      backward_head_norm(g.q, g.q_normed, a.q_raw, a.q_rstd, p.q_norm, s_.heads);
+      backward_head_norm(g.k, g.k_normed, a.k_raw, a.k_rstd, p.k_norm, s_.kv_heads);
+    }
     transposed_linear(g.input_normed, g.q, w.q, p.q, false);
     transposed_linear(g.input_normed, g.k, w.k, p.k, true);
     transposed_linear(g.input_normed, g.v, w.v, p.v, true);
@@ -137,6 +151,16 @@ class Transformer::Pass {
                      const Parameter& p) const {
     k_.rmsnorm_backward_input(pool_, dx, residual, dy, x, at(p), rstd, T_, s_.hidden);
   }
+  void backward_head_norm(float* dx, const float* dy, const float* x, const float* rstd, const Parameter& p,
+                          int64_t heads) const {
+    std::fill_n(dx, T_ * heads * s_.head_dim, 0.0f);
+    k_.rmsnorm_backward_input(pool_, dx, dx, dy, x, at(p), rstd, T_ * heads, s_.head_dim);
+  }
+  AttentionArgs attention_args(int64_t window) const {
+    return {s_.kv(),       s_.heads,
+            window,        static_cast<float>(1.0 / std::sqrt(static_cast<double>(s_.head_dim))),
+            spans_.data(), static_cast<int64_t>(spans_.size())};
+  }
   void rotate(float* x, int64_t heads, float sign) const {
     k_.rope(pool_, x, positions_, m_.cos_.data(), m_.sin_.data(), T_, heads, s_.head_dim, sign);
   }
@@ -148,7 +172,7 @@ class Transformer::Pass {
   const float* weights_;
   const int32_t *ids_, *positions_;
   int64_t T_;
-  AttentionArgs attention_;
+  const std::vector<Span>& spans_;
 };
 
 // Blocks of whole sequences for a task each: then a block stays in its thread's cache from one kernel to the next. One block
@@ -183,7 +207,7 @@ void Transformer::forward(const float* weights, const Rows& rows, const Activati
     pass.embed(activations.layer(0, first).input);
     for (int64_t i = 0; i < spec_.layers; ++i) {
       const LayerActivations a = activations.layer(i, first);
-      pass.forward_attention(parameters_.layer(i), a, kv.layer(i));
+      pass.forward_attention(parameters_.layer(i), a, kv.layer(i), window(i));
       pass.forward_mlp(parameters_.layer(i), a);
     }
     pass.finish(activations.final(first));
@@ -206,7 +230,7 @@ void Transformer::backward(const float* weights, float* gradients, float* embedd
       const LayerActivations a = activations.layer(i, first);
       const LayerGradients g = ws.layer(i, first);
       pass.backward_mlp(parameters_.layer(i), transposed, a, g);
-      pass.backward_attention(parameters_.layer(i), transposed, a, g, activations.kv().layer(i));
+      pass.backward_attention(parameters_.layer(i), transposed, a, g, activations.kv().layer(i), window(i));
     });
     above = weight_gradients(gradients, i, T, activations.layer(i, 0), ws.layer(i, 0));
   }
@@ -237,6 +261,19 @@ std::vector<Transformer::Task> Transformer::weight_gradients(float* gradients, i
   add_weight_gradient(tasks, gradients, p.q, g.q, a.input_normed, T);
   add_weight_gradient(tasks, gradients, p.k, g.k, a.input_normed, T);
   add_weight_gradient(tasks, gradients, p.v, g.v, a.input_normed, T);
+  if (spec_.qkv_bias)
+    tasks.push_back([=, this, &p] {
+      kernels_.bias_backward(serial_, gradients + p.q_bias.offset, g.q, T, spec_.query_dim());
+      kernels_.bias_backward(serial_, gradients + p.k_bias.offset, g.k, T, spec_.key_dim());
+      kernels_.bias_backward(serial_, gradients + p.v_bias.offset, g.v, T, spec_.key_dim());
+    });
+  if (spec_.qk_norm)
+    tasks.push_back([=, this, &p] {
+      kernels_.rmsnorm_backward_weight(serial_, gradients + p.q_norm.offset, g.q_normed, a.q_raw, a.q_rstd, T * spec_.heads,
+                                       spec_.head_dim);
+      kernels_.rmsnorm_backward_weight(serial_, gradients + p.k_norm.offset, g.k_normed, a.k_raw, a.k_rstd, T * spec_.kv_heads,
+                                       spec_.head_dim);
+    });
   tasks.push_back([=, this, &p] {
     kernels_.rmsnorm_backward_weight(serial_, gradients + p.post_norm.offset, g.middle_normed, a.middle, a.middle_rstd, T,
                                      spec_.hidden);

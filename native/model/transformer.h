@@ -39,6 +39,7 @@ class Transformer {
     float *q, *k, *v, *o, *gate, *up, *down;
   };
 
+  int64_t window(int64_t layer) const { return spec_.windows[static_cast<size_t>(layer)]; }
   void plan_angles(const Rows& rows) const;
   std::vector<RowBlock> cut(const Rows& rows) const;
   void for_blocks(const float* weights, const Rows& rows, const std::vector<RowBlock>& blocks, const std::vector<Task>& others,

@@ -7,27 +7,27 @@
 namespace zazen {
 namespace {
 
-// The list of a model whose file, if there is one, has been found to fit it: before anything of its size is allocated.
-ParameterList checked_parameters(const ModelSpec& spec, const std::string& path) {
+// The list of a model whose files, if there are any, have been found to fit it: before anything of its size is allocated.
+ParameterList checked_parameters(const ModelSpec& spec, const std::vector<std::string>& paths) {
   ParameterList parameters(spec);
-  if (!path.empty()) check_weights(path, spec, parameters);
+  if (!paths.empty()) check_weights(paths, spec, parameters);
   return parameters;
 }
 
 }  // namespace
 
-Engine::Engine(const EngineConfig& config, const std::string& path, uint64_t seed, float std)
+Engine::Engine(const EngineConfig& config, const std::vector<std::string>& paths, uint64_t seed, float std)
     : config_(config),
-      parameters_(checked_parameters(config_.spec, path)),
+      parameters_(checked_parameters(config_.spec, paths)),
       pool_(config_.threads),
       model_(config_.spec, parameters_, cpu_kernels(config_.isa), pool_),
       weights_(static_cast<size_t>(parameters_.elements())),
       generator_(model_, config_.kv_bytes, config_.micro_batch_tokens),
       scorer_(model_, config_.micro_batch_tokens) {
-  if (path.empty())
+  if (paths.empty())
     parameters_.initialize(weights_.data(), seed, std);
   else
-    load_weights(path, config_.spec, parameters_, weights_.data());
+    load_weights(paths, config_.spec, parameters_, weights_.data());
   if (config_.reference) {
     reference_.reset(weights_.size());
     std::copy_n(weights_.data(), weights_.size(), reference_.data());

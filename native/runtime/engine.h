@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "model/parameters.h"
 #include "runtime/generator.h"
@@ -21,8 +22,8 @@ struct EngineConfig {
 
 class Engine {
  public:
-  // Weights from `path`, or random ones when it is empty. With `reference`, a frozen copy of them is kept.
-  Engine(const EngineConfig& config, const std::string& path, uint64_t seed, float std);
+  // Weights from the files, or random ones when there are none. With `reference`, a frozen copy of them is kept.
+  Engine(const EngineConfig& config, const std::vector<std::string>& paths, uint64_t seed, float std);
 
   std::vector<Sample> generate(const GenerateArgs& args, Control& control) {
     return generator_.run(weights_.data(), args, control);

@@ -4,6 +4,8 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError, ZazenError } from "../errors.js";
 import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
+import { FAMILIES } from "./families.js";
+import { ropeFrequencies } from "./rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
 import type {
   EngineOptions,
@@ -31,8 +33,8 @@ import {
   checkTrainBatch,
   fail,
 } from "./validate.js";
+import { WEIGHTS_FILE, weightFiles } from "./weights.js";
 
-const WEIGHTS_FILE = "model.safetensors";
 const DEFAULT_STD = 0.02;
 /** A weight whose gradient has always been 0 steps by 0 / (0 + eps): eps must not be 0 in float32. */
 const LEAST_EPS = 1e-30;
@@ -40,7 +42,7 @@ const ISAS: readonly Required<EngineOptions>["isa"][] = ["auto", "portable", "av
 const FINISH: readonly FinishReason[] = ["stop", "length", "abort"];
 
 interface Source {
-  readonly path: string;
+  readonly paths: readonly string[];
   readonly seed: number;
   readonly std: number;
 }
@@ -66,12 +68,12 @@ export class Engine {
   }
 
   /**
-   * Reads a Hugging Face folder: config.json, generation_config.json if there, model.safetensors.
-   * Throws InputError: MODEL_MISSING, CONFIG_*, UNSUPPORTED_ARCHITECTURE, FILE_*, SAFETENSORS_*, TENSOR_*.
+   * Reads a Hugging Face folder: config.json, generation_config.json if there, model.safetensors or the files of its index.
+   * Throws InputError: MODEL_MISSING, CONFIG_*, INDEX_INVALID, UNSUPPORTED_*, FILE_*, SAFETENSORS_*, TENSOR_*.
    */
   static async load(folder: string, options: EngineOptions = {}): Promise<Engine> {
     const spec = await readModelSpec(folder);
-    return Engine.#open(spec, { path: join(folder, WEIGHTS_FILE), seed: 0, std: 0 }, options);
+    return Engine.#open(spec, { paths: await weightFiles(folder), seed: 0, std: 0 }, options);
   }
 
   /** Random weights: matrices normal with `std` (default 0.02), norms 1. The same seed gives the same bits. */
@@ -83,14 +85,14 @@ export class Engine {
     checkNumber("create seed", init.seed, 0, Number.MAX_SAFE_INTEGER, true);
     const std = init.std ?? DEFAULT_STD;
     checkNumber("create std", std, 0, 100);
-    return Engine.#open(checkSpec(spec), { path: "", seed: init.seed, std }, options);
+    return Engine.#open(checkSpec(spec), { paths: [], seed: init.seed, std }, options);
   }
 
   static async #open(spec: ModelSpec, source: Source, options: EngineOptions): Promise<Engine> {
     const filled = fillOptions(options);
     const native = new (addon().Engine)();
     try {
-      const parameters = await native.open({ ...spec, ...filled, ...source });
+      const parameters = await native.open({ ...nativeSpec(spec), ...filled, ...source });
       return new Engine(spec, native, parameters);
     } catch (error) {
       native.dispose();
@@ -239,6 +241,21 @@ export class Engine {
       })
     );
   }
+}
+
+/** The spec as the native side has it: what a family or a scaling means is settled here. */
+function nativeSpec(spec: ModelSpec): object {
+  const { qkvBias, qkNorm } = FAMILIES[spec.family ?? "llama"];
+  const { frequencies, scale } = ropeFrequencies(spec);
+  const windows = spec.windows ?? new Array<number>(spec.layers).fill(0);
+  return {
+    ...spec,
+    qkvBias,
+    qkNorm,
+    ropeFrequencies: frequencies,
+    ropeScale: scale,
+    windows: Int32Array.from(windows),
+  };
 }
 
 async function makeFolder(folder: string): Promise<void> {

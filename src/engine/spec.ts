@@ -1,17 +1,13 @@
 // The model spec: read from a Hugging Face folder (config.json, generation_config.json), checked, and written back as those two
 // files. Names of transformers 4 and 5 are read; what is written loads in both. Weights are not looked at here.
 import { join } from "node:path";
-import {
-  exists,
-  isObject,
-  type JsonObject,
-  readJsonObject,
-  requireModelFolder,
-  writeJsonObject,
-} from "../config/files.js";
+import { type JsonObject, readJsonObject, requireModelFolder, writeJsonObject } from "../config/files.js";
 import { InputError } from "../errors.js";
-import type { ModelSpec } from "./types.js";
-import { rejectUnsupported, shown } from "./unsupported.js";
+import { FAMILIES, FAMILY_NAMES } from "./families.js";
+import { checkRopeScaling, readRopeScaling, readRopeTheta, ropeToConfig } from "./rope.js";
+import { fault, type Voice } from "./spec-fault.js";
+import type { ModelFamily, ModelSpec } from "./types.js";
+import { readFamily, rejectUnsupported } from "./unsupported.js";
 
 type SizeField =
   | "vocabSize"
@@ -37,20 +33,13 @@ const SIZES: { readonly [field in SizeField]: { readonly name: string; readonly 
 
 const CONFIG_FILE = { code: "CONFIG_INVALID" };
 
-// What transformers' LlamaConfig takes for fields that a config.json leaves out.
-const DEFAULTS = { maxPositions: 2048, ropeTheta: 10_000, rmsNormEps: 1e-6 };
-
-/** Who is at fault in a message: a file with its names, or a spec in code with ours. */
-interface Voice {
-  readonly code: "CONFIG_INVALID" | "SPEC_INVALID";
-  readonly where: string;
-  /** What to do about it; ends every message. */
-  readonly remedy: string;
-  readonly name: (field: keyof ModelSpec) => string;
-}
+const DEFAULT_EPS = 1e-6;
 
 const CONFIG_NAMES: { readonly [field in Exclude<keyof ModelSpec, SizeField>]: string } = {
+  family: "model_type",
   ropeTheta: "rope_theta",
+  ropeScaling: "rope_parameters",
+  windows: "sliding_window",
   rmsNormEps: "rms_norm_eps",
   tieWordEmbeddings: "tie_word_embeddings",
   bosTokenId: "bos_token_id",
@@ -59,8 +48,7 @@ const CONFIG_NAMES: { readonly [field in Exclude<keyof ModelSpec, SizeField>]: s
 
 /**
  * Reads and checks the spec of a model folder. eosTokenIds is the union of both files' ids, ascending.
- * Throws InputError: MODEL_MISSING, CONFIG_MISSING, CONFIG_INVALID, UNSUPPORTED_ARCHITECTURE, UNSUPPORTED_FEATURE,
- * UNSUPPORTED_CHECKPOINT (weights in several files, or none of them safetensors), FILE_IO.
+ * Throws InputError: MODEL_MISSING, CONFIG_MISSING, CONFIG_INVALID, UNSUPPORTED_ARCHITECTURE, UNSUPPORTED_FEATURE, FILE_IO.
  */
 export async function readModelSpec(folder: string): Promise<ModelSpec> {
   await requireModelFolder(folder);
@@ -72,10 +60,10 @@ export async function readModelSpec(folder: string): Promise<ModelSpec> {
       `[${path}] expected the model's config.json, got nothing there; give the folder of a Hugging Face checkpoint`,
     );
   }
-  rejectUnsupported(path, config);
-  await rejectOtherWeights(folder);
+  const family = readFamily(path, config);
+  rejectUnsupported(path, config, family);
   const generation = await readJsonObject(join(folder, "generation_config.json"), CONFIG_FILE);
-  return specFrom(path, config, generation ?? {});
+  return specFrom(path, config, generation ?? {}, family);
 }
 
 /** Returns the spec when it can be computed. Throws InputError SPEC_INVALID with the field's name. */
@@ -88,13 +76,14 @@ export function specToConfig(spec: ModelSpec): { config: JsonObject; generationC
   const eos = spec.eosTokenIds.length > 1 ? spec.eosTokenIds : (spec.eosTokenIds[0] ?? null);
   const tokens = { bos_token_id: spec.bosTokenId, eos_token_id: eos };
   const sizes = Object.entries(SIZES).map(([field, { name }]) => [name, spec[field as SizeField]]);
+  const family = spec.family ?? "llama";
   const config = {
-    architectures: ["LlamaForCausalLM"],
-    model_type: "llama",
+    architectures: [FAMILIES[family].architecture],
+    model_type: family,
     ...Object.fromEntries(sizes),
     rms_norm_eps: spec.rmsNormEps,
-    rope_theta: spec.ropeTheta,
-    rope_parameters: { rope_type: "default", rope_theta: spec.ropeTheta },
+    ...ropeToConfig(spec),
+    ...windowsToConfig(spec),
     hidden_act: "silu",
     attention_bias: false,
     mlp_bias: false,
@@ -112,23 +101,22 @@ export async function writeModelConfig(folder: string, spec: ModelSpec): Promise
   await writeJsonObject(join(folder, "generation_config.json"), generationConfig);
 }
 
-async function rejectOtherWeights(folder: string): Promise<void> {
-  if (await exists(join(folder, "model.safetensors"))) return;
-  const others: [file: string, meaning: string][] = [
-    ["model.safetensors.index.json", "a checkpoint in several files (sharded), which is not supported yet"],
-    ["pytorch_model.bin", "pickled weights, which can run code and are not read"],
-    ["pytorch_model.bin.index.json", "pickled weights, which can run code and are not read"],
-  ];
-  for (const [file, meaning] of others) {
-    if (!(await exists(join(folder, file)))) continue;
-    throw new InputError(
-      "UNSUPPORTED_CHECKPOINT",
-      `[${join(folder, file)}] expected one model.safetensors, got ${meaning}; save the model again as one safetensors file`,
-    );
-  }
+/** Windows that a config.json can state: one size, in layers that it names. */
+function windowsToConfig({ family = "llama", layers, windows }: ModelSpec): JsonObject {
+  const size = windows?.find((window) => window > 0) ?? null;
+  if (family === "mistral") return { sliding_window: size };
+  if (family === "llama") return {};
+  const types = Array.from({ length: layers }, (_, i) => (windows?.[i] ? "sliding_attention" : "full_attention"));
+  const first = types.indexOf("sliding_attention");
+  return {
+    use_sliding_window: size !== null,
+    sliding_window: size,
+    max_window_layers: first < 0 ? layers : first,
+    layer_types: types,
+  };
 }
 
-function specFrom(path: string, config: JsonObject, generation: JsonObject): ModelSpec {
+function specFrom(path: string, config: JsonObject, generation: JsonObject, family: ModelFamily): ModelSpec {
   const voice: Voice = {
     code: "CONFIG_INVALID",
     where: path,
@@ -139,17 +127,24 @@ function specFrom(path: string, config: JsonObject, generation: JsonObject): Mod
   // Values are what the file holds, of any type, until check() has seen them.
   const size = (field: SizeField) => config[SIZES[field].name] as number;
   const heads = size("heads");
+  const defaults = FAMILIES[family];
+  const maxPositions = size("maxPositions") ?? defaults.maxPositions;
+  const ropeScaling = readRopeScaling(config, maxPositions);
+  const windows = readWindows(config, family, size("layers"), voice);
   const spec = {
+    family,
     vocabSize: size("vocabSize"),
     hiddenSize: size("hiddenSize"),
     intermediateSize: size("intermediateSize"),
     layers: size("layers"),
     heads,
-    kvHeads: size("kvHeads") ?? heads,
-    headDim: size("headDim") ?? defaultHeadDim(size("hiddenSize"), heads, voice),
-    maxPositions: size("maxPositions") ?? DEFAULTS.maxPositions,
-    ropeTheta: ropeTheta(config, voice),
-    rmsNormEps: (config.rms_norm_eps ?? DEFAULTS.rmsNormEps) as number,
+    kvHeads: size("kvHeads") ?? defaults.kvHeads ?? heads,
+    headDim: size("headDim") ?? defaults.headDim ?? defaultHeadDim(size("hiddenSize"), heads, voice),
+    maxPositions,
+    ropeTheta: readRopeTheta(config, voice),
+    ...(ropeScaling && { ropeScaling }),
+    ...(windows && { windows }),
+    rmsNormEps: (config.rms_norm_eps ?? DEFAULT_EPS) as number,
     tieWordEmbeddings: (config.tie_word_embeddings ?? false) as boolean,
     bosTokenId: (config.bos_token_id ?? generation.bos_token_id ?? null) as number | null,
     eosTokenIds: endTokens(config.eos_token_id, generation.eos_token_id),
@@ -166,13 +161,15 @@ function defaultHeadDim(hidden: number, heads: number, voice: Voice): number {
   return hidden / heads;
 }
 
-function ropeTheta(config: JsonObject, voice: Voice): number {
-  const inner = isObject(config.rope_parameters) ? config.rope_parameters.rope_theta : undefined;
-  const outer = config.rope_theta;
-  if (typeof inner === "number" && typeof outer === "number" && inner !== outer) {
-    throw fault(voice, "ropeTheta", `the ${inner} of rope_parameters`, outer);
-  }
-  return (inner ?? outer ?? DEFAULTS.ropeTheta) as number;
+/** undefined where no layer has a window. */
+function readWindows(config: JsonObject, family: ModelFamily, layers: number, voice: Voice): number[] | undefined {
+  const window = FAMILIES[family].window(config);
+  // An ill-typed number of layers is reported by check(), under its own name.
+  if (!window || !Number.isSafeInteger(layers) || layers < 1 || layers > SIZES.layers.max) return undefined;
+  const windows = Array.from({ length: layers }, (_, i) => window.has(i));
+  if (!windows.includes(true)) return undefined;
+  if (window.size === 0) throw fault(voice, "windows", "windows that see something, or null", 0);
+  return windows.map((has) => (has ? (window.size as number) : 0));
 }
 
 /** One id, a list of ids, or none, from both files. */
@@ -192,7 +189,12 @@ function check(spec: ModelSpec, voice: Voice): ModelSpec {
   if (spec.heads % spec.kvHeads !== 0) {
     throw fault(voice, "kvHeads", `a divisor of the ${spec.heads} attention heads`, spec.kvHeads);
   }
+  if (!FAMILY_NAMES.includes(spec.family ?? "llama")) {
+    throw fault(voice, "family", FAMILY_NAMES.join(", "), spec.family);
+  }
   checkNumber(spec.ropeTheta, "ropeTheta", 1e12, voice);
+  if (spec.ropeScaling) checkRopeScaling(spec.ropeScaling, voice);
+  checkWindows(spec, voice);
   checkNumber(spec.rmsNormEps, "rmsNormEps", 1, voice);
   if (typeof spec.tieWordEmbeddings !== "boolean") {
     throw fault(voice, "tieWordEmbeddings", "true or false", spec.tieWordEmbeddings);
@@ -200,6 +202,28 @@ function check(spec: ModelSpec, voice: Voice): ModelSpec {
   if (spec.bosTokenId !== null) checkToken(spec.bosTokenId, "bosTokenId", spec.vocabSize, voice);
   for (const id of spec.eosTokenIds) checkToken(id, "eosTokenIds", spec.vocabSize, voice);
   return spec;
+}
+
+/** What can be computed, and what the config.json of the family can state. */
+function checkWindows({ family = "llama", layers, windows }: ModelSpec, voice: Voice): void {
+  if (!windows) return;
+  if (windows.length !== layers) throw fault(voice, "windows", `one for each of the ${layers} layers`, windows);
+  const sizes = new Set(windows.filter((window) => window !== 0));
+  for (const size of sizes) {
+    if (!Number.isInteger(size) || size < 1 || size >= 2 ** 31) {
+      throw fault(voice, "windows", "a whole number from 1 to 2147483647", size);
+    }
+  }
+  if (sizes.size > 1) throw fault(voice, "windows", "the same size in all layers that have one", windows);
+  const everywhere = windows.every((window) => window !== 0);
+  if (sizes.size > 0 && (family === "llama" || (family === "mistral" && !everywhere))) {
+    throw fault(
+      voice,
+      "windows",
+      `what a ${family} model has (${family === "llama" ? "none" : "all layers"})`,
+      windows,
+    );
+  }
 }
 
 function checkNumber(value: number, field: keyof ModelSpec, max: number, voice: Voice): void {
@@ -210,11 +234,4 @@ function checkNumber(value: number, field: keyof ModelSpec, max: number, voice: 
 function checkToken(id: number, field: keyof ModelSpec, vocabSize: number, voice: Voice): void {
   if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
   throw fault(voice, field, `token ids from 0 to ${vocabSize - 1}`, id);
-}
-
-function fault(voice: Voice, field: keyof ModelSpec, expected: string, got: unknown): InputError {
-  return new InputError(
-    voice.code,
-    `[${voice.where}] ${voice.name(field)}: expected ${expected}, got ${shown(got)}; ${voice.remedy}`,
-  );
 }

@@ -1,8 +1,35 @@
 // The engine's plain data: what goes in and what comes out of its verbs. No behaviour, no native code.
 // Suffixes of ragged arrays: T tokens (packed over sequences), S sequences, G groups, P prompts.
 
+/** Llama 2 and 3, SmolLM; Mistral; Qwen2 and 2.5 (biases of q, k and v); Qwen3 (norms of q and k). */
+export type ModelFamily = "llama" | "mistral" | "qwen2" | "qwen3";
+
+/** Rotary frequencies stretched for contexts longer than those a model was first trained on. */
+export type RopeScaling =
+  | { readonly type: "linear"; readonly factor: number }
+  | {
+      readonly type: "llama3";
+      readonly factor: number;
+      readonly lowFreqFactor: number;
+      readonly highFreqFactor: number;
+      readonly originalMaxPositions: number;
+    }
+  | {
+      readonly type: "yarn";
+      readonly factor: number;
+      readonly originalMaxPositions: number;
+      /** Multiplies cosine and sine. */
+      readonly attentionFactor: number;
+      readonly betaFast: number;
+      readonly betaSlow: number;
+      /** Bounds of the ramp in whole dimensions. */
+      readonly truncate: boolean;
+    };
+
 /** Shape and constants of a Llama-form model, as config.json states them. */
 export interface ModelSpec {
+  /** Default "llama". */
+  readonly family?: ModelFamily;
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
@@ -13,6 +40,10 @@ export interface ModelSpec {
   readonly headDim: number;
   readonly maxPositions: number;
   readonly ropeTheta: number;
+  /** Default: none. */
+  readonly ropeScaling?: RopeScaling;
+  /** Positions that a token of each layer sees, its own included; 0: all before it. Default: 0 in every layer. */
+  readonly windows?: readonly number[]; // [layers]
   readonly rmsNormEps: number;
   readonly tieWordEmbeddings: boolean;
   readonly bosTokenId: number | null;

@@ -2,16 +2,21 @@
 // otherwise than its authors did would be worse.
 import { isObject, type JsonObject } from "../config/files.js";
 import { InputError } from "../errors.js";
-
-const ARCHITECTURE = "LlamaForCausalLM";
+import { FAMILIES, FAMILY_NAMES } from "./families.js";
+import { ropeType } from "./rope.js";
+import { shown } from "./spec-fault.js";
+import type { ModelFamily } from "./types.js";
 
 interface Feature {
   readonly field: string;
   /** What the engine computes, in words. */
   readonly supported: string;
   /** Absent and null fields are not asked about. */
-  readonly accepts: (value: unknown, config: JsonObject) => boolean;
+  readonly accepts: (value: unknown, config: JsonObject, family: ModelFamily) => boolean;
 }
+
+const ROPE_TYPES: readonly unknown[] = ["default", "linear", "llama3", "yarn"];
+const ROPE = `rope_type ${ROPE_TYPES.join(", ")}, the same for all layers`;
 
 const FEATURES: readonly Feature[] = [
   { field: "hidden_act", supported: '"silu"', accepts: (value) => value === "silu" || value === "swish" },
@@ -21,27 +26,22 @@ const FEATURES: readonly Feature[] = [
   { field: "pretraining_tp", supported: "1", accepts: (value) => value === 1 },
   { field: "rope_interleaved", supported: "false", accepts: (value) => value === false },
   { field: "partial_rotary_factor", supported: "1", accepts: (value) => value === 1 },
-  { field: "rope_scaling", supported: "none, or rope_type default", accepts: isPlainRope },
-  { field: "rope_parameters", supported: "rope_type default for all layers", accepts: isPlainRope },
+  { field: "rope_scaling", supported: ROPE, accepts: isKnownRope },
+  { field: "rope_parameters", supported: ROPE, accepts: isKnownRope },
   {
     field: "sliding_window",
-    supported: "none",
-    accepts: (_value, config) => config.use_sliding_window === false,
+    supported: "none in this family",
+    accepts: (_value, config, family) => family !== "llama" || config.use_sliding_window === false,
   },
-  {
-    field: "layer_types",
-    supported: "full_attention everywhere",
-    accepts: (value) => Array.isArray(value) && value.every((type) => type === "full_attention"),
-  },
+  { field: "layer_types", supported: "layers that this family has", accepts: areKnownLayers },
   { field: "quantization_config", supported: "none", accepts: () => false },
 ];
 
-/** Throws UNSUPPORTED_ARCHITECTURE or UNSUPPORTED_FEATURE. */
-export function rejectUnsupported(path: string, config: JsonObject): void {
-  checkArchitecture(path, config);
+/** Throws UNSUPPORTED_FEATURE. */
+export function rejectUnsupported(path: string, config: JsonObject, family: ModelFamily): void {
   for (const { field, supported, accepts } of FEATURES) {
     const value = config[field];
-    if (value === undefined || value === null || accepts(value, config)) continue;
+    if (value === undefined || value === null || accepts(value, config, family)) continue;
     throw new InputError(
       "UNSUPPORTED_FEATURE",
       `[${path}] ${field}: expected ${supported}, got ${shown(value)}; this is not supported, choose a model without it`,
@@ -49,35 +49,30 @@ export function rejectUnsupported(path: string, config: JsonObject): void {
   }
 }
 
-/** A value of the file in few characters. */
-export function shown(value: unknown): string {
-  const text = json(value);
-  return text.length > 80 ? `${text.slice(0, 80)}...` : text;
-}
-
-function json(value: unknown): string {
-  try {
-    return JSON.stringify(value) ?? "nothing";
-  } catch {
-    return "a value nested too deeply to show"; // JSON.parse reads deeper than stringify writes
-  }
-}
-
-function checkArchitecture(path: string, config: JsonObject): void {
+/** The family by `architectures`, or by `model_type` where that is all there is. Throws UNSUPPORTED_ARCHITECTURE. */
+export function readFamily(path: string, config: JsonObject): ModelFamily {
   const { architectures, model_type: type } = config;
-  const named = Array.isArray(architectures) ? architectures[0] : architectures;
-  // Without `architectures`, `model_type` alone says what the model is.
-  if ((named ?? ARCHITECTURE) === ARCHITECTURE && (type ?? (named && "llama")) === "llama") return;
-  const got = named === ARCHITECTURE ? `model_type ${shown(type)}` : shown(named ?? type);
+  const named = (Array.isArray(architectures) ? architectures[0] : architectures) ?? undefined;
+  const family = FAMILY_NAMES.find((name) =>
+    named === undefined ? name === type : FAMILIES[name].architecture === named,
+  );
+  if (family && (type ?? family) === family) return family;
+  const got = family ? `${shown(named)} with model_type ${shown(type)}` : shown(named ?? type);
+  const known = FAMILY_NAMES.map((name) => `${FAMILIES[name].architecture} (model_type "${name}")`).join(", ");
   throw new InputError(
     "UNSUPPORTED_ARCHITECTURE",
-    `[${path}] expected architecture ${ARCHITECTURE} (model_type "llama"), got ${got}; this architecture is not supported`,
+    `[${path}] expected one of ${known}, got ${got}; this architecture is not supported`,
   );
 }
 
-/** Angles from theta alone, the same in every layer. `type` is the older name of `rope_type`. */
-function isPlainRope(value: unknown): boolean {
+/** The same angles in every layer, in one of the known ways. */
+function isKnownRope(value: unknown): boolean {
   if (!isObject(value) || Object.values(value).some(isObject)) return false;
-  const type = value.rope_type ?? value.type ?? "default";
-  return type === "default" && (value.partial_rotary_factor ?? 1) === 1;
+  return ROPE_TYPES.includes(ropeType(value)) && (value.partial_rotary_factor ?? 1) === 1;
+}
+
+function areKnownLayers(value: unknown, config: JsonObject, family: ModelFamily): boolean {
+  if (!Array.isArray(value) || value.length !== config.num_hidden_layers) return false;
+  const windows = family.startsWith("qwen") && config.use_sliding_window === true;
+  return value.every((type) => type === "full_attention" || (windows && type === "sliding_attention"));
 }

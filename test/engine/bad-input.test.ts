@@ -77,20 +77,20 @@ describe("the folder", () => {
     await expectFault("FILE_MISSING", /model\.safetensors\] cannot open the file: No such file/);
   });
 
-  test("sharded weights", async () => {
+  test("an index without files", async () => {
     writeConfig(folder, TINY_CONFIG);
     writeFileSync(join(folder, "model.safetensors.index.json"), "{}");
-    await expectFault("UNSUPPORTED_CHECKPOINT", /sharded/);
+    await expectFault("INDEX_INVALID", /expected weight_map/);
   });
 
   test("another architecture", async () => {
     writeTinyModel(folder, { ...TINY_CONFIG, architectures: ["GPT2LMHeadModel"], model_type: "gpt2" });
-    await expectFault("UNSUPPORTED_ARCHITECTURE", /expected architecture LlamaForCausalLM .* got "GPT2LMHeadModel"/);
+    await expectFault("UNSUPPORTED_ARCHITECTURE", /expected one of LlamaForCausalLM .* got "GPT2LMHeadModel"/);
   });
 
   test("an unsupported feature", async () => {
-    writeTinyModel(folder, { ...TINY_CONFIG, rope_scaling: { rope_type: "llama3", factor: 8 } });
-    await expectFault("UNSUPPORTED_FEATURE", /rope_scaling: expected none/);
+    writeTinyModel(folder, { ...TINY_CONFIG, rope_scaling: { rope_type: "dynamic", factor: 8 } });
+    await expectFault("UNSUPPORTED_FEATURE", /rope_scaling: expected rope_type default, linear, llama3, yarn/);
   });
 });
 

@@ -1,17 +1,24 @@
 // Exactly on-policy: the log-prob recorded when a token is sampled is, bit for bit, the one that training computes, whatever the batch,
 // the place in it, the cut, the room for keys and values, the threads, the instruction set or the process.
 import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import type { EngineOptions, GenerateResult, PackedTokens } from "../../src/engine/types.js";
 import * as help from "../helpers/engine.js";
 
-const { bitsOf, hasStories, isas, oddInit, oddSpec, pack, policyAt, setups, stories, unpack } = help;
+const { bitsOf, fixtures, hasStories, isas, oddInit, oddSpec, pack, policyAt, setups, stories, unpack } = help;
 
 const TEMPERATURES = [0.7, 1];
 /** Around the 64 keys of an attention tile. */
 const LENGTHS = [1, 7, 63, 64, 65, 130];
 const LARGEST_BATCH = 64;
+/** Windows, biases, norms of queries and keys, scaled rotation; with their sizes of vocabulary. */
+const FAMILIES = [
+  ["mistral", 59],
+  ["qwen2", 73],
+  ["qwen3", 67],
+] as const;
 
 /** How much is sampled. The portable code multiplies and adds in software, so it gets a part of it. */
 const work = (isa: string) =>
@@ -37,6 +44,12 @@ const models: readonly Model[] = [
     present: hasStories,
     open: (options) => Engine.load(`${stories}/stories260k`, options),
   },
+  ...FAMILIES.map(([name, vocabSize]) => ({
+    name,
+    vocabSize,
+    present: true,
+    open: (options: EngineOptions) => Engine.load(join(fixtures, name), options),
+  })),
 ];
 
 /** The policy loss on samples as they were recorded: its mismatch is the law's figure. */

@@ -1,10 +1,11 @@
 // The update does not depend on how the batch was cut: gradients and the weights after a step are the same bits from one call or many,
-// from large or small micro-batches, with any number of threads and any instruction set. Head tied to the embedding, and not.
+// from large or small micro-batches, with any number of threads and any instruction set. Head tied to the embedding, and not; biases,
+// windows and norms of the families.
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import type { EngineOptions, LossSpec, TrainBatch } from "../../src/engine/types.js";
+import type { EngineOptions, LossSpec, ModelSpec, TrainBatch } from "../../src/engine/types.js";
 import { bitsOf, isas, oddInit, oddSpec, pack, policyAt, randomSequences, temporaryFolder } from "../helpers/engine.js";
 import { floats, readSafetensors } from "../helpers/safetensors.js";
 
@@ -53,8 +54,14 @@ const ways: readonly (readonly [string, EngineOptions, readonly string[]])[] = [
   ...[1, 70, 200].map((tokens) => [`micro-batches of ${tokens}`, { microBatchTokens: tokens }, everyCut] as const),
 ];
 
-describe.each([true, false])("tied head: %s", (tieWordEmbeddings) => {
-  const spec = { ...oddSpec, tieWordEmbeddings };
+const specs: readonly (readonly [string, ModelSpec])[] = [
+  ["tied head", { ...oddSpec, tieWordEmbeddings: true }],
+  ["own head", { ...oddSpec, tieWordEmbeddings: false }],
+  ["biases, a window", { ...oddSpec, family: "qwen2", windows: [0, 50] }],
+  ["norms of queries and keys", { ...oddSpec, family: "qwen3" }],
+];
+
+describe.each(specs)("%s", (_name, spec) => {
   let folder: string;
   let names: readonly string[];
   beforeAll(async () => {
@@ -62,7 +69,7 @@ describe.each([true, false])("tied head: %s", (tieWordEmbeddings) => {
     await using engine = await Engine.create(spec, oddInit, { trainable: false });
     await engine.save(folder);
     names = [...readSafetensors(join(folder, "model.safetensors")).keys()];
-    expect(names.includes("lm_head.weight")).toBe(!tieWordEmbeddings);
+    expect(names.includes("lm_head.weight")).toBe(!spec.tieWordEmbeddings);
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 

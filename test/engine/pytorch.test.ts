@@ -1,4 +1,4 @@
-// The engine against PyTorch and transformers on four small models: log-probs, entropies, best tokens, losses, every gradient, ten
+// The engine against PyTorch and transformers on small models of every family: log-probs, entropies, best tokens, losses, every gradient, ten
 // optimizer steps, on every instruction set and with 1 and 2 threads. test/fixtures/README.md says how the numbers were made.
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -40,7 +40,7 @@ interface Expected {
   readonly policy?: PolicyFigures;
 }
 
-describe.each(["tiny", "mha", "gqa", "wide"])("%s", (name) => {
+describe.each(["tiny", "mha", "gqa", "wide", "llama3", "mistral", "qwen2", "qwen3"])("%s", (name) => {
   const expected = JSON.parse(readFileSync(join(fixtures, name, "expected.json"), "utf8")) as Expected;
   const tensors = readSafetensors(join(fixtures, name, "expected.safetensors"));
   const parameters = [...readSafetensors(join(fixtures, name, "model.safetensors")).keys()];

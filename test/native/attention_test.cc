@@ -12,11 +12,13 @@ namespace {
 struct Case {
   int64_t heads, kv_heads, D;
   std::vector<int64_t> lengths;
+  int64_t window;
   int64_t T = 0, block_count = 0;
   Floats q, k, v, dout;
   std::vector<Ints> blocks;  // of each sequence, scattered over the store
 
-  Case(int64_t h, int64_t kv, int64_t d, std::vector<int64_t> n) : heads(h), kv_heads(kv), D(d), lengths(std::move(n)) {
+  Case(int64_t h, int64_t kv, int64_t d, std::vector<int64_t> n, int64_t w = 0)
+      : heads(h), kv_heads(kv), D(d), lengths(std::move(n)), window(w) {
     for (const int64_t length : lengths) {
       T += length;
       block_count += ceil_div(length, kKeyTile);
@@ -33,6 +35,8 @@ struct Case {
     }
   }
   KvShape kv() const { return {kv_heads, D}; }
+  // First key that a row sees, `start` being the first of its sequence.
+  int64_t first_key(int64_t start, int64_t row) const { return window ? std::max(start, row + 1 - window) : start; }
   Floats store() const { return Floats(static_cast<size_t>(block_count * kv().block_elements()), kNan); }
   int64_t start(size_t sequence) const {
     int64_t row = 0;
@@ -45,7 +49,7 @@ struct Case {
     return all;
   }
   AttentionArgs args(const std::vector<Span>& spans) const {
-    return {kv(), heads, 1.0f / std::sqrt(static_cast<float>(D)), spans.data(), static_cast<int64_t>(spans.size())};
+    return {kv(), heads, window, 1.0f / std::sqrt(static_cast<float>(D)), spans.data(), static_cast<int64_t>(spans.size())};
   }
 };
 
@@ -80,6 +84,7 @@ Qkv inputs(const Case& c) { return {doubles(c.q), doubles(c.k), doubles(c.v)}; }
 void reference_row(const Case& c, const Qkv& x, int64_t start, int64_t row, int64_t head, double* out, double* lse) {
   const int64_t kv_head = head / (c.heads / c.kv_heads);
   const double* q = x.q.data() + (row * c.heads + head) * c.D;
+  start = c.first_key(start, row);
   Doubles score;
   for (int64_t key = start; key <= row; ++key) {
     double s = 0;
@@ -108,7 +113,8 @@ const std::vector<int64_t> kLengths = {1, 63, 64, 65, 130};
 TEST(attention_forward_matches_the_reference) {
   ThreadPool pool(2);
   for (const Case& c : {Case(1, 1, 8, kLengths), Case(4, 2, 24, kLengths), Case(3, 1, 64, kLengths), Case(14, 2, 16, {5, 200}),
-                        Case(2, 2, 2, {3, 70}), Case(2, 1, 128, {67})}) {
+                        Case(2, 2, 2, {3, 70}), Case(2, 1, 128, {67}), Case(4, 2, 24, kLengths, 40), Case(3, 1, 8, {300}, 64),
+                        Case(2, 2, 16, {200}, 1), Case(1, 1, 4, {260}, 130)}) {
     const Forward f = forward(best(), pool, c);
     Doubles out, lse;
     reference(c, inputs(c), out, lse);
@@ -129,7 +135,7 @@ TEST(attention_forward_needs_no_lse) {
 // All gradients of sum(dout * out) by differences; sizes are small because a difference costs a whole forward.
 TEST(attention_backward_matches_differences) {
   ThreadPool pool(2);
-  for (const Case& c : {Case(2, 1, 8, {1, 5}), Case(3, 3, 6, {7}), Case(1, 1, 2, {66})}) {
+  for (const Case& c : {Case(2, 1, 8, {1, 5}), Case(3, 3, 6, {7}), Case(1, 1, 2, {66}), Case(2, 1, 8, {9}, 3)}) {
     const Gradients g = backward(best(), pool, c, forward(best(), pool, c));
     const auto loss = [&](const Qkv& x) {
       Doubles out, lse;
@@ -150,6 +156,7 @@ void reference_gradient_row(const Case& c, const Qkv& x, int64_t start, int64_t 
   const double scale = 1 / std::sqrt(static_cast<double>(c.D));
   const int64_t at = (row * c.heads + head) * c.D, kv_head = head / (c.heads / c.kv_heads);
   double delta = 0;
+  start = c.first_key(start, row);
   for (int64_t d = 0; d < c.D; ++d) delta += static_cast<double>(c.dout[at + d]) * out[at + d];
   for (int64_t key = start; key <= row; ++key) {
     const int64_t kv = (key * c.kv_heads + kv_head) * c.D;
@@ -169,8 +176,9 @@ void reference_gradient_row(const Case& c, const Qkv& x, int64_t start, int64_t 
 
 TEST(attention_backward_matches_the_formula_on_long_sequences) {
   ThreadPool pool(2);
-  for (const Case& c : {Case(4, 2, 24, kLengths), Case(3, 1, 64, {130, 2}), Case(7, 1, 16, {129}), Case(2, 1, 136, {65}),
-                        Case(17, 1, 8, {70})}) {
+  for (const Case& c :
+       {Case(4, 2, 24, kLengths), Case(3, 1, 64, {130, 2}), Case(7, 1, 16, {129}), Case(2, 1, 136, {65}), Case(17, 1, 8, {70}),
+        Case(4, 2, 24, kLengths, 40), Case(3, 1, 8, {300}, 64), Case(2, 2, 16, {200}, 1), Case(1, 1, 4, {260}, 130)}) {
     const Gradients g = backward(best(), pool, c, forward(best(), pool, c));
     const Qkv x = inputs(c);
     Qkv want{Doubles(x.q.size()), Doubles(x.k.size()), Doubles(x.v.size())};
@@ -187,7 +195,8 @@ TEST(attention_backward_matches_the_formula_on_long_sequences) {
 
 TEST(attention_has_the_same_bits_everywhere) {
   for (const Case& c : {Case(4, 2, 24, kLengths), Case(3, 1, 64, {130, 2}), Case(2, 1, 8, std::vector<int64_t>(40, 3)),
-                        Case(8, 4, 16, {150, 33}), Case(3, 3, 32, {96, 5}), Case(7, 1, 80, {70}), Case(17, 1, 136, {37})})
+                        Case(8, 4, 16, {150, 33}), Case(3, 3, 32, {96, 5}), Case(7, 1, 80, {70}), Case(17, 1, 136, {37}),
+                        Case(4, 2, 24, {190, 3}, 33), Case(3, 3, 8, {300}, 100)})
     SAME_EVERYWHERE([&](const Kernels& kernels, ThreadPool& pool) {
       const Forward f = forward(kernels, pool, c);
       const Gradients g = backward(kernels, pool, c, f);
@@ -232,7 +241,8 @@ std::vector<int64_t> steps(int64_t first, int64_t step, int64_t n) {
 }
 
 TEST(attention_token_by_token_has_the_bits_of_prefill) {
-  for (const Case& c : {Case(4, 2, 24, {130}), Case(3, 1, 64, {130}), Case(14, 2, 8, {130})}) {
+  for (const Case& c : {Case(4, 2, 24, {130}), Case(3, 1, 64, {130}), Case(14, 2, 8, {130}), Case(14, 2, 8, {130}, 20),
+                        Case(3, 1, 64, {130}, 70)}) {
     const Floats whole = at_once(best(), c);
     CHECK_BITS(in_chunks(best(), c, one_by_one(130)), whole);
     CHECK_BITS(in_chunks(best(), c, {50, 80}), whole);
@@ -247,7 +257,8 @@ TEST(attention_has_the_same_bits_for_every_shape_however_it_is_cut) {
     for (const int64_t group : {1, 2, 3, 7, 9}) {
       const int64_t kv_heads = D <= 16 ? 5 : 2;
       length = 65 + (length * 37 + 11) % 136;  // 65 .. 200
-      const Case c(kv_heads * group, kv_heads, D, {length});
+      const int64_t window = (D + group) % 3 == 0 ? 1 + length * 5 % 90 : 0;
+      const Case c(kv_heads * group, kv_heads, D, {length}, window);
       const Floats whole = in_chunks(best(), c, one_by_one(length));
       for (const Isa isa : isas()) {
         CHECK_BITS(at_once(cpu_kernels(isa), c), whole);
@@ -259,7 +270,7 @@ TEST(attention_has_the_same_bits_for_every_shape_however_it_is_cut) {
 }
 
 TEST(attention_has_the_same_bits_at_every_length) {
-  for (const Case& c : {Case(10, 5, 8, {200}), Case(3, 3, 32, {200})}) {
+  for (const Case& c : {Case(10, 5, 8, {200}), Case(3, 3, 32, {200}), Case(10, 5, 8, {200}, 50)}) {
     const int64_t q_row = c.heads * c.D;
     const Floats whole = in_chunks(best(), c, one_by_one(200));
     for (int64_t length = 1; length <= 200; ++length) {

@@ -16,7 +16,8 @@ bool few_rows(const AttentionArgs& args, const Span& span) { return span.count *
 
 // Pairs of multiply-adds of rows [row, row + count) of a span and one KV head.
 int64_t pairs(const AttentionArgs& args, const Span& span, int64_t row, int64_t count) {
-  const int64_t keys = span.position + row + (count + 1) / 2;
+  const int64_t before = span.position + row + (count + 1) / 2;
+  const int64_t keys = args.window > 0 ? least(before, args.window) : before;
   return count * (args.heads / args.kv.kv_heads) * keys * (args.kv.head_dim + kSoftmaxPairs);
 }
 

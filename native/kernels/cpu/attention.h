@@ -3,7 +3,7 @@
 // The order that makes a row's bits its own, whatever computes it: scores are chains over d in ascending order; tiles are
 // visited in order of position with an online softmax in base 2 (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm 1);
 // the sum of exponentials is 16 chains over keys, lane = key % 16, and one tree at the end; the output is a chain over keys.
-// Tiles and lanes that a row does not see add exact zeros.
+// Tiles and lanes that a row does not see add exact zeros: a row may also be taken through tiles before its first.
 #pragma once
 
 #include <vector>
@@ -14,11 +14,13 @@
 namespace zazen::ZAZEN_ISA {
 
 constexpr float kMinusInfinity = -__builtin_inff();
+constexpr float kNoReference = -3.4e38f;  // of a row that has seen no key: finite, so that differences are
 
 // One KV head of one span. Its query rows are numbered r = (row in span) * group + (head in group).
 struct Head {
   KvShape kv;
   int64_t group, query_row, key_row;  // query heads a KV head; row lengths of q and of k
+  int64_t window;
   int64_t index;
   Span span;
 
@@ -28,6 +30,7 @@ struct Head {
         group(args.heads / kv.kv_heads),
         query_row(args.heads * kv.head_dim),
         key_row(kv.kv_heads * kv.head_dim),
+        window(args.window),
         index(unit % kv.kv_heads),
         span(args.spans[unit / kv.kv_heads]) {}
   int64_t rows() const { return span.count * group; }
@@ -36,6 +39,12 @@ struct Head {
   // Keys of tile `tile` that row r may see: 0 or less when none, 64 or more when all.
   int64_t valid(int64_t r, int64_t tile) const { return span.position + r / group + 1 - tile * kKeyTile; }
   int64_t tiles_of(int64_t r) const { return (span.position + r / group) / kKeyTile + 1; }
+  // First position that row r sees.
+  int64_t first_key(int64_t r) const {
+    const int64_t outside = window > 0 ? span.position + r / group + 1 - window : 0;
+    return outside > 0 ? outside : 0;
+  }
+  int64_t first_tile(int64_t r) const { return first_key(r) / kKeyTile; }
   float* keys(float* blocks, int64_t tile) const {
     return blocks + span.blocks[tile] * kv.block_elements() + index * kv.head_elements();
   }
@@ -90,6 +99,9 @@ inline void add_outer(F32x16 (&c)[R][V], const float* a, int64_t a_step, const f
   }
 }
 constexpr int kOuterRows = kTileVectors == 2 ? 8 : 4;  // R of the call above: accumulators for half the registers
+
+// How many lanes of a vector come before lane n.
+inline int64_t lanes_of(int64_t n) { return least(kLanes, most(0, n)); }
 
 inline void fill_zero(float* to, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) store(to + i, zero());

@@ -58,10 +58,15 @@ void open_tile(Scratch<P>& s, const Head& head, const float* blocks, int64_t til
   fill_zero(s.dvalues, kKeyTile * P);
 }
 
-// Weights and gradients of the scores of R rows and V vectors of keys. Lanes at or past valid[row] become zero.
+// Keys of a tile that a row sees: gone .. valid - 1.
+struct Seen {
+  int64_t gone, valid;
+};
+
+// Weights and gradients of the scores of R rows and V vectors of keys. Lanes of keys that a row does not see become zero.
 template <int64_t P, int R, int V, bool kMasked>
 void score_gradient(Scratch<P>& s, const float* keys, const float* values, int64_t D, int64_t row, int64_t vector,
-                    const RowTerms* terms, const int64_t* valid, float base) {
+                    const RowTerms* terms, const Seen* seen, float base) {
   F32x16 score[R][V], dweight[R][V];
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i)
@@ -95,9 +100,10 @@ void score_gradient(Scratch<P>& s, const float* keys, const float* values, int64
       const int64_t at = (row + i) * kKeyTile + (vector + v) * kLanes;
       F32x16 p = exp2(fma(score[i][v], set1(base), shift)), ds = p * (dweight[i][v] - delta);
       if constexpr (kMasked) {
-        const int64_t n = valid[row + i] - (vector + v) * kLanes;
-        p = keep(p, n < 0 ? 0 : n, zero());
-        ds = keep(ds, n < 0 ? 0 : n, zero());
+        const int64_t first = (vector + v) * kLanes;
+        const int64_t from = lanes_of(seen[row + i].gone - first), to = lanes_of(seen[row + i].valid - first);
+        p = keep(zero(), from, keep(p, to, zero()));
+        ds = keep(zero(), from, keep(ds, to, zero()));
       }
       store(s.weights + at, p);
       store(s.dscores + at, ds);
@@ -105,16 +111,17 @@ void score_gradient(Scratch<P>& s, const float* keys, const float* values, int64
   }
 }
 
-// All scores of a block. Only vectors of keys that some row does not see need a mask; no row sees fewer keys than the first.
+// All scores of a block. Only vectors of keys that some row does not see need a mask: the first row sees least far ahead, and
+// the last one least far back.
 template <int64_t P, int V>
 void score_gradients(Scratch<P>& s, const float* keys, int64_t D, int64_t rows, int64_t vector, const RowTerms* terms,
-                     const int64_t* valid, float base) {
-  if (valid[0] < (vector + V) * kLanes) {
+                     const Seen* seen, int64_t gone, float base) {
+  if (seen[0].valid < (vector + V) * kLanes || gone > vector * kLanes) {
     for (int64_t r = 0; r < rows; r += kTileStep)
-      score_gradient<P, kTileStep, V, true>(s, keys, s.values, D, r, vector, terms, valid, base);
+      score_gradient<P, kTileStep, V, true>(s, keys, s.values, D, r, vector, terms, seen, base);
   } else {
     for (int64_t r = 0; r < rows; r += kTileStep)
-      score_gradient<P, kTileStep, V, false>(s, keys, s.values, D, r, vector, terms, valid, base);
+      score_gradient<P, kTileStep, V, false>(s, keys, s.values, D, r, vector, terms, seen, base);
   }
 }
 
@@ -138,8 +145,8 @@ void add_transposed(float* c, const float* a, const float* b, int64_t D, int64_t
 // The share of V vectors of keys in what a block adds to dkeys and dvalues, and their ds.
 template <int64_t P, int V>
 void key_vectors(Scratch<P>& s, const float* keys, int64_t D, int64_t rows, int64_t whole, int64_t vector,
-                 const RowTerms* terms, const int64_t* valid, float base) {
-  score_gradients<P, V>(s, keys, D, whole, vector, terms, valid, base);
+                 const RowTerms* terms, const Seen* seen, int64_t gone, float base) {
+  score_gradients<P, V>(s, keys, D, whole, vector, terms, seen, gone, base);
   const int64_t at = vector * kLanes;
   add_transposed<P, V>(s.dvalues + at, s.dout, s.weights + at, D, rows);
   add_transposed<P, V>(s.dkeys + at, s.queries, s.dscores + at, D, rows);
@@ -159,30 +166,33 @@ void backward_block(Scratch<P>& s, const BackwardArgs& args, const Head& head, c
   const int64_t D = head.kv.head_dim, padded = head.kv.padded_dim();
   const float scale = args.attention.scale, base = scale * kLog2E;
   RowTerms term[kRows] = {};
-  int64_t valid[kRows] = {};
+  Seen seen[kRows] = {};
   QueryRows from(head, first);
   for (int64_t r = 0; r < rows; ++r, from.next()) {
     copy_whole<P>(s.queries + r * P, args.q + from.query(), D);
     copy_whole<P>(s.dout + r * P, args.dout + from.query(), D);
-    if (tile > 0) copy_whole<P>(s.dqueries + r * P, args.dq + from.query(), D);
+    if (tile > head.first_tile(first + r))
+      copy_whole<P>(s.dqueries + r * P, args.dq + from.query(), D);
+    else
+      fill_zero(s.dqueries + r * P, P);
     term[r] = terms[first + r];
-    valid[r] = from.position() + 1 - tile * kKeyTile;
+    seen[r] = {head.first_key(first + r) - tile * kKeyTile, from.position() + 1 - tile * kKeyTile};
   }
   const int64_t whole = ceil_div(rows, kTileStep) * kTileStep;
   fill_zero(s.queries + rows * P, (whole - rows) * P);
   fill_zero(s.dout + rows * P, (whole - rows) * P);
   // No row of the block sees more keys than its last.
-  const int64_t keys = least(kKeyTile, valid[rows - 1]), vectors = ceil_div(keys, kLanes);
+  const int64_t gone = seen[rows - 1].gone, keys = least(kKeyTile, seen[rows - 1].valid), vectors = ceil_div(keys, kLanes);
   for (int64_t v = 0; v < vectors; v += kTileVectors) {
     if (v + kTileVectors <= vectors)
-      key_vectors<P, kTileVectors>(s, head.keys(args.blocks, tile), D, rows, whole, v, term, valid, base);
+      key_vectors<P, kTileVectors>(s, head.keys(args.blocks, tile), D, rows, whole, v, term, seen, gone, base);
     else
-      key_vectors<P, 1>(s, head.keys(args.blocks, tile), D, rows, whole, v, term, valid, base);
+      key_vectors<P, 1>(s, head.keys(args.blocks, tile), D, rows, whole, v, term, seen, gone, base);
   }
-  small_matmul(s.dqueries, P, {s.dscores, kKeyTile, 1}, {s.keys, P, kLanes}, rows, padded, keys, tile > 0);
+  small_matmul(s.dqueries, P, {s.dscores, kKeyTile, 1}, {s.keys, P, kLanes}, rows, padded, keys, true);
   QueryRows to(head, first);
   for (int64_t r = 0; r < rows; ++r, to.next()) {
-    const F32x16 factor = set1(valid[r] <= kKeyTile ? scale : 1.0f);  // the row's last tile
+    const F32x16 factor = set1(seen[r].valid <= kKeyTile ? scale : 1.0f);  // the row's last tile
     float* dq = args.dq + to.query();
 #pragma GCC unroll 4
     for (int64_t d = 0; d < P; d += kLanes) store(dq + d, load(s.dqueries + r * P + d) * factor, D - d);
@@ -208,9 +218,11 @@ void backward_head(const BackwardArgs& args, const Head& head) {
   for (int64_t tile = 0; tile * kKeyTile < head.span.count; ++tile) {
     const int64_t keys = least(kKeyTile, head.span.count - tile * kKeyTile);
     open_tile(s, head, args.blocks, tile, keys);
-    // Rows before the tile see none of its keys.
-    for (int64_t r = tile * kKeyTile * head.group; r < rows; r += kRows)
-      backward_block(s, args, head, terms.data(), tile, r, least(kRows, rows - r));
+    // Rows before the tile see none of its keys, and rows a window past it none any more.
+    const int64_t past = head.window > 0 ? ((tile + 1) * kKeyTile + head.window - 1) * head.group : rows,
+                  end = least(rows, past);
+    for (int64_t r = tile * kKeyTile * head.group; r < end; r += kRows)
+      backward_block(s, args, head, terms.data(), tile, r, least(kRows, end - r));
     const int64_t at = (head.span.row + tile * kKeyTile) * head.key_row + head.index * D;
     store_rows(args.dk + at, head.key_row, s.dkeys, D, keys, args.attention.scale);
     store_rows(args.dv + at, head.key_row, s.dvalues, D, keys, 1.0f);

@@ -99,13 +99,15 @@ void multiply_batch(Products m, int64_t heads, int64_t group, int64_t vectors) {
   }
 }
 
-// Turns one row's scores of a tile into weights, and carries its sums over to the new reference. Keys at or past `keys` get 0.
-void softmax_row(Batch& b, int64_t row, int64_t padded, int64_t keys, float base, bool begin) {
+// Turns one row's scores of a tile into weights, and carries its sums over to the new reference. Keys before `gone` and at or
+// past `keys` get 0.
+void softmax_row(Batch& b, int64_t row, int64_t padded, int64_t gone, int64_t keys, float base, bool begin) {
   const int64_t vectors = ceil_div(keys, kLanes);
   float* score = b.weights + row * kKeyTile;
   F32x16 s[kVectors], top = set1(kMinusInfinity);
   for (int64_t v = 0; v < vectors; ++v) {
     s[v] = keep(load(score + v * kLanes), keys - v * kLanes, set1(kMinusInfinity));
+    if (gone > v * kLanes) s[v] = keep(set1(kMinusInfinity), gone - v * kLanes, s[v]);
     top = max(top, s[v]);
   }
   const F32x16 best = set1(max(top)) * set1(base);
@@ -113,6 +115,7 @@ void softmax_row(Batch& b, int64_t row, int64_t padded, int64_t keys, float base
   F32x16 p[kVectors] = {zero(), zero(), zero(), zero()};
   for (int64_t v = 0; v < vectors; ++v) {
     p[v] = keep(exp2(fma(s[v], set1(base), shift)), keys - v * kLanes, zero());
+    if (gone > v * kLanes) p[v] = keep(zero(), gone - v * kLanes, p[v]);
     store(score + v * kLanes, p[v]);
   }
   F32x16 sum = p[0];
@@ -165,15 +168,16 @@ void decode_heads(Batch& b, float* out, float* lse, const float* q, const float*
   const int64_t first = row * group, at = head.query(first);
   const float base = scale * kLog2E;
   for (int64_t r = 0; r < rows; ++r) copy_padded(b.queries + r * kMaxHeadDim, q + at + r * D, D);
-  for (int64_t tile = 0; tile < head.tiles_of(first); ++tile) {
-    const int64_t keys = least(kKeyTile, head.valid(first, tile));
+  const int64_t first_key = head.first_key(first), first_tile = first_key / kKeyTile;
+  for (int64_t tile = first_tile; tile < head.tiles_of(first); ++tile) {
+    const int64_t keys = least(kKeyTile, head.valid(first, tile)), gone = first_key - tile * kKeyTile;
+    const bool begin = tile == first_tile;
     const TileStreams from(head, blocks, tile, heads);
     prefetch_tile(from, blocks, head, next, tile, heads, keys);
     multiply_batch<kMaxHeadDim>({b.weights, kKeyTile, b.queries, from.keys, kKeyGroup, D * kKeyGroup, D, true}, heads, group,
                                 ceil_div(keys, kLanes));
-    for (int64_t r = 0; r < rows; ++r) softmax_row(b, r, padded, keys, base, tile == 0);
-    multiply_batch<kKeyTile>({b.sums, padded, b.weights, from.values, D, kLanes, keys, tile == 0}, heads, group,
-                             padded / kLanes);
+    for (int64_t r = 0; r < rows; ++r) softmax_row(b, r, padded, gone, keys, base, begin);
+    multiply_batch<kKeyTile>({b.sums, padded, b.weights, from.values, D, kLanes, keys, begin}, heads, group, padded / kLanes);
   }
   for (int64_t r = 0; r < rows; ++r) finish_row(b, r, out + at + r * D, lse ? lse + at / D + r : nullptr, D, padded);
 }

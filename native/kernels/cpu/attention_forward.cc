@@ -22,15 +22,20 @@ struct Rows {
   F32x16 v[V];
 };
 
-// How rows see the keys of a tile: key k is hidden from the first hidden(k) of them.
+// How `rows` rows see the keys of a tile: key k is hidden from the first hidden(k) of them, and from those at or past gone(k).
 struct Diagonal {
-  int64_t group, before;
-  Diagonal(const Head& head, int64_t first, int64_t tile)
-      : group(head.group), before(group * (tile * kKeyTile - head.span.position) - first) {}
+  int64_t group, before, window, rows;
+  Diagonal(const Head& head, int64_t first, int64_t tile, int64_t count)
+      : group(head.group),
+        before(group * (tile * kKeyTile - head.span.position) - first),
+        window(head.window > 0 ? head.window * group : INT64_MAX / 2),
+        rows(count) {}
   int64_t hidden(int64_t key) const { return before + group * key; }
+  int64_t gone(int64_t key) const { return hidden(key) + window; }
+  bool covers(int64_t first_key, int64_t last_key) const { return hidden(last_key) > 0 || gone(first_key) < rows; }
   F32x16 mask(F32x16 a, int64_t key, int v, F32x16 other) const {
-    const int64_t n = hidden(key) - v * kLanes;
-    return keep(other, n < 0 ? 0 : n, a);
+    const int64_t from = hidden(key) - v * kLanes, to = gone(key) - v * kLanes;
+    return keep(keep(other, lanes_of(from), a), lanes_of(to), other);
   }
 };
 
@@ -81,7 +86,7 @@ Rows<V> softmax_tile(Block<V>& b, const float* keys, int64_t D, int64_t groups, 
   for (int v = 0; v < V; ++v) top.v[v] = set1(kMinusInfinity);
   for (int64_t g = 0; g < groups; ++g) {
     const float* group = keys + g * D * kKeyGroup;
-    if (diagonal.hidden(g * kKeyGroup + kKeyGroup - 1) > 0)
+    if (diagonal.covers(g * kKeyGroup, g * kKeyGroup + kKeyGroup - 1))
       top = score_group<V, true>(b, group, D, g * kKeyGroup, diagonal, top);
     else
       top = score_group<V, false>(b, group, D, g * kKeyGroup, diagonal, top);
@@ -94,7 +99,7 @@ Rows<V> softmax_tile(Block<V>& b, const float* keys, int64_t D, int64_t groups, 
     one.v[v] = set1(1.0f);
   }
   for (int64_t g = 0; g < groups; ++g) {
-    if (diagonal.hidden(g * kKeyGroup + kKeyGroup - 1) > 0)
+    if (diagonal.covers(g * kKeyGroup, g * kKeyGroup + kKeyGroup - 1))
       weigh_group<V, true>(b, base, g * kKeyGroup, diagonal, shift, g ? one : rescale);
     else
       weigh_group<V, false>(b, base, g * kKeyGroup, diagonal, shift, g ? one : rescale);
@@ -177,11 +182,11 @@ void forward_block(float* out, float* lse, const float* q, const float* blocks, 
   fill_zero(b.sums, padded * b.kWidth);
   fill_zero(b.lane_sums, kLanes * b.kWidth);
   Rows<V> reference;
-  for (int v = 0; v < V; ++v) reference.v[v] = set1(kMinusInfinity);
-  for (int64_t tile = 0; tile < head.tiles_of(last); ++tile) {
+  for (int v = 0; v < V; ++v) reference.v[v] = set1(kNoReference);
+  for (int64_t tile = head.first_tile(first); tile < head.tiles_of(last); ++tile) {
     const int64_t keys = least(kKeyTile, head.valid(last, tile));
-    const Rows<V> rescale =
-        softmax_tile(b, head.keys(blocks, tile), D, ceil_div(keys, kKeyGroup), base, Diagonal(head, first, tile), reference);
+    const Rows<V> rescale = softmax_tile(b, head.keys(blocks, tile), D, ceil_div(keys, kKeyGroup), base,
+                                         Diagonal(head, first, tile, rows), reference);
     add_values(b, head.values(blocks, tile), D, keys, rescale);
   }
   scatter(b, out, lse, head, first, rows, reference);

@@ -15,6 +15,10 @@ void weight_transpose(ThreadPool& pool, float* out, const float* w, int64_t firs
 void linear_backward_weight(ThreadPool& pool, float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M,
                             int64_t N, int64_t K);
 
+// bias.cc
+void bias_forward(ThreadPool& pool, float* y, const float* b, int64_t T, int64_t N);
+void bias_backward(ThreadPool& pool, float* db, const float* dy, int64_t T, int64_t N);
+
 // attention.cc
 void kv_write(ThreadPool& pool, float* blocks, const float* k, const float* v, const AttentionArgs& args);
 void attention_forward(ThreadPool& pool, float* out, float* lse, const float* q, const float* blocks,
