@@ -11,4 +11,5 @@ export {
   type ParseResult,
   parseExpression,
 } from "./expression.js";
+export * from "./maths.js";
 export type { Grade, Problem } from "./task.js";
