@@ -15,11 +15,13 @@ export type {
   LogprobsResult,
   LossMetrics,
   LossSpec,
+  ModelFamily,
   ModelSpec,
   OptimResult,
   OptimStep,
   PackedTokens,
   PolicyLoss,
+  RopeScaling,
   SamplingParams,
   SftLoss,
   TrainBatch,
@@ -30,7 +32,10 @@ export { recipes } from "./methods/index.js";
 export type { Recipe, RunContext, RunSummary } from "./methods/recipe.js";
 export { type LlamaShape, llamaSpec } from "./methods/settings.js";
 export { type AdvantageRule, groupAdvantages, hasSpread } from "./objective/advantage.js";
+export { type AdvantageSpec, advantages, usesGroupBaseline } from "./objective/estimators.js";
+export { groupsWithSpread } from "./objective/groups.js";
 export { type Share, showShare, wilson } from "./objective/intervals.js";
+export { maskTruncated, type OverlongRule, overlongPenalty } from "./objective/overlong.js";
 export { type LearningRateRule, learningRate } from "./objective/schedule.js";
 export { type Aggregation, tokenWeights } from "./objective/weights.js";
 export { ChatTemplate, type Message } from "./prompt/chat.js";
