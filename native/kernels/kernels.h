@@ -39,8 +39,8 @@ struct EmbeddingTable {
 };
 
 // Keys and values of one layer in blocks of 64 positions. One block: for every KV head K^T in groups of 16 positions
-// [4][D][16], then V [64][D]. A part-filled block is read from its start. Lanes past a row of V are read and have no use: they
-// hold what comes next, and kTail elements come after the last row of a block.
+// [4][D][16], then V [64][D]. A part-filled block is read from its start, in whole groups of keys. Lanes past a row of V are
+// read and have no use: they hold what comes next, and kTail elements come after the last row of a block.
 struct KvShape {
   static constexpr int64_t kTail = 16;
   int64_t kv_heads, head_dim;

@@ -21,11 +21,11 @@ struct RowBlock {
   std::vector<Span> spans;
 };
 
-// Cuts rows between spans into blocks of at least `target` rows, but for the last.
-inline std::vector<RowBlock> cut_rows(const Rows& rows, int64_t target) {
+// Cuts rows between spans into at most `count` blocks of about the same size; long spans make fewer.
+inline std::vector<RowBlock> cut_rows(const Rows& rows, int64_t count) {
   std::vector<RowBlock> blocks;
   for (Span span : rows.spans) {
-    if (blocks.empty() || blocks.back().count >= target) blocks.push_back({span.row, 0, {}});
+    if (span.row * count >= static_cast<int64_t>(blocks.size()) * rows.count()) blocks.push_back({span.row, 0, {}});
     RowBlock& block = blocks.back();
     block.count += span.count;
     span.row -= block.first;

@@ -10,9 +10,12 @@ namespace {
 // Weights up to this size stay in the caches, so that every block of rows may read them again.
 constexpr int64_t kSmallWeights = int64_t{32} << 20;  // bytes
 constexpr int64_t kRowsPerThread = 1024;              // of a small model's micro-batch
-constexpr int64_t kBlocksPerThread = 2;               // at least, so that a slow thread does not hold up the others
+constexpr int64_t kBlocksPerThread = 2;               // so that a slow thread does not hold up the others
+constexpr int64_t kNearBytes = int64_t{3} << 20;      // keys and values of a small model's running samples, a thread
+constexpr int64_t kSamplesPerThread = 2;              // at least
 constexpr int64_t kWeightTasksPerThread = 2;          // of one weight's gradient: more would read the inputs too often
-constexpr int64_t kMinBlockRows = 16, kMaxBlockRows = 128;
+constexpr int64_t kSplitRows = 16;                    // a block of fewer would not repay a second one a thread
+constexpr int64_t kMaxBlockRows = 128;
 
 }  // namespace
 
@@ -23,6 +26,11 @@ bool Transformer::is_small() const { return parameters_.elements() * static_cast
 
 int64_t Transformer::useful_rows() const {
   return is_small() ? kRowsPerThread * pool_.threads() : std::numeric_limits<int64_t>::max();
+}
+
+int64_t Transformer::useful_samples(int64_t bytes) const {
+  if (!is_small()) return std::numeric_limits<int64_t>::max();
+  return std::max(kSamplesPerThread, kNearBytes / bytes) * pool_.threads();
 }
 
 void Transformer::plan_angles(const Rows& rows) const {
@@ -176,12 +184,11 @@ class Transformer::Pass {
 };
 
 // Blocks of whole sequences for a task each: then a block stays in its thread's cache from one kernel to the next. One block
-// where there would be too few, and for large weights, which are not read once for every block.
+// where there would be fewer than threads, and for large weights, which are not read once for every block.
 std::vector<RowBlock> Transformer::cut(const Rows& rows) const {
   if (is_small()) {
     const int64_t threads = pool_.threads(), share = ceil_div(rows.count(), kBlocksPerThread * threads);
-    const int64_t target = share < kMinBlockRows ? ceil_div(rows.count(), threads) : std::min(share, kMaxBlockRows);
-    auto blocks = cut_rows(rows, target);
+    auto blocks = cut_rows(rows, share < kSplitRows ? threads : ceil_div(rows.count(), std::min(share, kMaxBlockRows)));
     if (static_cast<int64_t>(blocks.size()) >= threads) return blocks;
   }
   return {{0, rows.count(), rows.spans}};

@@ -20,10 +20,12 @@ class Transformer {
   void backward(const float* weights, float* gradients, float* embedding_gradient, const Rows& rows,
                 const Activations& activations, GradientWorkspace& workspace) const;
 
-  // Whether all weights stay in the caches.
-  bool is_small() const;
   // Rows of a training micro-batch beyond which nothing is gained: a small model's activations had better stay in the caches.
   int64_t useful_rows() const;
+  // Samples generated at once beyond which nothing is gained, when keys and values of one take `bytes`: every token reads those
+  // of its whole sample, so a small model's had better stay in the caches. A large model reads its weights for every token, the
+  // less often the more samples there are.
+  int64_t useful_samples(int64_t bytes) const;
 
   const ModelSpec& spec() const { return spec_; }
   const Kernels& kernels() const { return kernels_; }
@@ -39,6 +41,7 @@ class Transformer {
     float *q, *k, *v, *o, *gate, *up, *down;
   };
 
+  bool is_small() const;  // all weights stay in the caches
   int64_t window(int64_t layer) const { return spec_.windows[static_cast<size_t>(layer)]; }
   void plan_angles(const Rows& rows) const;
   std::vector<RowBlock> cut(const Rows& rows) const;

@@ -5,15 +5,6 @@
 #include "core/rng.h"
 
 namespace zazen {
-namespace {
-
-// Of keys and values, a thread: those of a small model's running samples had better stay in the caches, since every token reads
-// them all. Large models read their weights for every token, and these the less often the more samples there are.
-constexpr int64_t kNearBytes = int64_t{3} << 20;
-constexpr int64_t kFewestRows = 2;  // a thread
-
-}  // namespace
-
 struct Generator::Call {
   const float* weights;
   const GenerateArgs& args;
@@ -21,7 +12,7 @@ struct Generator::Call {
   std::vector<Sample> samples;
   std::vector<Sequence> active;
   std::vector<char> stops;  // [V]
-  int64_t enough;           // see enough()
+  int64_t enough = 0;       // running samples at which no further prompt is taken
   int64_t next_prompt = 0;  // not yet admitted
   int64_t finished = 0, tokens = 0;
 };
@@ -39,31 +30,27 @@ int64_t Generator::blocks_needed(const GenerateArgs& args, int64_t prompt) const
   return shared + args.samples * (ceil_div(length_limit(args, prompt), kKeyTile) - shared);
 }
 
-void Generator::reserve(const GenerateArgs& args) {
-  int64_t largest = 0, total = 0;
+// Room for as many samples as run at once, and for those of any one prompt.
+void Generator::reserve(Call& call) {
+  const GenerateArgs& args = call.args;
+  int64_t largest = 0, total = 0, longest = 1;  // blocks: of a prompt's samples, of all prompts', of one sample
   for (int64_t p = 0; p < args.prompts.sequences(); ++p) {
     largest = std::max(largest, blocks_needed(args, p));
     total += blocks_needed(args, p);
+    longest = std::max(longest, ceil_div(length_limit(args, p), kKeyTile));
   }
-  const int64_t budget = kv_bytes_ / KvPool::block_bytes(model_.spec());
+  const int64_t block_bytes = KvPool::block_bytes(model_.spec()), budget = kv_bytes_ / block_bytes;
   ZAZEN_CHECK(largest <= budget, "KV_TOO_SMALL", "[generate] expected room for the samples of one prompt, ",
-              largest * KvPool::block_bytes(model_.spec()), " bytes, got kvBytes ", kv_bytes_,
+              largest * block_bytes, " bytes, got kvBytes ", kv_bytes_,
               "; raise kvBytes, or lower maxTokens or samplesPerPrompt");
-  pool_.plan(model_.spec(), std::min(total, budget));
-}
-
-// Running samples at which no further prompt is taken.
-int64_t Generator::enough(const GenerateArgs& args) const {
-  if (!model_.is_small()) return max_rows_;
-  int64_t longest = 1;
-  for (int64_t p = 0; p < args.prompts.sequences(); ++p) longest = std::max(longest, length_limit(args, p));
-  const int64_t bytes = ceil_div(longest, kKeyTile) * KvPool::block_bytes(model_.spec()), threads = model_.pool().threads();
-  return std::max(kFewestRows * threads, kNearBytes * threads / bytes);
+  call.enough = std::min(max_rows_, model_.useful_samples(longest * block_bytes));
+  const int64_t running = call.enough - 1 + args.samples;
+  pool_.plan(model_.spec(), std::min({total, budget, std::max(largest, running * longest)}));
 }
 
 std::vector<Sample> Generator::run(const float* weights, const GenerateArgs& args, Control& control) {
-  reserve(args);
-  Call call{weights, args, control, {}, {}, {}, enough(args)};
+  Call call{weights, args, control, {}, {}, {}};
+  reserve(call);
   call.samples.resize(static_cast<size_t>(args.prompts.sequences() * args.samples));
   call.stops.assign(static_cast<size_t>(model_.spec().vocab), 0);
   for (const int32_t id : args.stop) call.stops[static_cast<size_t>(id)] = 1;
@@ -77,7 +64,7 @@ std::vector<Sample> Generator::run(const float* weights, const GenerateArgs& arg
   return std::move(call.samples);
 }
 
-// Takes prompts in order while their blocks and rows fit.
+// Takes prompts in order while their blocks and rows fit and too few samples run.
 void Generator::admit(Call& call) {
   const GenerateArgs& args = call.args;
   while (call.next_prompt < args.prompts.sequences()) {

@@ -1,5 +1,6 @@
 // Sampling with a KV cache. A prompt is computed once for all its samples; sequences leave the batch when they end and prompts
-// enter when blocks are free for their longest possible samples. Who shares a batch with whom changes no bit of any sample.
+// enter when blocks are free for their longest possible samples and more samples would be of use. Who shares a batch with whom
+// changes no bit of any sample.
 #pragma once
 
 #include <vector>
@@ -48,9 +49,8 @@ class Generator {
   };
   struct Call;
 
-  void reserve(const GenerateArgs& args);
+  void reserve(Call& call);
   int64_t blocks_needed(const GenerateArgs& args, int64_t prompt) const;
-  int64_t enough(const GenerateArgs& args) const;
   int64_t length_limit(const GenerateArgs& args, int64_t prompt) const;
   void admit(Call& call);
   void prefill(Call& call, int64_t first, int64_t last);

@@ -85,6 +85,8 @@ export async function generate(options: GenerateOptions): Promise<readonly TextS
   const stops = options.stop ?? [];
   if (stops.includes(""))
     throw new InputError("EMPTY_STOP", "[generate --stop] expected text, got an empty one; leave it out");
+  const { readModelSpec } = await import("../engine/spec.js");
+  await readModelSpec(options.model); // a folder that is no model is told so before its tokenizer is missed
   const { Tokenizer } = await import("../prompt/tokenizer.js");
   const tokenizer = await Tokenizer.load(options.model);
   const prompt = await encodePrompt(tokenizer, options);

@@ -178,15 +178,19 @@ describe("every place in batches of 1 to 64", () => {
   test.each(setups.map((setup) => ({ ...setup, batches: batchesFor(setup.isa) })))(
     "$isa, threads: $threads",
     async ({ isa, threads, batches }) => {
-      await using engine = await Engine.create(oddSpec, oddInit, { isa, threads, trainable: false });
+      await using engine = await Engine.create(oddSpec, oddInit, { isa, threads });
       for (const batch of batches) {
-        const temperature = TEMPERATURES[batch % 2]!;
-        // Another prompt at each place for each batch size.
-        const order = Array.from({ length: batch }, (_, place) => (place * 3 + batch) % LARGEST_BATCH);
-        const result = await sampleBatch(engine, order, temperature);
-        expect(rows(result), `batch of ${batch}`).toEqual(order.map((p) => alone.get(`${temperature} ${p}`)));
-        const again = await rescored(engine, pack(order.map((p) => sequences[p]!)), result, temperature);
-        expect(bitsOf(again), `batch of ${batch}`).toBe(bitsOf(result.logprobs));
+        for (const temperature of TEMPERATURES) {
+          // Another prompt at each place for each batch size.
+          const order = Array.from({ length: batch }, (_, place) => (place * 3 + batch) % LARGEST_BATCH);
+          const result = await sampleBatch(engine, order, temperature);
+          const name = `batch of ${batch} at T ${temperature}`;
+          expect(rows(result), name).toEqual(order.map((p) => alone.get(`${temperature} ${p}`)));
+          const prompts = pack(order.map((p) => sequences[p]!));
+          const again = await rescored(engine, prompts, result, temperature);
+          expect(bitsOf(again), name).toBe(bitsOf(result.logprobs));
+          if (batch % 9 === 1) expect(await mismatch(engine, prompts, result, temperature), name).toBe(0);
+        }
       }
     },
   );

@@ -20,8 +20,8 @@ struct Factors {
         step(set1(static_cast<float>(args.lr / args.bias1))) {}
 };
 
-// w -= lr wd w; m += (1 - beta1) (g - m); v = beta2 v + (1 - beta2) g^2; w -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps); g
-// = 0
+// w -= lr wd w; m += (1 - beta1) (g - m); v = beta2 v + (1 - beta2) g^2; w -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps);
+// then g = 0.
 void update(float* w, float* g, float* m, float* v, int64_t n, const Factors& f) {
   for_lanes(n, [&](int64_t i, auto lanes) {
     const F32x16 gradient = lanes.load(g + i) * f.gradient_scale, before = lanes.load(m + i);

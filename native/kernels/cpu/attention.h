@@ -13,6 +13,8 @@
 
 namespace zazen::ZAZEN_ISA {
 
+static_assert(KvShape::kTail >= kLanes - 1, "the last row of a block is read in whole vectors");
+
 constexpr float kMinusInfinity = -__builtin_inff();
 constexpr float kNoReference = -3.4e38f;  // of a row that has seen no key: finite, so that differences are
 

@@ -18,7 +18,7 @@ constexpr int64_t kNearRows = 512;         // rows this close together are read 
 constexpr int64_t kTasksPerThread = 2;     // of a weight gradient: more would read the inputs too often
 constexpr int64_t kBlocksPerThread = 2;    // of rows, if there are enough
 constexpr int64_t kGroupPanels = 64;       // panels in a task: enough to repay packing its rows
-constexpr int64_t kTaskFmas = 1 << 19;     // multiply-adds in a task: some 6 us, against 1 to hand it out
+constexpr int64_t kTaskFmas = 1 << 19;     // multiply-adds in a task: 5 to 10 us, against 1 to hand it out
 
 inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
@@ -106,16 +106,17 @@ void multiply_rows(float* c, int64_t ldc, const float* a, int64_t lda, const Pan
     const int64_t depth = least(kDepth, K - k);
     const bool add = accumulate || k > 0;
     if (pack) pack_rows(packed, a + k, lda, rows, depth);
-    const float* first = pack ? packed : a + k;
-    const int64_t row = pack ? 1 : lda, step = pack ? kTileRows : 1, tile_step = pack ? depth : lda;
-    const int64_t tile_rows = pack ? kTileRows : rows;
     for (int64_t p = 0; p < panels; ++p) {
       const TileB panel{B.data + p * B.stride + k * kPanel, kPanel, kLanes};
       const int64_t columns = least(kPanel, N - p * kPanel);
-      for (int64_t i = 0; i < rows; i += tile_rows) {
+      if (!pack) {
+        small_matmul(c + p * kPanel, ldc, {a + k, lda, 1}, panel, rows, columns, depth, add);
+        continue;
+      }
+      for (int64_t i = 0; i < rows; i += kTileRows) {
         float* out = c + i * ldc + p * kPanel;
-        if (add) prefetch_tile(out + tile_rows * ldc, ldc, least(tile_rows, rows - i - tile_rows));
-        small_matmul(out, ldc, {first + i * tile_step, row, step}, panel, least(tile_rows, rows - i), columns, depth, add);
+        if (add) prefetch_tile(out + kTileRows * ldc, ldc, least(kTileRows, rows - i - kTileRows));
+        small_matmul(out, ldc, {packed + i * depth, 1, kTileRows}, panel, least(kTileRows, rows - i), columns, depth, add);
       }
     }
   }
@@ -127,8 +128,9 @@ void multiply_few_rows(ThreadPool& pool, float* c, int64_t ldc, const float* a, 
   const int64_t panels = ceil_div(N, kPanel);
   const int64_t piece = most(4, least(ceil_div(panels, 2 * pool.threads()), ceil_div(kTaskFmas, M * K * kPanel)));
   parallel_pieces(pool, panels, piece, [&](int64_t first, int64_t last) {
-    for (int64_t i = 0; i < M; i += kTileRows) {
-      const int64_t rows = least(kTileRows, M - i);
+    const int64_t height = tile_height(M);
+    for (int64_t i = 0; i < M; i += height) {
+      const int64_t rows = least(height, M - i);
       const TileA A{a + i * lda, lda, 1};
       float* out = c + i * ldc;
       const int64_t done = accumulate ? first : multiply_few(out, ldc, A, B, rows, N, first, last, K);
@@ -172,11 +174,14 @@ void weight_gradient_block(float* dw, const float* dy, int64_t lddy, const float
     for (int64_t p = first; p < last; ++p) {
       pack_panel(outputs, dy + t * lddy + p * kPanel, lddy, N - p * kPanel, depth);
       float* target = dw + (p * K + k0) * kPanel;
-      for (int64_t k = 0; k < columns; k += kTileRows) {
-        const TileA A = pack ? TileA{inputs + k * depth, 1, kTileRows} : TileA{x + t * ldx + k0 + k, 1, ldx};
-        small_matmul(target + k * kPanel, kPanel, A, {outputs, kPanel, kLanes}, least(kTileRows, columns - k), kPanel, depth,
-                     true);
+      const TileB B{outputs, kPanel, kLanes};
+      if (!pack) {
+        small_matmul(target, kPanel, {x + t * ldx + k0, 1, ldx}, B, columns, kPanel, depth, true);
+        continue;
       }
+      for (int64_t k = 0; k < columns; k += kTileRows)
+        small_matmul(target + k * kPanel, kPanel, {inputs + k * depth, 1, kTileRows}, B, least(kTileRows, columns - k), kPanel,
+                     depth, true);
     }
   }
 }

@@ -24,8 +24,7 @@ void tile_rows(int64_t rows, float* c, int64_t ldc, const TileA& A, const TileB&
 
 void small_matmul(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t rows, int64_t columns, int64_t K,
                   bool accumulate) {
-  // Tiles of about the same height: a low one does not hide the latency of its few chains.
-  const int64_t height = ceil_div(rows, ceil_div(rows, kTileRows));
+  const int64_t height = tile_height(rows);
   for (int64_t i = 0; i < rows; i += height) {
     const int64_t r = least(height, rows - i);
     const TileA a{A.a + i * A.row, A.row, A.step};

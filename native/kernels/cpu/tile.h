@@ -75,6 +75,9 @@ inline void tile(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t 
     }
 }
 
+// Rows are taken in tiles of about the same height: a low tile does not hide the latency of its few chains.
+inline int64_t tile_height(int64_t rows) { return ceil_div(rows, ceil_div(rows, kTileRows)); }
+
 // Operands go by reference: copies of them would be read back from the stack before they are written, which stalls every tile.
 // C [rows][columns] (+)= A * B, rows at least 1; every vector of B that holds a valid column is readable whole. In tile.cc.
 void small_matmul(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t rows, int64_t columns, int64_t K,

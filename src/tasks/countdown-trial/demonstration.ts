@@ -62,7 +62,7 @@ function writeStep({ left, operator, right, result }: Step, ids: number[]): void
   ids.push(left, symbolId(operator), right, symbolId("="), result);
 }
 
-/** `19 - 16 = 3 ; 14 - 3 = 11`, then `ok` or `x`. */
+/** `6 * 6 = 36 ; 36 + 9 = 45`, then `ok` or `x`. */
 function writeAttempt({ first, second }: Attempt, target: number, ids: number[]): void {
   writeStep(first, ids);
   ids.push(symbolId(";"));
@@ -70,7 +70,7 @@ function writeAttempt({ first, second }: Attempt, target: number, ids: number[])
   ids.push(symbolId(second.result === target ? "ok" : "x"));
 }
 
-/** `14 - ( 19 - 16 )`. */
+/** `( 6 * 6 ) + 9`. */
 function writeAnswer({ first, second }: Attempt, ids: number[]): void {
   const operator = symbolId(second.operator);
   const restFirst = first.result < first.rest;
@@ -81,7 +81,7 @@ function writeAnswer({ first, second }: Attempt, ids: number[]): void {
 
 /**
  * Completion ids of one demonstration, drawn from `stream`, `<eos>` included: after a prompt with thinking
- * `19 + 16 = 35 ; 35 - 14 = 21 x ... ok </think> <answer> 14 - ( 19 - 16 ) </answer> <eos>`. A search that gives up writes `stop`
+ * `9 * 6 = 54 ; 54 - 6 = 48 x ... ok </think> <answer> ( 6 * 6 ) + 9 </answer> <eos>`. A search that gives up writes `stop`
  * before `</think>` and answers with its last attempt. The same draws without thinking give the same answer.
  */
 export function demonstration(
