@@ -1,6 +1,8 @@
 // The known name closest to a mistyped one. Case, dashes and underscores do not count, and a key may lack its group.
 import { distance } from "fastest-levenshtein";
 
+const LEAST_EDITS = 2; // always allowed: a short name may be mistyped too
+
 const fold = (name: string): string => name.toLowerCase().replaceAll(/[-_]/g, "");
 const lastPart = (key: string): string => key.slice(key.lastIndexOf(".") + 1);
 
@@ -9,10 +11,10 @@ function keyDistance(a: string, b: string): number {
   return Math.min(distance(fold(a), fold(b)), distance(fold(lastPart(a)), fold(lastPart(b))) + 1);
 }
 
-/** The candidate with the fewest edits, the first of equals; null when there is none. */
+/** The candidate with the fewest edits, the first of equals; null when it would take more edits than half the name. */
 export function nearest(name: string, candidates: readonly string[]): string | null {
   let best: string | null = null;
-  let least = Number.POSITIVE_INFINITY;
+  let least = Math.max(LEAST_EDITS, fold(name).length / 2) + 1;
   for (const candidate of candidates) {
     const edits = keyDistance(name, candidate);
     if (edits < least) [best, least] = [candidate, edits];
@@ -20,7 +22,7 @@ export function nearest(name: string, candidates: readonly string[]): string | n
   return best;
 }
 
-/** `; did you mean "x"?`, or nothing when there is no candidate. */
+/** `; did you mean "x"?`, or nothing when no candidate is near. */
 export function didYouMean(name: string, candidates: readonly string[]): string {
   const best = nearest(name, candidates);
   return best === null ? "" : `; did you mean "${best}"?`;
