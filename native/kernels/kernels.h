@@ -50,7 +50,7 @@ struct KvShape {
   int64_t key_index(int64_t position, int64_t d) const {
     return (position / kKeyGroup * head_dim + d) * kKeyGroup + position % kKeyGroup;
   }
-  int64_t head_elements() const { return 2 * head_dim * kKeyTile; }
+  int64_t head_elements() const { return 2 * key_elements(); }
   int64_t block_elements() const { return kv_heads * head_elements() + kTail; }
 };
 

@@ -102,9 +102,6 @@ inline void add_outer(F32x16 (&c)[R][V], const float* a, int64_t a_step, const f
 }
 constexpr int kOuterRows = kTileVectors == 2 ? 8 : 4;  // R of the call above: accumulators for half the registers
 
-// How many lanes of a vector come before lane n.
-inline int64_t lanes_of(int64_t n) { return least(kLanes, most(0, n)); }
-
 inline void fill_zero(float* to, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) store(to + i, zero());
 }

@@ -101,7 +101,7 @@ void score_gradient(Scratch<P>& s, const float* keys, const float* values, int64
       F32x16 p = exp2(fma(score[i][v], set1(base), shift)), ds = p * (dweight[i][v] - delta);
       if constexpr (kMasked) {
         const int64_t first = (vector + v) * kLanes;
-        const int64_t from = lanes_of(seen[row + i].gone - first), to = lanes_of(seen[row + i].valid - first);
+        const int64_t from = seen[row + i].gone - first, to = seen[row + i].valid - first;
         p = keep(zero(), from, keep(p, to, zero()));
         ds = keep(zero(), from, keep(ds, to, zero()));
       }

@@ -35,7 +35,7 @@ struct Diagonal {
   bool covers(int64_t first_key, int64_t last_key) const { return hidden(last_key) > 0 || gone(first_key) < rows; }
   F32x16 mask(F32x16 a, int64_t key, int v, F32x16 other) const {
     const int64_t from = hidden(key) - v * kLanes, to = gone(key) - v * kLanes;
-    return keep(keep(other, lanes_of(from), a), lanes_of(to), other);
+    return keep(keep(other, from, a), to, other);
   }
 };
 

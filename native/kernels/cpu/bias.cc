@@ -3,16 +3,6 @@
 #include "kernels/cpu/ops.h"
 
 namespace zazen::ZAZEN_ISA {
-namespace {
-
-constexpr int64_t kColumnGranule = 64;  // columns of the gradient that a task takes at least: four cache lines
-
-void add_row(float* x, const float* y, int64_t n) {
-  for_lanes(n, [&](int64_t i, auto lanes) { lanes.store(x + i, lanes.load(x + i) + lanes.load(y + i)); });
-}
-
-}  // namespace
-
 void bias_forward(ThreadPool& pool, float* y, const float* b, int64_t T, int64_t N) {
   parallel_pieces(pool, T, task_items(N), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) add_row(y + t * N, b, N);

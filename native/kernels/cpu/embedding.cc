@@ -5,13 +5,7 @@
 namespace zazen::ZAZEN_ISA {
 namespace {
 
-constexpr int64_t kColumnGranule = 64;  // columns of the table gradient that a task takes at least: four cache lines
-
 inline void copy_row(float* out, const float* in, int64_t H) { std::memcpy(out, in, static_cast<size_t>(H) * sizeof(float)); }
-
-void add_row(float* x, const float* y, int64_t n) {
-  for_lanes(n, [&](int64_t i, auto lanes) { lanes.store(x + i, lanes.load(x + i) + lanes.load(y + i)); });
-}
 
 void lookup_row(float* x, const EmbeddingTable& table, int64_t id) {
   const int64_t H = table.hidden;

@@ -29,6 +29,13 @@ inline void for_lanes(int64_t n, const Body& body) {
   if (i < n) body(i, PartLanes{n - i});
 }
 
+// x [n] += y [n].
+inline void add_row(float* x, const float* y, int64_t n) {
+  for_lanes(n, [&](int64_t i, auto lanes) { lanes.store(x + i, lanes.load(x + i) + lanes.load(y + i)); });
+}
+
+constexpr int64_t kColumnGranule = 64;  // columns of a sum over rows that a task takes at least: four cache lines
+
 constexpr int64_t kTaskWork = 16384;  // element operations in a task: some microseconds, against 1 to hand it out
 
 // How many items make a task when each costs `work` element operations, rounded up to a multiple of `granule`.

@@ -5,8 +5,7 @@
 namespace zazen::ZAZEN_ISA {
 namespace {
 
-constexpr int64_t kRowPasses = 3;       // a row is read about this often, so it counts as so many element operations
-constexpr int64_t kColumnGranule = 64;  // columns of the weight gradient that a task takes at least: four cache lines
+constexpr int64_t kRowPasses = 3;  // a row is read about this often, so it counts as so many element operations
 
 // One row: returns rstd.
 float forward_row(float* y, const float* x, const float* w, int64_t H, float eps) {

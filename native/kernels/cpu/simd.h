@@ -77,7 +77,8 @@ struct F32x16 {
   __m256 lo, hi;
 };
 inline __m256i half_mask(int64_t n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  const int64_t positive = n > 0 ? n : 0, lanes = positive < 8 ? positive : 8;  // whatever n is, it fits 32 bits
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(lanes)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 inline F32x16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 inline F32x16 load(const float* p, int64_t n) {
