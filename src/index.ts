@@ -3,6 +3,7 @@
 export { type JsonlRecord, loadJsonl, type ParseRecord, readJsonl } from "./data/jsonl.js";
 export { type Cursor, epochOrder, OrderedSource } from "./data/order.js";
 export { type Random, random } from "./data/random.js";
+export { type Json, type Resumable, resumables } from "./data/resumable.js";
 export { Engine } from "./engine/engine.js";
 export type { EngineLike, EngineSource } from "./engine/like.js";
 export type {
@@ -60,4 +61,11 @@ export { type Collected, type PolicyPlan, policyLoss, trainPolicy } from "./trai
 export { type PolicyTask, type ReinforceSettings, reinforce } from "./train/reinforce.js";
 export { Run, type RunHost } from "./train/run.js";
 export { copyTokenizer, RunFolder } from "./train/run-folder.js";
-export { type Demonstration, packDemonstrations, type SftPlan, type TrainCost, trainSft } from "./train/sft.js";
+export {
+  type Demonstration,
+  type DemonstrationSource,
+  packDemonstrations,
+  type SftPlan,
+  trainSft,
+} from "./train/sft.js";
+export { type TrainCost, trainingSteps } from "./train/steps.js";

@@ -2,6 +2,7 @@
 // checkpoint can keep. Leaves out mixtures of sources.
 import { InputError } from "../errors.js";
 import { random } from "./random.js";
+import type { Json, Resumable } from "./resumable.js";
 
 /** Where a source stands: `position` records of `epoch` have been handed out. Plain JSON. */
 export interface Cursor {
@@ -27,22 +28,43 @@ export function epochOrder(n: number, seed: number, epoch: number): Uint32Array 
 }
 
 /** Hands out records in seeded order, epoch after epoch, from any cursor. */
-export class OrderedSource<T> {
+export class OrderedSource<T> implements Resumable {
   readonly #records: readonly T[];
   #cursor: Cursor;
   #order: Uint32Array;
 
   constructor(records: readonly T[], cursor: Cursor) {
     if (records.length === 0) throw new InputError("SOURCE_EMPTY", "[data] expected at least one record, got none");
-    if (cursor.position < 0 || cursor.position > records.length) {
-      throw new InputError(
-        "CURSOR_RANGE",
-        `[cursor] expected a position in 0..${records.length}, got ${cursor.position}; the data is not what the cursor was made on`,
-      );
-    }
     this.#records = records;
     this.#cursor = cursor;
-    this.#order = epochOrder(records.length, cursor.seed, cursor.epoch);
+    this.#order = this.#orderAt(cursor);
+  }
+
+  /** The cursor and the number of records that it was made on. */
+  save(): Json {
+    return { ...this.#cursor, records: this.#records.length };
+  }
+
+  /** Throws InputError CURSOR_RANGE where the cursor was made on another number of records. */
+  restore(state: Json): void {
+    const { records, ...cursor } = state as unknown as Cursor & { records: number };
+    if (records !== this.#records.length) {
+      throw new InputError(
+        "CURSOR_RANGE",
+        `[cursor] expected the ${records} records that it was made on, got ${this.#records.length}; put the data back as it was`,
+      );
+    }
+    this.#order = this.#orderAt(cursor);
+    this.#cursor = cursor;
+  }
+
+  #orderAt({ seed, epoch, position }: Cursor): Uint32Array {
+    const { length } = this.#records;
+    if (position >= 0 && position <= length) return epochOrder(length, seed, epoch);
+    throw new InputError(
+      "CURSOR_RANGE",
+      `[cursor] expected a position in 0..${length}, got ${position}; the data is not what the cursor was made on`,
+    );
   }
 
   /** Resume from here to get what `next` would give. */

@@ -1,6 +1,7 @@
 // Random numbers as a pure function of a seed and a list of keys: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as
 // 1, 2, 3", SC 2011). Two streams never share state, so a draw depends on its keys alone, not on who drew before. Not for secrets.
 import { InputError } from "../errors.js";
+import type { Json, Resumable } from "./resumable.js";
 
 type Words4 = [number, number, number, number]; // uint32 each
 
@@ -42,7 +43,7 @@ export function philox(key: readonly [number, number], counter: readonly [number
 }
 
 /** A stream of random numbers. Make one with `random(seed, ...keys)`. */
-export class Random {
+export class Random implements Resumable {
   private readonly key: readonly [number, number];
   private block = 0;
   private words: Words4 = [0, 0, 0, 0];
@@ -50,6 +51,21 @@ export class Random {
 
   constructor(key: readonly [number, number]) {
     this.key = key;
+  }
+
+  /** Words drawn so far: the key is the caller's, so the place is the whole state. */
+  save(): number {
+    return this.block * 4 - (4 - this.used);
+  }
+
+  restore(state: Json): void {
+    if (!Number.isSafeInteger(state) || (state as number) < 0) {
+      throw new InputError("CURSOR_RANGE", `[random] expected a number of words drawn, got ${JSON.stringify(state)}`);
+    }
+    const drawn = state as number;
+    this.block = Math.floor(drawn / 4);
+    this.used = 4;
+    for (let word = 0; word < drawn % 4; word++) this.word();
   }
 
   /** Uniform in [0, 1), 53 bits. */

@@ -2,7 +2,7 @@
 // and the same recipe without thinking.
 import { giveUpIds } from "../tasks/countdown-trial.js";
 import type { PartPlan } from "../train/clock.js";
-import type { TrainCost } from "../train/sft.js";
+import type { TrainCost } from "../train/steps.js";
 import type { QuickstartConfig } from "./quickstart.js";
 import { improve, judge, newPolicy, savedPolicy, type Trial, trialTokenizer, warmStart } from "./trial.js";
 import { type Arm, armWork } from "./trial-report.js";

@@ -103,6 +103,7 @@ export async function countdownVerified(config: TaskConfig): Promise<RlvrTask<As
     gradeCountdown(read(sample, true).answer, problem).correct;
   return {
     problems: (_, count) => source.next(count),
+    source,
     promptOf: (problem) => problem.prompt,
     reward: (problem, sample) => (isCorrect(problem, sample) ? 1 : 0),
     describe: (problem, sample) => ({ prompt: problem.promptText, ...read(sample, false) }),

@@ -8,7 +8,7 @@ import { Tokenizer } from "../prompt/tokenizer.js";
 import { TRIAL_VOCAB_SIZE, trialSplit } from "../tasks/countdown-trial.js";
 import { Run } from "../train/run.js";
 import { copyTokenizer, type TokenizerWriter } from "../train/run-folder.js";
-import { type Demonstration, trainSft } from "../train/sft.js";
+import { type DemonstrationSource, trainSft } from "../train/sft.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { engineOptions, llamaSpec, logging, scratchModel, seed, sftPart, threads } from "./settings.js";
 import { loadDemonstrations } from "./sft-data.js";
@@ -56,12 +56,12 @@ export const sftRecipe = makeSft(Engine);
 async function sft(engines: EngineSource, config: SftConfig, context: RunContext): Promise<RunSummary> {
   const { steps, tokensPerStep, optimizer } = config.sft;
   await using engine = await openModel(engines, config);
-  const { next, tokenizer, tryPrompt } = await openData(config, engine);
+  const { demonstrations, tokenizer, tryPrompt } = await openData(config, engine);
   // Only now: bad input leaves the folder empty, and the corrected command may use it.
   using run = new Run(context, "sft", config, [{ name: "sft", title: "SFT on demonstrations", steps, work: 1 }]);
   saySize(run, engine);
   run.begin("sft");
-  const cost = await trainSft(run, engine, { steps, tokensPerStep, optimizer, next });
+  const cost = await trainSft(run, engine, { steps, tokensPerStep, optimizer, demonstrations });
   const model = await run.folder.saveModel("model", engine, tokenizer);
   sayNext(run, model, tryPrompt);
   const summary = { recipe: "sft", seed: config.seed, parameters: engine.parameters, model, train: cost };
@@ -87,7 +87,7 @@ async function fileSpec({ scratch, tokenizer: folder }: SftConfig) {
 }
 
 interface Data {
-  readonly next: () => Demonstration;
+  readonly demonstrations: DemonstrationSource;
   readonly tokenizer: TokenizerWriter;
   /** What a user may ask the trained model. */
   readonly tryPrompt: string;
@@ -104,10 +104,11 @@ function trialData(config: SftConfig, { spec }: EngineLike): Data {
       `[recipe sft] model: expected the trial's vocabulary of ${TRIAL_VOCAB_SIZE} tokens, got ${spec.vocabSize}; set data to a file`,
     );
   }
-  const { seed, demonstrations, thinking } = config;
+  const { seed, thinking } = config;
   const { train, evaluation } = trialSplit();
-  const next = trialDemonstrations(train, seed, 0, { ...demonstrations, thinking });
-  return { next, tokenizer: trialTokenizer(spec.maxPositions), tryPrompt: trialPrompt(evaluation[0]!, thinking) };
+  const demonstrations = trialDemonstrations(train, seed, 0, { ...config.demonstrations, thinking });
+  const tryPrompt = trialPrompt(evaluation[0]!, thinking);
+  return { demonstrations, tokenizer: trialTokenizer(spec.maxPositions), tryPrompt };
 }
 
 async function fileData(config: SftConfig, { spec }: EngineLike): Promise<Data> {
@@ -116,7 +117,12 @@ async function fileData(config: SftConfig, { spec }: EngineLike): Promise<Data> 
   const eosId = tokenizer.eosId ?? spec.eosTokenIds[0] ?? null;
   const records = await loadDemonstrations(config.data, folder, tokenizer, eosId, spec.maxPositions);
   const source = new OrderedSource(records, { seed: config.seed, epoch: 0, position: 0 });
-  return { next: () => source.next(1)[0]!, tokenizer: copyTokenizer(folder), tryPrompt: standInPrompt };
+  const demonstrations: DemonstrationSource = {
+    next: () => source.next(1)[0]!,
+    save: () => source.save(),
+    restore: (state) => source.restore(state),
+  };
+  return { demonstrations, tokenizer: copyTokenizer(folder), tryPrompt: standInPrompt };
 }
 
 function describePlan({ model, scratch, data, sft }: SftConfig): readonly string[] {

@@ -5,7 +5,7 @@ import type { TrialScore } from "../eval/countdown-trial.js";
 import { pairedDifference } from "../objective/intervals.js";
 import type { TrialGrade } from "../tasks/countdown-trial.js";
 import type { ShownSample } from "../train/run.js";
-import type { TrainCost } from "../train/sft.js";
+import type { TrainCost } from "../train/steps.js";
 import { describeTrial, type Judged, type Trial, type TrialSettings } from "./trial.js";
 
 /** One way to train or decode, and how it did. */

@@ -27,7 +27,8 @@ import {
 import { type PolicyTask, reinforce } from "../train/reinforce.js";
 import type { Metrics, Run, ShownSample } from "../train/run.js";
 import type { TokenizerWriter } from "../train/run-folder.js";
-import { type Demonstration, type TrainCost, trainSft } from "../train/sft.js";
+import { type DemonstrationSource, trainSft } from "../train/sft.js";
+import type { TrainCost } from "../train/steps.js";
 import { engineOptions, type GrpoSettings, llamaSpec, type ScratchModel, type SftSettings } from "./settings.js";
 
 /** Settings of the demonstrations. */
@@ -115,11 +116,15 @@ export function trialDemonstrations(
   seed: number,
   round: number,
   options: DemonstrationOptions,
-): () => Demonstration {
+): DemonstrationSource {
   const stream = random(seed, streams.demonstrations, round);
-  return () => {
-    const problem = sampleProblem(train, stream);
-    return { prompt: encodePrompt(problem, options), completion: demonstration(problem, stream, options) };
+  return {
+    next: () => {
+      const problem = sampleProblem(train, stream);
+      return { prompt: encodePrompt(problem, options), completion: demonstration(problem, stream, options) };
+    },
+    save: () => stream.save(),
+    restore: (state) => stream.restore(state),
   };
 }
 
@@ -132,9 +137,9 @@ export function warmStart(
   steps = trial.settings.sft.steps,
 ) {
   const { seed, sft, demonstrations } = trial.settings;
-  const next = trialDemonstrations(trial.train, seed, round, { ...demonstrations, thinking });
+  const source = trialDemonstrations(trial.train, seed, round, { ...demonstrations, thinking });
   const { tokensPerStep, optimizer } = sft;
-  return trainSft(trial.run, engine, { steps, tokensPerStep, optimizer, next });
+  return trainSft(trial.run, engine, { steps, tokensPerStep, optimizer, demonstrations: source });
 }
 
 /** GRPO on the verifier's reward: 1 for a right answer, else 0. */

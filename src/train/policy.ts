@@ -7,6 +7,7 @@ import {
   loss as lossGroup,
   type OptimizerSettings,
 } from "../config/fragments.js";
+import { type Resumable, resumables } from "../data/resumable.js";
 import type { EngineLike } from "../engine/like.js";
 import type { PolicyLoss, TrainBatch } from "../engine/types.js";
 import { groupAdvantages, hasSpread } from "../objective/advantage.js";
@@ -16,7 +17,7 @@ import type { Group } from "../rollout/types.js";
 import { finiteLoss, optimizerStep } from "./guard.js";
 import { type PolicyUpdate, policyMetrics, throughput } from "./metrics.js";
 import type { Metrics, Run } from "./run.js";
-import type { TrainCost } from "./sft.js";
+import { Tally, type TrainCost, trainingSteps } from "./steps.js";
 
 /** The groups of one step and what it took to get them. */
 export interface Collected<P> {
@@ -39,6 +40,8 @@ export interface PolicyPlan<P> {
   readonly epochs: number;
   /** Optimizer steps an epoch; groups are cut evenly, in order. */
   readonly miniBatches: number;
+  /** What `collect` draws from, where that has a place that moves from step to step. */
+  readonly source?: Resumable | undefined;
   collect(step: number): Promise<Collected<P>>;
   /** Called after each step with its groups. */
   report(step: number, groups: readonly Group<P>[]): void;
@@ -46,11 +49,9 @@ export interface PolicyPlan<P> {
 
 /** Trains the policy as the part of the run that has begun, to its last step or its last second. Throws TrainError when a loss is not finite. */
 export async function trainPolicy<P>(run: Run, engine: EngineLike, plan: PolicyPlan<P>): Promise<TrainCost> {
-  let tokens = 0;
-  let step = 0;
-  while (step < plan.steps && !run.over) {
-    step++;
-    run.signal.throwIfAborted();
+  const tally = new Tally();
+  const state = resumables({ tally, ...(plan.source && { source: plan.source }) });
+  for await (const step of trainingSteps(run, { steps: plan.steps, state })) {
     const rollout = await plan.collect(step);
     const kept = rollout.groups.filter((group) => teaches(group, plan.loss));
     const lr = learningRate(plan.optimizer, step, plan.steps);
@@ -59,12 +60,12 @@ export async function trainPolicy<P>(run: Run, engine: EngineLike, plan: PolicyP
       for (const part of split(kept, plan.miniBatches)) updates.push(await update(run, engine, plan, part, lr, step));
     }
     warnOfMismatch(run, step, updates[0]);
-    tokens += updates.reduce((sum, one) => sum + one.sequenceTokens, 0);
+    tally.add(updates.reduce((sum, one) => sum + one.sequenceTokens, 0));
     const speed = throughput(rollout.groups, rollout.seconds, updates);
     run.step(step, { ...policyMetrics(rollout.groups, updates), ...speed, lr, ...rollout.metrics });
     plan.report(step, rollout.groups);
   }
-  return { steps: step, seconds: run.seconds, tokens, tokensPerSecond: tokens / run.seconds };
+  return tally.cost(run.seconds);
 }
 
 /**

@@ -1,6 +1,7 @@
 // A policy part for any task with a reward: which problems, their prompts, how samples are graded and shown. Joins rollout, reward and
 // the policy loop; a method that needs other groups writes its own `collect`.
 import type { SamplingSettings } from "../config/fragments.js";
+import type { Resumable } from "../data/resumable.js";
 import type { EngineLike } from "../engine/like.js";
 import { type RewardFunction, scoreDefaults, scoreSamples } from "../reward/score.js";
 import { makeGroups } from "../rollout/group.js";
@@ -9,11 +10,13 @@ import type { Group, Sample } from "../rollout/types.js";
 import { type Collected, type PolicyPlan, trainPolicy } from "./policy.js";
 import { logRollouts, type Numbered, type RolloutLog } from "./rollout-log.js";
 import type { Metrics, Run } from "./run.js";
-import type { TrainCost } from "./sft.js";
+import type { TrainCost } from "./steps.js";
 
 export interface PolicyTask<P extends Numbered> {
   /** The `count` problems of a step, counted from 1. */
   problems(step: number, count: number): readonly P[];
+  /** What `problems` draws from, where that has a place that moves from step to step. */
+  readonly source?: Resumable | undefined;
   promptOf(problem: P): Int32Array; // ids
   readonly reward: RewardFunction<P, Sample>;
   readonly describe: RolloutLog<P>["describe"];
@@ -21,7 +24,8 @@ export interface PolicyTask<P extends Numbered> {
   metrics(groups: readonly Group<P>[]): Metrics;
 }
 
-export interface ReinforceSettings extends Omit<PolicyPlan<Numbered>, "steps" | "temperature" | "collect" | "report"> {
+export interface ReinforceSettings
+  extends Omit<PolicyPlan<Numbered>, "steps" | "temperature" | "source" | "collect" | "report"> {
   readonly prompts: number;
   readonly samplesPerPrompt: number;
   readonly sampling: SamplingSettings;
@@ -48,6 +52,7 @@ export function reinforce<P extends Numbered>(
     ...settings,
     steps: part.steps,
     temperature: settings.sampling.temperature,
+    source: task.source,
     collect: (step) => collect(run, engine, task, settings, part.seed, step),
     report: (step, rollout) =>
       logRollouts(run, part.phase, step, rollout, { groups, showEvery, describe: task.describe }),

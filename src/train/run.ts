@@ -9,6 +9,7 @@ export type Metrics = Readonly<Record<string, number>>;
 /** What a run needs from its caller. */
 export interface RunHost {
   readonly out: string;
+  /** Asks the run to stop: it finishes the training step in hand, or leaves another part at once, and rejects with the signal's reason. */
   readonly signal: AbortSignal;
   emit(event: RunEvent): void;
 }
@@ -21,18 +22,21 @@ export interface ShownSample {
   readonly reward: number;
 }
 
+const never = new AbortController().signal;
+
 export class Run {
   readonly folder: RunFolder;
-  readonly signal: AbortSignal;
+  readonly #stop: AbortSignal;
   readonly #emit: (event: RunEvent) => void;
   readonly #clock: RunClock;
   #part: PartPlan | null = null;
   #began = 0;
   #maxSeconds = Number.POSITIVE_INFINITY;
+  #interruptible = true;
 
   constructor(host: RunHost, recipe: string, config: unknown, parts: readonly PartPlan[]) {
     this.folder = new RunFolder(host.out, recipe, config);
-    this.signal = host.signal;
+    this.#stop = host.signal;
     this.#emit = (event) => host.emit(event);
     this.#clock = new RunClock(parts);
   }
@@ -44,6 +48,26 @@ export class Run {
     this.#maxSeconds = maxSeconds;
     const { title, steps } = this.#part;
     this.#emit({ type: "phase", name, title, steps });
+  }
+
+  /** For calls of the engine: stops them when the run is to stop, but not within a training step. */
+  get signal(): AbortSignal {
+    return this.#interruptible ? this.#stop : never;
+  }
+
+  /** Rejects with the reason to stop, where there is one. */
+  throwIfStopped(): void {
+    this.#stop.throwIfAborted();
+  }
+
+  /** Until it is disposed, `signal` stays silent: what is begun is finished. */
+  uninterrupted(): Disposable {
+    this.#interruptible = false;
+    return {
+      [Symbol.dispose]: () => {
+        this.#interruptible = true;
+      },
+    };
   }
 
   /** Whether the part has had all its seconds. */

@@ -1,12 +1,14 @@
 // Supervised fine-tuning: negative log-likelihood of completions, the mean over a step's completion tokens. Leaves out where
 // demonstrations come from.
 import type { OptimizerSettings } from "../config/fragments.js";
+import { type Json, type Resumable, resumables } from "../data/resumable.js";
 import type { EngineLike } from "../engine/like.js";
 import type { TrainBatch } from "../engine/types.js";
 import { learningRate } from "../objective/schedule.js";
 import { packSequences, wholeSequence } from "../rollout/pack.js";
 import { finiteLoss, optimizerStep } from "./guard.js";
 import type { Run } from "./run.js";
+import { Tally, type TrainCost, trainingSteps } from "./steps.js";
 
 /** A prompt and what to answer, as ids; only the completion is trained on. */
 export interface Demonstration {
@@ -19,16 +21,12 @@ export interface SftPlan {
   /** Tokens of a step's sequences, prompts included; a step has as many demonstrations as fit, at least one. */
   readonly tokensPerStep: number;
   readonly optimizer: OptimizerSettings;
-  readonly next: () => Demonstration;
+  readonly demonstrations: DemonstrationSource;
 }
 
-/** What a training part cost. */
-export interface TrainCost {
-  readonly steps: number;
-  readonly seconds: number;
-  /** Tokens of the sequences trained on, prompts included. */
-  readonly tokens: number;
-  readonly tokensPerSecond: number;
+/** Demonstrations one after another, from where it stands. */
+export interface DemonstrationSource extends Resumable {
+  next(): Demonstration;
 }
 
 /**
@@ -36,30 +34,27 @@ export interface TrainCost {
  * steps that they are expected to hold. Throws TrainError when the loss or the gradient is not finite.
  */
 export async function trainSft(run: Run, engine: EngineLike, plan: SftPlan): Promise<TrainCost> {
-  const fill = filler(plan.next, plan.tokensPerStep);
-  let tokens = 0;
-  let step = 0;
-  while (step < plan.steps && !run.over) {
-    const last = Math.max(step + 1, run.stepsInTime(step, plan.steps));
-    step++;
-    run.signal.throwIfAborted();
-    const batch = packDemonstrations(fill());
+  const filler = new Filler(plan.demonstrations, plan.tokensPerStep);
+  const tally = new Tally();
+  for await (const step of trainingSteps(run, { steps: plan.steps, state: resumables({ tally, filler }) })) {
+    const last = Math.max(step, run.stepsInTime(step - 1, plan.steps));
+    const batch = packDemonstrations(filler.next());
     const loss = finiteLoss(
       `sft step ${step}`,
       await engine.forwardBackward({ ...batch, signal: run.signal }, { kind: "sft" }),
     );
     const lr = learningRate(plan.optimizer, step, last);
     const { gradNorm } = await optimizerStep(engine, plan.optimizer, lr);
-    tokens += batch.ids.length;
+    tally.add(batch.ids.length);
     run.step(step, {
       loss: loss.loss,
       entropy: loss.entropy,
       grad_norm: gradNorm,
       lr,
-      tokens_per_second: tokens / run.seconds,
+      tokens_per_second: tally.tokens / run.seconds,
     });
   }
-  return { steps: step, seconds: run.seconds, tokens, tokensPerSecond: tokens / run.seconds };
+  return tally.cost(run.seconds);
 }
 
 /** Packs demonstrations; every completion token counts 1 / (completion tokens of the batch). */
@@ -74,15 +69,35 @@ export function packDemonstrations(demonstrations: readonly Demonstration[]): Tr
 }
 
 /** Demonstrations for one step: as many as fit in `tokens`; the one that did not fit is the first of the next step. */
-function filler(next: () => Demonstration, tokens: number): () => Demonstration[] {
-  const length = (d: Demonstration) => d.prompt.length + d.completion.length;
-  let held: Demonstration | null = null;
-  return () => {
-    const batch = [held ?? next()];
-    for (let used = length(batch[0]!); ; used += length(held)) {
-      held = next();
-      if (used + length(held) > tokens) return batch;
-      batch.push(held);
+class Filler implements Resumable {
+  #held: Demonstration | null = null;
+
+  constructor(
+    readonly source: DemonstrationSource,
+    readonly tokens: number,
+  ) {}
+
+  next(): Demonstration[] {
+    const length = (d: Demonstration) => d.prompt.length + d.completion.length;
+    const batch = [this.#held ?? this.source.next()];
+    for (let used = length(batch[0]!); ; used += length(this.#held)) {
+      this.#held = this.source.next();
+      if (used + length(this.#held) > this.tokens) return batch;
+      batch.push(this.#held);
     }
-  };
+  }
+
+  save(): Json {
+    const ids = ({ prompt, completion }: Demonstration) => ({
+      prompt: Array.from(prompt),
+      completion: Array.from(completion),
+    });
+    return { held: this.#held === null ? null : ids(this.#held), source: this.source.save() };
+  }
+
+  restore(state: Json): void {
+    const { held, source } = state as { held: { prompt: number[]; completion: number[] } | null; source: Json };
+    this.#held = held;
+    this.source.restore(source);
+  }
 }

@@ -81,6 +81,18 @@ describe("seeded order", () => {
     }
   });
 
+  test("so does one that takes over a saved state; a state of other data is refused", () => {
+    const whole = new OrderedSource(records, start);
+    whole.next(20);
+    const state = JSON.parse(JSON.stringify(whole.save()));
+    const resumed = new OrderedSource(records, start);
+    resumed.restore(state);
+    expect(resumed.next(17)).toEqual(whole.next(17));
+    const other = new OrderedSource(records.slice(1), start);
+    expect(() => other.restore(state)).toThrow(/expected the 13 records that it was made on, got 12/);
+    expect(other.cursor).toEqual(start);
+  });
+
   test("a cursor of other data is refused", () => {
     expect(() => new OrderedSource([1, 2], { ...start, position: 3 })).toThrow(/position in 0\.\.2, got 3/);
     expect(() => new OrderedSource([], start)).toThrow(/at least one record/);

@@ -93,3 +93,22 @@ describe("random", () => {
     }
   });
 });
+
+describe("a stream's state", () => {
+  test.each([0, 1, 2, 3, 4, 5, 7, 8, 11])(
+    "after %d words, saved and restored, gives the words that would have come",
+    (drawn) => {
+      const stream = random(9, 4);
+      for (let i = 0; i < drawn; i++) stream.int(2 ** 32);
+      const resumed = random(9, 4);
+      resumed.restore(JSON.parse(JSON.stringify(stream.save())));
+      expect(stream.save()).toBe(drawn);
+      const words = (from: typeof stream) => Array.from({ length: 9 }, () => from.int(2 ** 32));
+      expect(words(resumed)).toEqual(words(stream));
+    },
+  );
+
+  test.each([-1, 0.5, null, "3", {}])("%j is refused", (state) => {
+    expect(() => random(1).restore(state)).toThrow(/expected a number of words drawn/);
+  });
+});

@@ -2,9 +2,18 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { optimizer } from "../../src/config/fragments.js";
 import { Run } from "../../src/train/run.js";
-import { type Demonstration, packDemonstrations, type SftPlan, trainSft } from "../../src/train/sft.js";
+import {
+  type Demonstration,
+  type DemonstrationSource,
+  packDemonstrations,
+  type SftPlan,
+  trainSft,
+} from "../../src/train/sft.js";
 import { FakeEngine, type FakeFaults, fakeSpec } from "../helpers/fake-engine.js";
 import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
+
+/** A source without a place. */
+const endless = (next: () => Demonstration): DemonstrationSource => ({ next, save: () => null, restore: () => {} });
 
 async function train(plan: Partial<SftPlan>, faults: FakeFaults = {}) {
   const host = testHost();
@@ -14,7 +23,13 @@ async function train(plan: Partial<SftPlan>, faults: FakeFaults = {}) {
   run.begin("sft");
   const next = (): Demonstration => ({ prompt: [1, 2], completion: [3, 4, 0] });
   const rule = optimizer({ learningRate: 0.2, schedule: "cosine", floor: 0.1 }).parse({});
-  const cost = await trainSft(run, engine, { steps, tokensPerStep: 12, optimizer: rule, next, ...plan });
+  const cost = await trainSft(run, engine, {
+    steps,
+    tokensPerStep: 12,
+    optimizer: rule,
+    demonstrations: endless(next),
+    ...plan,
+  });
   return { cost, engine, metrics: readLines(host.out, "metrics.jsonl") };
 }
 
@@ -28,6 +43,28 @@ describe("packDemonstrations", () => {
     expect([...batch.cuSeqlens]).toEqual([0, 3, 7]);
     expect([...batch.weights]).toEqual([0, 0, 0.25, 0, 0.25, 0.25, 0.25]);
   });
+});
+
+test("an abort during a step ends the run after it, not within it", async () => {
+  const host = testHost();
+  const engine = new FakeEngine(fakeSpec(5, 0));
+  using run = new Run(host, "test", {}, [{ name: "sft", title: "SFT", steps: 9, work: 1 }]);
+  run.begin("sft");
+  const rule = optimizer().parse({});
+  const next = (): Demonstration => {
+    if (engine.batches.length === 2) host.controller.abort(new Error("enough"));
+    return { prompt: [1, 2], completion: [3, 4, 0] };
+  };
+  const training = trainSft(run, engine, {
+    steps: 9,
+    tokensPerStep: 5,
+    optimizer: rule,
+    demonstrations: endless(next),
+  });
+  await expect(training).rejects.toThrow("enough");
+  expect(engine.batches.every(({ batch }) => batch.signal?.aborted === false)).toBe(true);
+  expect(readLines(host.out, "metrics.jsonl")).toHaveLength(3);
+  expect(run.signal.aborted).toBe(true);
 });
 
 describe("trainSft", () => {
@@ -48,7 +85,7 @@ describe("trainSft", () => {
     const lengths = [4, 5, 6, 20, 3, 3, 3, 3, 3];
     let at = 0;
     const next = (): Demonstration => ({ prompt: [at], completion: new Array(lengths[at++ % 9]! - 1).fill(1) });
-    const { engine } = await train({ steps: 4, next: () => ({ ...next(), prompt: [2] }) });
+    const { engine } = await train({ steps: 4, demonstrations: endless(() => ({ ...next(), prompt: [2] })) });
     const seen = engine.batches.map(({ batch: { cuSeqlens } }) =>
       [...cuSeqlens].slice(1).map((end, s) => end - cuSeqlens[s]!),
     );
@@ -65,7 +102,12 @@ describe("trainSft", () => {
     run.begin("sft", 0.3);
     const next = (): Demonstration => ({ prompt: [1, 2], completion: [3, 4, 0] });
     const rule = optimizer({ learningRate: 0.2, schedule: "cosine", floor: 0.1 }).parse({});
-    const cost = await trainSft(run, engine, { steps: 100_000, tokensPerStep: 12, optimizer: rule, next });
+    const cost = await trainSft(run, engine, {
+      steps: 100_000,
+      tokensPerStep: 12,
+      optimizer: rule,
+      demonstrations: endless(next),
+    });
     const rates = readLines(host.out, "metrics.jsonl").map(({ lr }) => lr as number);
     expect(cost.seconds).toBeGreaterThanOrEqual(0.3);
     expect(cost.steps).toBe(rates.length);
