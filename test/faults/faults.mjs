@@ -1,0 +1,103 @@
+// Faults to plant, one a law of the design at least: what is broken, by which change of one place, and the tests that must turn red.
+// `find` stands exactly once in `file`. `tests` are vitest files.
+
+const policyLaw = ["test/engine/law2.test.ts"];
+const cutLaw = ["test/engine/law4.test.ts"];
+
+export const faults = [
+  {
+    law: 1,
+    name: "rollouts read a copy of the weights made at the first call",
+    file: "native/runtime/engine.h",
+    find: "return generator_.run(weights_.data(), args, control);\n  }",
+    replace: `if (stale_.empty()) stale_.assign(weights_.data(), weights_.data() + weights_.size());
+    return generator_.run(stale_.data(), args, control);
+  }
+  std::vector<float> stale_;`,
+    tests: policyLaw,
+  },
+  {
+    law: 2,
+    name: "a value written by decoding is off by one unit in the last place",
+    file: "native/kernels/cpu/attention.cc",
+    find: "store(values + r * D + d, load(v + from + r * head.key_row + d, D - d), D - d);",
+    replace: `store(values + r * D + d,
+                load(v + from + r * head.key_row + d, D - d) * set1(head.span.count == 1 ? 1.00000012f : 1.0f), D - d);`,
+    tests: policyLaw,
+  },
+  {
+    law: 2,
+    name: "a single row's products are summed in two halves",
+    file: "native/kernels/cpu/matmul.cc",
+    find: "if (M <= kFewRows) return multiply_few_rows(pool, y, ldy, x, ldx, B, M, N, K, accumulate);",
+    replace: `if (M == 1 && !accumulate) {
+    const int64_t near = K / 2;
+    std::vector<float> far(static_cast<size_t>(N));
+    multiply_few_rows(pool, y, ldy, x, ldx, B, M, N, near, false);
+    const Panels rest{w + near * kPanel, K * kPanel};
+    multiply_few_rows(pool, far.data(), N, x + near, ldx, rest, M, N, K - near, false);
+    for (int64_t n = 0; n < N; ++n) y[n] += far[static_cast<size_t>(n)];
+    return;
+  }
+  if (M <= kFewRows) return multiply_few_rows(pool, y, ldy, x, ldx, B, M, N, K, accumulate);`,
+    tests: policyLaw,
+  },
+  {
+    law: 2,
+    name: "one row alone multiplies and adds with two roundings",
+    file: "native/kernels/cpu/tile.h",
+    find: "sum[i][v] = fma(av, bv[v], sum[i][v]);",
+    replace: "sum[i][v] = R == 1 ? av * bv[v] + sum[i][v] : fma(av, bv[v], sum[i][v]);",
+    tests: policyLaw,
+  },
+  {
+    law: 2,
+    name: "training leaves out the temperature",
+    file: "native/runtime/trainer.cc",
+    find: "targets.data() + first, loss.temperature, head_.logp.data(),",
+    replace: "targets.data() + first, 1.0f, head_.logp.data(),",
+    tests: policyLaw,
+  },
+  {
+    law: 2,
+    name: "the sampler's log-prob is recorded as the policy's",
+    file: "native/runtime/generator.cc",
+    find: "sample.logp.push_back(logp);",
+    replace: "sample.logp.push_back(sampler_logp);",
+    tests: ["test/engine/sampling.test.ts"],
+  },
+  {
+    law: 4,
+    name: "every call sums its weight gradient from zero and adds it afterwards",
+    file: "native/kernels/cpu/matmul.cc",
+    find: "small_matmul(target, kPanel, {x + t * ldx + k0, 1, ldx}, B, columns, kPanel, depth, true);",
+    replace: `std::vector<float> own(static_cast<size_t>(columns * kPanel));
+        small_matmul(own.data(), kPanel, {x + t * ldx + k0, 1, ldx}, B, columns, kPanel, depth, false);
+        for (size_t i = 0; i < own.size(); ++i) target[i] += own[i];`,
+    tests: cutLaw,
+  },
+  {
+    law: 4,
+    name: "tokens are weighted by the micro-batch that they are in",
+    file: "native/runtime/trainer.cc",
+    find: "head_.dlogp[i] = -head_.weights[i];",
+    replace: "head_.dlogp[i] = -1.0f / static_cast<float>(R);",
+    tests: cutLaw,
+  },
+  {
+    law: 5,
+    name: "random numbers depend on who else is sampled",
+    file: "native/runtime/generator.cc",
+    find: "const auto problem = args.problems[static_cast<size_t>(sequence.sample / args.samples)];",
+    replace: "const auto problem = static_cast<uint32_t>(sequence.sample / args.samples);",
+    tests: policyLaw,
+  },
+  {
+    law: 8,
+    name: "tensors that overlap in a file are not noticed",
+    file: "native/core/safetensors.cc",
+    find: "ZAZEN_CHECK(tensor->begin == covered,",
+    replace: "ZAZEN_CHECK(tensor->begin <= covered,",
+    tests: ["test/engine/bad-input.test.ts"],
+  },
+];
