@@ -64,8 +64,15 @@ function rows(key: string, node: Node, outer: unknown, groupHelp: string): reado
   const own = outer === undefined ? node.default : outer;
   const help = node.description ?? groupHelp;
   const groups = [node, ...branches(node)].filter((each) => each.properties !== undefined);
-  if (groups.length === 0) return [{ key, type: typeOf(node), default: own, range: rangeOf(node), help }];
+  if (groups.length === 0)
+    return [{ key, type: typeOf(node), default: own, range: rangeOf(node), help }, ...itemRows(key, node)];
   return [...mergeProperties(groups)].flatMap(([name, child]) => rows(join(key, name), child, field(own, name), ""));
+}
+
+/** The fields of a list of groups: "data[].weight". */
+function itemRows(key: string, node: Node): readonly Setting[] {
+  const items = [node, ...branches(node)].flatMap((each) => (each.items?.properties === undefined ? [] : [each.items]));
+  return items.flatMap((each) => rows(`${key}[]`, each, undefined, ""));
 }
 
 /** A field that several forms of a union have takes any of their values. */

@@ -55,12 +55,20 @@ function valueLines(
 function expected(issue: z.core.$ZodIssue, rows: readonly Setting[]): string {
   if (issue.code === "custom") return issue.message;
   for (let length = issue.path.length; length > 0; length--) {
-    const key = issue.path.slice(0, length).join(".");
+    const key = settingKey(issue.path.slice(0, length));
     const setting = rows.find((row) => row.key === key);
     if (setting !== undefined) return expectation(setting);
     if (rows.some((row) => row.key.startsWith(`${key}.`))) return "a group of settings";
   }
   return "a group of settings";
+}
+
+/** The key that describes a place: the fields of a list's groups have one key for all of them, "data[].weight". */
+function settingKey(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((key, part) => {
+    if (typeof part === "number") return `${key}[]`;
+    return key === "" ? String(part) : `${key}.${String(part)}`;
+  }, "");
 }
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {

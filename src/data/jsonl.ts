@@ -1,6 +1,8 @@
-// JSON Lines files as a stream of records that know their line. Leaves out compression, remote files and writing.
+// JSON Lines files, .gz ones too, as a stream of records that know their line. Leaves out remote files and writing.
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import { pipeline } from "node:stream";
+import { createGunzip } from "node:zlib";
 import { InputError } from "../errors.js";
 
 /** One value of a file and the line it stands on, counted from 1. */
@@ -53,7 +55,7 @@ async function* splitLines(file: string): AsyncGenerator<Buffer> {
   let rest: Buffer[] = [];
   let held = 0;
   let line = 1;
-  for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
+  for await (const chunk of readBytes(file)) {
     let from = 0;
     for (let end = chunk.indexOf(newline); end >= 0; end = chunk.indexOf(newline, from)) {
       yield Buffer.concat([...rest, chunk.subarray(from, end)]);
@@ -67,6 +69,17 @@ async function* splitLines(file: string): AsyncGenerator<Buffer> {
     if (held > maxLineBytes) throw lineError(file, line, `a line of at most ${maxLineBytes} bytes`, "a longer one");
   }
   if (held > 0) yield Buffer.concat(rest);
+}
+
+async function* readBytes(file: string): AsyncGenerator<Buffer> {
+  const plain = createReadStream(file);
+  if (!file.endsWith(".gz")) return yield* plain as AsyncIterable<Buffer>;
+  try {
+    yield* pipeline(plain, createGunzip(), () => {}) as AsyncIterable<Buffer>; // errors come through the iteration
+  } catch (error) {
+    const message = `[${file}] expected gzip, got ${messageOf(error)}; compress the file again`;
+    throw new InputError("JSONL_GZIP", message, { cause: error });
+  }
 }
 
 function decode(bytes: Buffer, file: string, line: number): string {

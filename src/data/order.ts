@@ -1,5 +1,5 @@
 // A seeded order over records: every epoch is a fresh permutation keyed by (seed, epoch), and the place in it is plain data that a
-// checkpoint can keep. Leaves out mixtures of sources.
+// checkpoint can keep. Mixtures of sources are in mixture.ts.
 import { InputError } from "../errors.js";
 import { random } from "./random.js";
 import type { Json, Resumable } from "./resumable.js";
@@ -9,6 +9,12 @@ export interface Cursor {
   readonly seed: number;
   readonly epoch: number;
   readonly position: number;
+}
+
+/** Records by index: a list, or a store that is larger than memory. */
+export interface Records<T> {
+  readonly length: number;
+  at(index: number): T | undefined;
 }
 
 /** Keeps the order's random numbers apart from other users of the same seed. */
@@ -29,11 +35,11 @@ export function epochOrder(n: number, seed: number, epoch: number): Uint32Array 
 
 /** Hands out records in seeded order, epoch after epoch, from any cursor. */
 export class OrderedSource<T> implements Resumable {
-  readonly #records: readonly T[];
+  readonly #records: Records<T>;
   #cursor: Cursor;
   #order: Uint32Array;
 
-  constructor(records: readonly T[], cursor: Cursor) {
+  constructor(records: Records<T>, cursor: Cursor) {
     if (records.length === 0) throw new InputError("SOURCE_EMPTY", "[data] expected at least one record, got none");
     this.#records = records;
     this.#cursor = cursor;
@@ -83,7 +89,7 @@ export class OrderedSource<T> implements Resumable {
       this.#cursor = { seed: this.#cursor.seed, epoch, position: 0 };
       this.#order = epochOrder(this.#records.length, this.#cursor.seed, epoch);
     }
-    const record = this.#records[this.#order[this.#cursor.position]!]!;
+    const record = this.#records.at(this.#order[this.#cursor.position]!)!;
     this.#cursor = { ...this.#cursor, position: this.#cursor.position + 1 };
     return record;
   }

@@ -1,0 +1,50 @@
+// Records by index, in memory and spilled: what comes back is what was put in, and no file is left.
+import { mkdtempSync, readdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { OrderedSource } from "../../src/data/order.js";
+import { random } from "../../src/data/random.js";
+import { RecordStore } from "../../src/data/store.js";
+
+const text = {
+  encode: (record: string) => new TextEncoder().encode(record),
+  decode: (bytes: Uint8Array) => new TextDecoder().decode(bytes),
+};
+
+const MIB = 1 << 20; // of a chunk
+
+/** Lengths from 0 over a few bytes to more than a chunk. */
+function records(): string[] {
+  const draws = random(3, 1);
+  const short = Array.from({ length: 2_500 }, (_, i) => `${i}:`.repeat(draws.int(200)));
+  return [...short, "x".repeat(MIB - 1), "y".repeat(2 * MIB + 3), "", "z", ...short];
+}
+
+test.each([
+  ["in memory", 64 * MIB],
+  ["all spilled", 0],
+  ["spilled inside of a chunk", MIB + 12_345],
+  ["spilled at the edge of a chunk", 2 * MIB],
+])("%s", (_, memoryBytes) => {
+  const folder = mkdtempSync(join(tmpdir(), "zazen-store-"));
+  using store = new RecordStore(text, { memoryBytes, folder });
+  const expected = records();
+  for (const record of expected) store.push(record);
+  expect(store.length).toBe(expected.length);
+  const draws = random(4, 1);
+  for (let n = 0; n < 3_000; n++) {
+    const index = draws.int(expected.length);
+    if (store.at(index) !== expected[index]) throw new Error(`record ${index}`);
+  }
+  expect([store.at(-1), store.at(expected.length), store.at(0.5)]).toEqual([undefined, undefined, undefined]);
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+test("a store is a source like a list", () => {
+  using store = new RecordStore(text);
+  const list = Array.from({ length: 20 }, (_, i) => String(i));
+  for (const record of list) store.push(record);
+  const cursor = { seed: 1, epoch: 0, position: 0 };
+  expect(new OrderedSource(store, cursor).next(50)).toEqual(new OrderedSource(list, cursor).next(50));
+});
