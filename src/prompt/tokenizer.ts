@@ -1,13 +1,12 @@
 // Text to token ids and back, by the tokenizer.json of a model folder. Leaves out chat templates and truncation. The files may come from
-// strangers, so they have an upper size and every call has a deadline; memory has no limit of its own.
+// strangers, so they have an upper size and are used by a process of their own: see tokenizer-process.ts.
 import { join } from "node:path";
-import { Tokenizer as UntypedTokenizer } from "@huggingface/tokenizers";
-import { readJsonObject, requireModelFolder } from "../config/files.js";
+import { readJsonObject, readSmallText, requireModelFolder } from "../config/files.js";
 import { InputError } from "../errors.js";
-import { withDeadline } from "./deadline.js";
+import { type Encoded, type Loaded, TokenizerProcess } from "./tokenizer-process.js";
 
 export interface TokenizerOptions {
-  /** Longest time for one call. Default 10,000. */
+  /** Longest time for one call. Default 10,000, and 60,000 to load the files. */
   readonly deadlineMs?: number;
 }
 
@@ -21,23 +20,15 @@ export interface DecodeOptions {
   readonly skipSpecialTokens?: boolean;
 }
 
-type Json = Readonly<Record<string, unknown>>;
-
-/** What is used of @huggingface/tokenizers; its own types do not resolve under NodeNext. */
-interface FileTokenizer {
-  readonly model: { readonly vocab: readonly string[] };
-  encode(text: string, options: { add_special_tokens: boolean }): { ids: (number | undefined)[] };
-  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-  token_to_id(token: string): number | undefined;
-  id_to_token(id: number): string | undefined;
-}
-
-const FileTokenizer = UntypedTokenizer as new (tokenizer: Json, config: Json) => FileTokenizer;
-
 const DEADLINE_MS = 10_000;
+const LOAD_DEADLINE_MS = 60_000;
 /** Several times the largest vocabularies that are published. */
 const FILE = { code: "TOKENIZER_INVALID", maxBytes: 128 * 1024 * 1024 };
-const NULLABLE_PARTS = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
+const CONFIG = { code: "TOKENIZER_INVALID" };
+/** Characters of the texts that one call of `encodeAll` takes: far from the deadline, and far above the cost of a call. */
+const BATCH_CHARACTERS = 1 << 18;
+const SHOWN_CHARACTERS = 60;
+const MOST_ID = 2 ** 31 - 1;
 
 export class Tokenizer {
   /** Largest id + 1. */
@@ -45,94 +36,128 @@ export class Tokenizer {
   /** Null where the model has none. */
   readonly bosId: number | null;
   readonly eosId: number | null;
-  private readonly inner: FileTokenizer;
-  private readonly cleanUp: boolean;
-  private readonly deadlineMs: number;
+  readonly #process: TokenizerProcess;
+  readonly #file: string;
 
-  private readonly file: string;
-
-  private constructor(file: string, inner: FileTokenizer, config: Json, deadlineMs: number) {
-    this.file = file;
-    this.inner = inner;
-    this.deadlineMs = deadlineMs;
-    this.cleanUp = config.clean_up_tokenization_spaces === true;
-    this.vocabSize = inner.model.vocab.length;
-    this.bosId = this.specialId(config.bos_token);
-    this.eosId = this.specialId(config.eos_token);
+  private constructor(file: string, process: TokenizerProcess, { vocabSize, bosId, eosId }: Loaded) {
+    this.#file = file;
+    this.#process = process;
+    this.vocabSize = vocabSize;
+    this.bosId = bosId;
+    this.eosId = eosId;
   }
 
   /**
    * Reads tokenizer.json and, where there is one, tokenizer_config.json. Throws InputError MODEL_MISSING where there is no folder,
    * TOKENIZER_MISSING for a folder without tokenizer.json and TOKENIZER_INVALID for a file that cannot be used.
    */
-  static async load(folder: string, { deadlineMs = DEADLINE_MS }: TokenizerOptions = {}): Promise<Tokenizer> {
+  static async load(folder: string, { deadlineMs }: TokenizerOptions = {}): Promise<Tokenizer> {
     await requireModelFolder(folder);
     const file = join(folder, "tokenizer.json");
-    const tokenizer = await readJsonObject(file, FILE);
-    if (tokenizer === undefined) {
+    const text = await readSmallText(file, FILE);
+    if (text === undefined) {
       throw new InputError(
         "TOKENIZER_MISSING",
         `[${file}] expected a tokenizer file, got none. Copy tokenizer.json next to the model's weights.`,
       );
     }
-    const config = (await readJsonObject(join(folder, "tokenizer_config.json"), FILE)) ?? {};
+    const config = (await readJsonObject(join(folder, "tokenizer_config.json"), CONFIG)) ?? {};
+    const process = new TokenizerProcess(deadlineMs ?? DEADLINE_MS);
     try {
-      return withDeadline(
-        () => new Tokenizer(file, new FileTokenizer({ ...NULLABLE_PARTS, ...tokenizer }, config), config, deadlineMs),
-        deadlineMs,
-      );
+      return new Tokenizer(file, process, await process.call("load", { text, config }, deadlineMs ?? LOAD_DEADLINE_MS));
     } catch (error) {
+      process[Symbol.dispose]();
       throw invalid(file, error);
     }
   }
 
   /** Token ids [T] of a text. Throws InputError TOKENIZER_TEXT for text that the vocabulary cannot spell. */
   encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
-    const ids = this.guard(() => this.inner.encode(text, { add_special_tokens: addSpecialTokens }).ids);
-    if (ids.every((id) => id !== undefined)) return ids;
-    throw new InputError(
-      "TOKENIZER_TEXT",
-      "[encode] expected text that the vocabulary can spell, got characters it has no token for. Remove them.",
-    );
+    const encoded = this.#guard(() => this.#process.callSync("encode", { texts: [text], addSpecialTokens }));
+    requireSpelt(encoded, [text]);
+    return Array.from(encoded.ids);
   }
 
-  /** Text of ids [T]. Bytes that are no whole UTF-8 character become U+FFFD. Throws InputError TOKENIZER_ID for unknown ids. */
+  /** Token ids [T] of each text, in few calls; the event loop goes on. Throws as `encode`. */
+  async encodeAll(texts: readonly string[], { addSpecialTokens = true }: EncodeOptions = {}): Promise<Int32Array[]> {
+    const all: Int32Array[] = [];
+    for (const batch of batches(texts)) {
+      const encoded = await this.#process.call("encode", { texts: batch, addSpecialTokens }).catch((error) => {
+        throw invalid(this.#file, error);
+      });
+      requireSpelt(encoded, batch);
+      encoded.ends.forEach((end, i) => {
+        all.push(encoded.ids.slice(i === 0 ? 0 : encoded.ends[i - 1]!, end)); // a slice does not keep the whole batch
+      });
+    }
+    return all;
+  }
+
+  /**
+   * Text of ids [T]. Bytes that are no whole UTF-8 character become U+FFFD; ids beyond the vocabulary, which a model with a padded one may
+   * sample, are shown as <|token N|>. Throws InputError TOKENIZER_ID for numbers that are no ids.
+   */
   decode(ids: ArrayLike<number>, { skipSpecialTokens = false }: DecodeOptions = {}): string {
     const list = Array.from(ids);
-    for (const id of list) this.token(id);
+    for (const id of list) if (!Number.isInteger(id) || id < 0 || id > MOST_ID) throw this.#noId(id);
     if (list.length === 0) return "";
-    const options = { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: this.cleanUp };
-    return this.guard(() => this.inner.decode(list, options));
+    return this.#guard(() => this.#process.callSync("decode", { ids: list, skipSpecialTokens }));
   }
 
   /** The vocabulary's own spelling of an id, such as `▁the` or `<0x0A>`. Throws InputError TOKENIZER_ID for an unknown id. */
   token(id: number): string {
-    const token = this.inner.id_to_token(id);
-    if (token !== undefined) return token;
-    throw new InputError(
-      "TOKENIZER_ID",
-      `[decode] expected ids of the vocabulary, 0..${this.vocabSize - 1}, got ${id}`,
-    );
+    const token = this.#guard(() => this.#process.callSync("token", { id }));
+    if (token !== null) return token;
+    throw this.#noId(id);
   }
 
   /** The id of a token's own spelling, or null. */
   tokenId(token: string): number | null {
-    return this.inner.token_to_id(token) ?? null;
+    return this.#guard(() => this.#process.callSync("tokenId", { token }));
   }
 
-  /** `value` is a token, or `{content}`, as tokenizer_config.json writes special tokens. */
-  private specialId(value: unknown): number | null {
-    const content = typeof value === "object" && value !== null && "content" in value ? value.content : value;
-    return typeof content === "string" ? this.tokenId(content) : null;
+  /** Ends the tokenizer's process now; else it ends with the tokenizer's last reference, or with this process. Idempotent. */
+  [Symbol.dispose](): void {
+    this.#process[Symbol.dispose]();
   }
 
-  private guard<T>(task: () => T): T {
+  #noId(id: number): InputError {
+    const message = `[decode] expected ids of the vocabulary, 0..${this.vocabSize - 1}, got ${id}`;
+    return new InputError("TOKENIZER_ID", message);
+  }
+
+  #guard<T>(call: () => T): T {
     try {
-      return withDeadline(task, this.deadlineMs);
+      return call();
     } catch (error) {
-      throw invalid(this.file, error);
+      throw invalid(this.#file, error);
     }
   }
+}
+
+function requireSpelt({ unknown }: Encoded, texts: readonly string[]): void {
+  if (unknown < 0) return;
+  const text = texts[unknown]!;
+  const shown = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}...` : text;
+  throw new InputError(
+    "TOKENIZER_TEXT",
+    `[encode] expected text that the vocabulary can spell, got characters it has no token for in ${JSON.stringify(shown)}. Remove them.`,
+  );
+}
+
+/** Cuts texts into runs of some size. */
+function* batches(texts: readonly string[]): Generator<string[]> {
+  let batch: string[] = [];
+  let characters = 0;
+  for (const text of texts) {
+    batch.push(text);
+    characters += text.length;
+    if (characters < BATCH_CHARACTERS) continue;
+    yield batch;
+    batch = [];
+    characters = 0;
+  }
+  if (batch.length > 0) yield batch;
 }
 
 function invalid(file: string, cause: unknown): InputError {

@@ -234,7 +234,9 @@ describe("failures are typed, and name the data set", () => {
     hub.faults = { status: { on: "/resolve/", code: 503 } };
     await failing("hub:team/small", "HUB_HTTP", /HTTP 503; try again later/);
     expect(fileRequests().length).toBe(5);
-    await hub[Symbol.asyncDispose]();
+    const gone = await serveHub({});
+    await gone[Symbol.asyncDispose]();
+    process.env.HF_ENDPOINT = gone.url;
     await failing("hub:team/small", "HUB_NETWORK", /fetch failed \(.*ECONNREFUSED/);
   });
 

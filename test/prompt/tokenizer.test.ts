@@ -1,11 +1,12 @@
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Tokenizer } from "../../src/prompt/tokenizer.js";
+import { TokenizerProcess } from "../../src/prompt/tokenizer-process.js";
 import {
   encodePrompt,
   encodeTrial,
@@ -194,19 +195,109 @@ describe("bad input", () => {
 
   test("ids outside the vocabulary", async () => {
     const tokenizer = await Tokenizer.load(trialFolder);
-    for (const id of [121, -1, 0.5]) {
+    for (const id of [-1, 0.5, 2 ** 31, Number.NaN]) {
       expect(() => tokenizer.decode([1, id])).toThrow(/expected ids of the vocabulary, 0..120, got/);
     }
+    expect(() => tokenizer.token(121)).toThrow(/expected ids of the vocabulary, 0..120, got 121/);
     expect(tokenizer.decode([])).toBe("");
     expect(tokenizer.encode("")).toEqual([]);
   });
 
-  test("a pattern that backtracks without end is stopped", async () => {
-    const json = JSON.parse(await readFile(join(trialFolder, "tokenizer.json"), "utf8")) as Record<string, unknown>;
-    const split = { type: "Split", pattern: { Regex: "(a+)+$" }, behavior: "Isolated", invert: false };
-    const path = await folder("slow", { "tokenizer.json": JSON.stringify({ ...json, pre_tokenizer: split }) });
-    const tokenizer = await Tokenizer.load(path, { deadlineMs: 300 });
-    expect(() => tokenizer.encode(`${"a".repeat(60)}b`)).toThrow(/took more than 300 ms/);
-    expect(tokenizer.encode("1")).toEqual([1]);
+  test("ids beyond the vocabulary, as padded embeddings have them, are shown by number", async () => {
+    const tokenizer = await Tokenizer.load(trialFolder);
+    expect(tokenizer.decode([1, 2, 121, 3])).toBe("1 2<|token 121|>3");
+    expect(tokenizer.decode([127])).toBe("<|token 127|>");
+  });
+
+  describe("files from strangers end in a typed error, and only their own process ends", () => {
+    const trial = () => JSON.parse(trialTokenizerFiles(256)["tokenizer.json"]!) as Record<string, unknown>;
+    const write = (name: string, json: unknown) => folder(name, { "tokenizer.json": JSON.stringify(json) });
+    const invalid = (message: RegExp) =>
+      expect.objectContaining({ code: "TOKENIZER_INVALID", message: expect.stringMatching(message) });
+
+    test("a pattern that backtracks without end is stopped; other texts still work", async () => {
+      const split = { type: "Split", pattern: { Regex: "(a+)+$" }, behavior: "Isolated", invert: false };
+      const path = await write("slow", { ...trial(), pre_tokenizer: split });
+      const tokenizer = await Tokenizer.load(path, { deadlineMs: 300 });
+      const spinning = `${"a".repeat(60)}b`;
+      expect(() => tokenizer.encode(spinning)).toThrow(invalid(/slow.*took more than 300 ms/));
+      await expect(tokenizer.encodeAll(["1", spinning])).rejects.toEqual(invalid(/took more than 300 ms/));
+      expect(tokenizer.encode("1")).toEqual([1]);
+    });
+
+    test("a pattern that makes more text than fits", async () => {
+      const grow = { type: "Replace", pattern: { String: "1" }, content: "1 ".repeat(1_000) };
+      const json = { ...trial(), normalizer: { type: "Sequence", normalizers: [grow, grow] } };
+      const tokenizer = await Tokenizer.load(await write("grow", json), { deadlineMs: 60_000 });
+      expect(() => tokenizer.encode("1 ".repeat(400))).toThrow(invalid(/string length/));
+      expect(tokenizer.encode("2")).toEqual([2]);
+      // The process itself, with less memory: filling a whole heap takes seconds.
+      using small = new TokenizerProcess(60_000, 64);
+      await small.call("load", { text: JSON.stringify(json), config: {} });
+      const encode = (text: string) => () => small.callSync("encode", { texts: [text], addSpecialTokens: false });
+      expect([...encode("2")().ids]).toEqual([2]);
+      expect(encode("1 ".repeat(20))).toThrow(/its process ended .* over 64 MB of memory/);
+      expect(encode("2")).toThrow(/its process ended/);
+    });
+
+    test("a pattern that is none", async () => {
+      const split = { type: "Split", pattern: { Regex: "([" }, behavior: "Isolated", invert: false };
+      const path = await write("broken", { ...trial(), pre_tokenizer: split });
+      await expect(Tokenizer.load(path)).rejects.toEqual(invalid(/character class/));
+    });
+
+    test("nesting that is deeper than the stack", async () => {
+      const deep = `${'{"type":"Sequence","normalizers":['.repeat(50_000)}${"]}".repeat(50_000)}`;
+      const file = JSON.stringify({ ...trial(), normalizer: 0 }).replace('"normalizer":0', `"normalizer":${deep}`);
+      const path = await folder("deep", { "tokenizer.json": file });
+      await expect(Tokenizer.load(path)).rejects.toEqual(invalid(/call stack/));
+    });
+
+    test("a file that is small and needs gigabytes and minutes to parse", async () => {
+      const path = await folder("lists", { "tokenizer.json": `[${"[],".repeat(40_000_000)}0]` });
+      await expect(Tokenizer.load(path, { deadlineMs: 2_000 })).rejects.toEqual(
+        invalid(/memory|took more than 2000 ms/),
+      );
+    });
+
+    test("a vocabulary of 300,000 tokens is large, not hostile", async () => {
+      const vocab = Object.fromEntries(Array.from({ length: 300_000 }, (_, id) => [`w${id}`, id]));
+      const path = await write("many", {
+        ...trial(),
+        added_tokens: [],
+        model: { ...(trial().model as object), unk_token: "w0", vocab },
+      });
+      const tokenizer = await Tokenizer.load(path, { deadlineMs: 60_000 });
+      expect(tokenizer.vocabSize).toBe(300_000);
+      expect(tokenizer.encode("w299999")).toEqual([299_999]);
+    });
+  });
+});
+
+describe("the process of a tokenizer", () => {
+  test("calls that wait and calls that do not give each their own answer", async () => {
+    const tokenizer = await Tokenizer.load(trialFolder);
+    const running = Array.from({ length: 20 }, (_, i) => tokenizer.encodeAll([String(i + 1), "<q>"]));
+    expect(tokenizer.encode("9")).toEqual([9]); // answered after the ones that wait
+    const all = await Promise.all(running);
+    expect(all.map((lists) => lists.map((list) => [...list]))).toEqual(all.map((_, i) => [[i + 1], [104]]));
+  });
+
+  test("many texts come back in order, whatever batches they made", async () => {
+    const tokenizer = await Tokenizer.load(trialFolder);
+    const texts = Array.from({ length: 3_000 }, (_, i) => "7 ".repeat(i % 400));
+    const all = await tokenizer.encodeAll(texts);
+    expect(all.map((list) => list.length)).toEqual(texts.map((_, i) => i % 400));
+    expect(await tokenizer.encodeAll([])).toEqual([]);
+  });
+
+  test("a closed one says so", async () => {
+    const tokenizer = await Tokenizer.load(trialFolder);
+    const running = tokenizer.encodeAll(["1"]);
+    tokenizer[Symbol.dispose]();
+    tokenizer[Symbol.dispose]();
+    await expect(running).rejects.toThrow(/closed/);
+    expect(() => tokenizer.encode("1")).toThrow(/closed/);
+    await expect(tokenizer.encodeAll(["1"])).rejects.toThrow(/closed/);
   });
 });

@@ -1,0 +1,102 @@
+// @ts-check
+// The other end of tokenizer-relay.mjs, a process of its own: loads a tokenizer and answers calls one by one. What it runs comes from
+// strangers' files, so each call ends at its deadline, and the heap of the process has a limit. Plain JavaScript: it is started as it lies.
+import vm from "node:vm";
+import { Tokenizer } from "@huggingface/tokenizers";
+
+/** @typedef {{ model: { vocab: string[] }, encode: Function, decode: Function, token_to_id: Function, id_to_token: Function }} Inner */
+
+const NULLABLE_PARTS = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
+
+/** @type {Inner} */
+let inner;
+let cleanUp = false;
+
+/** @type {Record<string, (request: any) => unknown>} */
+const calls = {
+  load({ text, config }) {
+    const file = JSON.parse(text);
+    if (typeof file !== "object" || file === null || Array.isArray(file)) throw new Error("JSON that is no object");
+    inner = /** @type {any} */ (new Tokenizer({ ...NULLABLE_PARTS, ...file }, config));
+    cleanUp = config.clean_up_tokenization_spaces === true;
+    return {
+      vocabSize: inner.model.vocab.length,
+      bosId: specialId(config.bos_token),
+      eosId: specialId(config.eos_token),
+    };
+  },
+
+  /** Ids end to end, where each text's end, and the first text that the vocabulary cannot spell, or -1. */
+  encode({ texts, addSpecialTokens }) {
+    const lists = texts.map(
+      (/** @type {string} */ text) => inner.encode(text, { add_special_tokens: addSpecialTokens }).ids,
+    );
+    const ends = new Int32Array(lists.length);
+    let length = 0;
+    for (const [i, list] of lists.entries()) {
+      length += list.length;
+      ends[i] = length;
+    }
+    const ids = new Int32Array(length);
+    for (const [i, list] of lists.entries()) ids.set(list, (ends[i] ?? 0) - list.length);
+    const unknown = lists.findIndex((/** @type {unknown[]} */ list) => list.includes(undefined));
+    return { ids, ends, unknown };
+  },
+
+  /** Ids without a token, as a model with a padded vocabulary may sample them, are shown by number. */
+  decode({ ids, skipSpecialTokens }) {
+    const options = { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: cleanUp };
+    let text = "";
+    for (let from = 0; from < ids.length; ) {
+      const known = inner.id_to_token(ids[from]) !== undefined;
+      let to = from + 1;
+      while (known && to < ids.length && inner.id_to_token(ids[to]) !== undefined) to++;
+      text += known ? inner.decode(ids.slice(from, to), options) : `<|token ${ids[from]}|>`;
+      from = to;
+    }
+    return text;
+  },
+
+  token({ id }) {
+    return inner.id_to_token(id) ?? null;
+  },
+
+  tokenId({ token }) {
+    return inner.token_to_id(token) ?? null;
+  },
+};
+
+/** A special token is text, or `{content}`, as tokenizer_config.json writes it. @param {any} value */
+function specialId(value) {
+  const content = typeof value === "object" && value !== null ? value.content : value;
+  return typeof content === "string" ? (inner.token_to_id(content) ?? null) : null;
+}
+
+const sandbox = vm.createContext({ task: null });
+const script = new vm.Script("task()");
+
+/** What `task` returns, or its error; a regular expression or a loop past the deadline is ended. @param {() => unknown} task @param {number} milliseconds */
+function withDeadline(task, milliseconds) {
+  sandbox.task = task;
+  try {
+    return script.runInContext(sandbox, { timeout: milliseconds });
+  } finally {
+    sandbox.task = null;
+  }
+}
+
+/** @param {any} error @param {number} milliseconds */
+function messageOf(error, milliseconds) {
+  if (error?.code === "ERR_SCRIPT_EXECUTION_TIMEOUT") return `took more than ${milliseconds} ms`;
+  return String(error?.message || error);
+}
+
+process.on("SIGINT", () => {}); // of a terminal, meant for the caller, who may still need an answer
+
+process.on("message", (/** @type {any} */ { call, name, request, deadlineMs }) => {
+  try {
+    process.send?.({ call, value: withDeadline(() => calls[name]?.(request), deadlineMs) });
+  } catch (error) {
+    process.send?.({ call, error: messageOf(error, deadlineMs) });
+  }
+});
