@@ -1,9 +1,16 @@
 // The public API. A loop can be written with the verbs of `Engine` and pure functions; recipes are loops that are written already.
 // Kernels and tasks have entries of their own: `zazen/kernels`, `zazen/tasks`.
+export { type DataSettings, dataSetting, type SourceSettings, sourcesOf } from "./config/data.js";
+export { type HubFiles, type HubOptions, type HubReference, hubFiles } from "./data/hub.js";
 export { type JsonlRecord, loadJsonl, type ParseRecord, readJsonl } from "./data/jsonl.js";
-export { type Cursor, epochOrder, OrderedSource } from "./data/order.js";
+export { Mixture, type MixtureOptions, type MixturePart } from "./data/mixture.js";
+export { type Cursor, epochOrder, OrderedSource, type Records } from "./data/order.js";
 export { type Random, random } from "./data/random.js";
+export { type LoadedSource, loadRecords } from "./data/records.js";
 export { type Json, type Resumable, resumables } from "./data/resumable.js";
+export { type Row, readRows } from "./data/rows.js";
+export { type OpenSource, openSource, type SourceReport } from "./data/source.js";
+export { type Codec, RecordStore } from "./data/store.js";
 export { Engine } from "./engine/engine.js";
 export type { EngineLike, EngineSource } from "./engine/like.js";
 export type {
@@ -39,7 +46,8 @@ export { type Share, showShare, wilson } from "./objective/intervals.js";
 export { maskTruncated, type OverlongRule, overlongPenalty } from "./objective/overlong.js";
 export { type LearningRateRule, learningRate } from "./objective/schedule.js";
 export { type Aggregation, tokenWeights } from "./objective/weights.js";
-export { ChatTemplate, type Message } from "./prompt/chat.js";
+export { type Lesson, lessonTexts, type MaskedIds, maskedIds } from "./prompt/assistant-mask.js";
+export { ChatTemplate, type MarkedText, type Message, type TemplateOptions } from "./prompt/chat.js";
 export { splitThinking, THINKING_FORMATS, type ThinkingFormat } from "./prompt/thinking.js";
 export { Tokenizer } from "./prompt/tokenizer.js";
 export type { NoteEvent, PhaseEvent, RolloutEvent, RunEvent, StepEvent, TableEvent } from "./report/events.js";

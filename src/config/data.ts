@@ -60,3 +60,10 @@ export type MixtureSettings = z.output<ReturnType<typeof mixturePart>>;
 export function sourcesOf(data: DataSettings): readonly SourceSettings[] {
   return typeof data === "string" ? [sourceSchema.parse({ source: data })] : data;
 }
+
+/** Sources in a few words: their paths and names. */
+export function showSources(data: DataSettings): string {
+  return sourcesOf(data)
+    .map(({ source, hub }) => (hub === "" ? source : `hub:${hub}`))
+    .join(", ");
+}

@@ -3,6 +3,7 @@
 import { InputError } from "../errors.js";
 import { OrderedSource, type Records } from "./order.js";
 import { random } from "./random.js";
+import type { Json, Resumable } from "./resumable.js";
 
 export interface MixturePart<T> {
   readonly records: Records<T>;
@@ -16,23 +17,15 @@ export interface MixtureOptions {
   readonly exhausted?: "repeat" | "leave";
 }
 
-/** Where a mixture stands. Plain JSON. */
-export interface MixtureCursor {
-  readonly seed: number;
-  readonly draws: number;
-  /** Of each part: how many records it has, to know it again, and how far it is. */
-  readonly parts: readonly { readonly records: number; readonly epoch: number; readonly position: number }[];
-}
-
 /** Keep the draws of sources and their orders apart from other users of the same seed. */
 const mixtureStream = 0x3177;
 const partStream = 0x3178;
 
-export class Mixture<T> {
+export class Mixture<T> implements Resumable {
   readonly #parts: readonly MixturePart<T>[];
   readonly #seed: number;
   readonly #leave: boolean;
-  #sources: readonly OrderedSource<T>[];
+  readonly #sources: readonly OrderedSource<T>[];
   #draws = 0;
 
   constructor(parts: readonly MixturePart<T>[], { seed, exhausted = "repeat" }: MixtureOptions) {
@@ -40,7 +33,10 @@ export class Mixture<T> {
     this.#parts = parts;
     this.#seed = seed;
     this.#leave = exhausted === "leave";
-    this.#sources = this.#open(parts.map(() => ({ epoch: 0, position: 0 })));
+    this.#sources = parts.map(({ records }, i) => {
+      const own = i === 0 ? seed : random(seed, partStream, i).int(2 ** 31);
+      return new OrderedSource(records, { seed: own, epoch: 0, position: 0 });
+    });
   }
 
   /** The next `count` records. */
@@ -48,31 +44,25 @@ export class Mixture<T> {
     return Array.from({ length: count }, () => this.#one());
   }
 
-  /** What `restore` takes to go on from here. */
-  save(): MixtureCursor {
-    const parts = this.#sources.map(({ cursor: { epoch, position } }, i) => {
-      return { records: this.#parts[i]!.records.length, epoch, position };
-    });
-    return { seed: this.#seed, draws: this.#draws, parts };
+  /** The draws so far and the place in each source. */
+  save(): Json {
+    return { seed: this.#seed, draws: this.#draws, sources: this.#sources.map((source) => source.save()) };
   }
 
-  /** Throws InputError CURSOR_RANGE for a cursor of another seed or other data. */
-  restore(cursor: MixtureCursor): void {
-    const records = (parts: readonly { readonly records: number }[]) => parts.map((part) => part.records).join(", ");
-    const expected = `seed ${this.#seed} and sources of ${records(this.save().parts)} records`;
-    const got = `seed ${cursor.seed} and sources of ${records(cursor.parts)}`;
-    if (`${got} records` !== expected) {
-      throw new InputError("CURSOR_RANGE", `[cursor] expected ${expected}, got ${got}; give the run the data it had`);
+  /** Throws InputError CURSOR_RANGE for a state of another seed or other data. */
+  restore(state: Json): void {
+    const { seed, draws, sources } = state as { seed: number; draws: number; sources: readonly Json[] };
+    if (seed !== this.#seed || sources.length !== this.#sources.length) {
+      throw new InputError(
+        "CURSOR_RANGE",
+        `[cursor] expected seed ${seed} and ${sources.length} sources, which it was made on, got seed ${this.#seed} and ` +
+          `${this.#sources.length}; put the settings back as they were`,
+      );
     }
-    this.#sources = this.#open(cursor.parts);
-    this.#draws = cursor.draws;
-  }
-
-  #open(places: readonly { readonly epoch: number; readonly position: number }[]): readonly OrderedSource<T>[] {
-    return this.#parts.map(({ records }, i) => {
-      const seed = i === 0 ? this.#seed : random(this.#seed, partStream, i).int(2 ** 31);
-      return new OrderedSource(records, { seed, epoch: places[i]!.epoch, position: places[i]!.position });
+    this.#sources.forEach((source, i) => {
+      source.restore(sources[i]!);
     });
+    this.#draws = draws;
   }
 
   #one(): T {

@@ -15,6 +15,8 @@ export interface SourceReport {
   rows: number;
   /** Rows left out, by reason. */
   readonly dropped: Record<string, number>;
+  /** Rows that lost their end. */
+  truncated: number;
 }
 
 export interface OpenSource {
@@ -37,7 +39,13 @@ export function drop(report: SourceReport, reason: string): void {
 /** Finds the files of a source, from the hub if need be. Throws InputError HUB_*. */
 export async function openSource(settings: SourceSettings, options: SourceOptions = {}): Promise<OpenSource> {
   const { name, files, commit } = await filesOf(settings, options);
-  const report: SourceReport = { source: name, rows: 0, dropped: {}, ...(commit === undefined ? {} : { commit }) };
+  const report: SourceReport = {
+    source: name,
+    rows: 0,
+    dropped: {},
+    truncated: 0,
+    ...(commit === undefined ? {} : { commit }),
+  };
   return { report, rows: () => rowsOf(files, settings, report) };
 }
 

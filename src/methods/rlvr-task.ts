@@ -1,7 +1,9 @@
 // The tasks of recipe `rlvr` with their prompts and verifiers: what a problem is, how it is asked, when an answer is right.
 import { z } from "zod";
-import { loadJsonl } from "../data/jsonl.js";
-import { OrderedSource } from "../data/order.js";
+import { type DataSettings, dataSetting, type MixtureSettings, mixturePart } from "../config/data.js";
+import { Mixture } from "../data/mixture.js";
+import { type LoadedSource, loadRecords } from "../data/records.js";
+import type { SourceReport } from "../data/source.js";
 import type { EngineLike } from "../engine/like.js";
 import { InputError } from "../errors.js";
 import { ChatTemplate } from "../prompt/chat.js";
@@ -13,6 +15,7 @@ import { gradeTrial, TRIAL_VOCAB_SIZE, type TrialProblem, trialSplit } from "../
 import type { PolicyTask } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { copyTokenizer, type TokenizerWriter } from "../train/run-folder.js";
+import { type ChatSettings, chatPart, templateOptions } from "./data-settings.js";
 import { trialTask } from "./trial.js";
 import { standInPrompt, trialPrompt } from "./words.js";
 
@@ -25,7 +28,9 @@ const question =
 /** The settings that choose and shape the task. */
 export const taskSettings = {
   task: z.enum(["countdown", "countdown-trial"]).default("countdown").describe("What the policy has to solve."),
-  data: z.string().default("").describe("JSONL file of {numbers, target} for countdown."),
+  data: dataSetting("", "Rows of {numbers, target} for countdown."),
+  mixture: mixturePart(),
+  chat: chatPart(),
   thinking: z.boolean().default(true).describe("Whether the policy of countdown-trial thinks."),
   format: z
     .enum(formats)
@@ -42,11 +47,13 @@ export interface TaskConfig {
   readonly seed: number;
   readonly model: string;
   readonly task: "countdown" | "countdown-trial";
-  readonly data: string;
+  readonly data: DataSettings;
+  readonly mixture: MixtureSettings;
+  readonly chat: ChatSettings;
   readonly thinking: boolean;
   readonly format: (typeof formats)[number];
   readonly question: string;
-  readonly evaluation: { readonly problems: number; readonly data: string };
+  readonly evaluation: { readonly problems: number; readonly data: DataSettings };
 }
 
 /** A task with its held-out problems. */
@@ -54,6 +61,8 @@ export interface RlvrTask<P extends Numbered> extends PolicyTask<P> {
   readonly heldOut: readonly P[];
   readonly isCorrect: (problem: P, sample: Sample) => boolean;
   readonly tokenizer: TokenizerWriter;
+  /** What became of the rows of each source; none of the built-in trial. */
+  readonly sources: readonly SourceReport[];
   /** What a user may ask the trained model; a stand-in where prompts are long. */
   readonly tryPrompt: string;
 }
@@ -76,6 +85,7 @@ export function trialVerified(
     heldOut: split.evaluation.slice(0, evaluation.problems),
     isCorrect: (problem, sample) => gradeTrial(problem, sample.completion, { thinking }).correct,
     tokenizer: copyTokenizer(model),
+    sources: [],
     tryPrompt: trialPrompt(split.evaluation[0]!, thinking),
   };
 }
@@ -91,13 +101,13 @@ export async function countdownVerified(config: TaskConfig): Promise<RlvrTask<As
   if (config.data === "") {
     throw new InputError(
       "RECIPE_VALUE",
-      "[recipe rlvr] data: expected a JSONL file of {numbers, target}, got nothing; set data",
+      "[recipe rlvr] data: expected rows of {numbers, target}, got nothing; set data",
     );
   }
   const tokenizer = await Tokenizer.load(config.model);
   const train = await loadProblems(config.data, config, tokenizer);
   const held = config.evaluation.data === "" ? [] : await loadProblems(config.evaluation.data, config, tokenizer);
-  const source = new OrderedSource(train, { seed: config.seed, epoch: 0, position: 0 });
+  const source = new Mixture(train, { seed: config.seed, exhausted: config.mixture.exhausted });
   const read = answerReader(tokenizer, THINKING_FORMATS[config.format]);
   const isCorrect = (problem: AskedProblem, sample: Sample) =>
     gradeCountdown(read(sample, true).answer, problem).correct;
@@ -108,9 +118,10 @@ export async function countdownVerified(config: TaskConfig): Promise<RlvrTask<As
     reward: (problem, sample) => (isCorrect(problem, sample) ? 1 : 0),
     describe: (problem, sample) => ({ prompt: problem.promptText, ...read(sample, false) }),
     metrics: () => ({}),
-    heldOut: held.slice(0, config.evaluation.problems),
+    heldOut: held.flatMap(({ records }) => records).slice(0, config.evaluation.problems),
     isCorrect,
     tokenizer: copyTokenizer(config.model),
+    sources: [...train, ...held].map(({ report }) => report),
     tryPrompt: standInPrompt,
   };
 }
@@ -145,23 +156,44 @@ function parseProblem(value: unknown): CountdownProblem {
   return parsed.data;
 }
 
-async function loadProblems(file: string, config: TaskConfig, tokenizer: Tokenizer): Promise<AskedProblem[]> {
-  const problems = await loadJsonl(file, parseProblem);
+/** The problems of each source with their prompts, numbered through all of them. */
+async function loadProblems(
+  data: DataSettings,
+  config: TaskConfig,
+  tokenizer: Tokenizer,
+): Promise<LoadedSource<AskedProblem>[]> {
+  const problems: LoadedSource<AskedProblem>[] = [];
+  let count = 0;
+  for (const source of await loadRecords(data, parseProblem)) {
+    problems.push({ ...source, records: await askAll(source.records, count, config, tokenizer) });
+    count += source.records.length;
+  }
+  return problems;
+}
+
+async function askAll(
+  problems: readonly CountdownProblem[],
+  firstId: number,
+  config: TaskConfig,
+  tokenizer: Tokenizer,
+) {
   const format = THINKING_FORMATS[config.format];
   const questions = problems.map(({ numbers, target }) =>
     config.question.replaceAll("{numbers}", numbers.join(", ")).replaceAll("{target}", String(target)),
   );
-  const texts = await ask(questions, format, config.model);
+  const texts = await ask(questions, format, config);
   const addSpecialTokens = format.prompt.style === "plain"; // a chat template writes its own
-  return problems.map((problem, id) => {
-    const promptText = texts[id]!;
-    return { ...problem, id, promptText, prompt: Int32Array.from(tokenizer.encode(promptText, { addSpecialTokens })) };
-  });
+  const prompts = await tokenizer.encodeAll(texts, { addSpecialTokens });
+  return problems.map((problem, i) => ({ ...problem, id: firstId + i, promptText: texts[i]!, prompt: prompts[i]! }));
 }
 
-async function ask(questions: readonly string[], { prompt }: ThinkingFormat, folder: string): Promise<string[]> {
+async function ask(
+  questions: readonly string[],
+  { prompt }: ThinkingFormat,
+  { model: folder, chat }: TaskConfig,
+): Promise<string[]> {
   if (prompt.style === "plain") return questions.map((text) => plainPrompt(prompt.instruction, text));
-  const template = await ChatTemplate.load(folder);
+  const template = await ChatTemplate.load(folder, templateOptions(chat));
   if (template !== null) return template.renderAll(questions.map((content) => [{ role: "user", content }]));
   throw new InputError(
     "CHAT_TEMPLATE_MISSING",

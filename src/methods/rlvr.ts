@@ -1,6 +1,7 @@
 // Recipe `rlvr`: reinforcement learning from a verifier's reward, with group advantages and the clipped policy loss (Shao et al. 2024).
 // Tasks: countdown (problems from a JSONL file, any model with a tokenizer) and countdown-trial (the built-in trial's model).
 import { z } from "zod";
+import { dataSetting, showSources } from "../config/data.js";
 import { group } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
@@ -33,7 +34,7 @@ const schema = z.strictObject({
       .max(100_000)
       .default(256)
       .describe("Held-out problems judged before and after; 0 is none."),
-    data: z.string().default("").describe("JSONL file of held-out problems; countdown-trial has its own."),
+    data: dataSetting("", "Held-out problems; countdown-trial has its own."),
   }),
   logging: logging(),
 });
@@ -77,7 +78,16 @@ async function trainOn<P extends Numbered>(
   const after = await judge(run, engine, task, config, "evaluate-after");
   if (before !== null && after !== null) showTable(run, before, after);
   sayNext(run, model, task.tryPrompt);
-  const summary = { recipe: "rlvr", seed, parameters: engine.parameters, model, train, before, after };
+  const summary = {
+    recipe: "rlvr",
+    seed,
+    parameters: engine.parameters,
+    model,
+    train,
+    before,
+    after,
+    data: task.sources,
+  };
   run.folder.summary(summary);
   return summary;
 }
@@ -137,7 +147,7 @@ function parts({ grpo }: RlvrConfig, heldOut: number) {
 function describePlan({ model, task, data, grpo }: RlvrConfig): readonly string[] {
   return [
     `model: ${model}`,
-    `task: ${task}${data === "" ? "" : `, problems from ${data}`}`,
+    `task: ${task}${data === "" ? "" : `, problems from ${showSources(data)}`}`,
     `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
   ];
 }

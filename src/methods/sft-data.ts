@@ -1,111 +1,125 @@
-// Demonstrations from a user's JSONL file: {prompt, completion} as plain text, or {messages} through the model's chat template, where
-// the last message is the assistant's and the only one trained on. Leaves out multi-turn losses.
-import { z } from "zod";
-import { readJsonl } from "../data/jsonl.js";
-import { InputError } from "../errors.js";
-import { ChatTemplate, type Message } from "../prompt/chat.js";
+// Demonstrations from a user's data: {prompt, completion} as plain text, or conversations through the model's chat template, as {messages}
+// or as {prompt, completion} of messages. Every row is read, checked and encoded once, before the first step. Leaves out tools.
+import { type DataSettings, type MixtureSettings, type SourceSettings, sourcesOf } from "../config/data.js";
+import type { HubProgress } from "../data/hub.js";
+import { Mixture } from "../data/mixture.js";
+import { emptyError } from "../data/records.js";
+import type { Row } from "../data/rows.js";
+import { openSource, type SourceReport } from "../data/source.js";
+import { RecordStore } from "../data/store.js";
+import type { ModelSpec } from "../engine/types.js";
 import type { Tokenizer } from "../prompt/tokenizer.js";
-import type { Demonstration } from "../train/sft.js";
+import type { NoteEvent } from "../report/events.js";
+import type { Demonstration, DemonstrationSource } from "../train/sft.js";
+import type { ChatSettings, ExampleSettings } from "./data-settings.js";
+import { demonstrationCodec, ExampleEncoder } from "./sft-examples.js";
 
-const message = z.object({ role: z.enum(["system", "user", "assistant"]), content: z.string() });
-const plain = z.object({ prompt: z.string().min(1), completion: z.string().min(1) });
-const chat = z.object({ messages: z.array(message).min(2) });
-
-type TextRecord = { prompt: string; completion: string } | { messages: Message[] };
-
-interface TextPair {
-  readonly prompt: string;
-  readonly completion: string;
-  /** Whether the text holds its own special tokens, as chat templates write them. */
-  readonly templated: boolean;
-  readonly line: number;
+export interface DemonstrationSettings {
+  readonly seed: number;
+  readonly data: DataSettings;
+  readonly mixture: MixtureSettings;
+  readonly chat: ChatSettings;
+  readonly examples: ExampleSettings;
 }
 
-function parseRecord(value: unknown): TextRecord {
-  const asPlain = plain.safeParse(value);
-  if (asPlain.success) return asPlain.data;
-  const asChat = chat.safeParse(value);
-  if (asChat.success && asChat.data.messages.at(-1)?.role === "assistant") return asChat.data;
-  const keys = typeof value === "object" && value !== null ? `keys ${Object.keys(value).join(", ")}` : typeof value;
-  throw new Error(
-    "expected {prompt, completion} as texts, or {messages: [{role, content}, ...]} that ends with the assistant's, " +
-      `got ${keys}; correct the line`,
-  );
+/** Whose demonstrations they are to be. */
+export interface Learner {
+  /** Folder of the chat template. */
+  readonly folder: string;
+  readonly tokenizer: Tokenizer;
+  readonly spec: ModelSpec;
 }
 
-/**
- * Reads and tokenises a file. `folder` holds the chat template; sequences end with `eosId` where their text does not.
- * Throws InputError: JSONL_*, CHAT_TEMPLATE_MISSING, DATA_LENGTH for a demonstration longer than `maxTokens`.
- */
-export async function loadDemonstrations(
-  file: string,
-  folder: string,
-  tokenizer: Tokenizer,
-  eosId: number | null,
-  maxTokens: number,
-): Promise<Demonstration[]> {
-  const records: { value: TextRecord; line: number }[] = [];
-  for await (const record of readJsonl(file, parseRecord)) records.push(record);
-  if (records.length === 0) {
-    throw new InputError("JSONL_EMPTY", `[${file}] expected at least one demonstration, got none; add one a line`);
+/** Who is told of downloads, and may stop them. */
+export interface DataHost {
+  readonly signal: AbortSignal;
+  emit(event: NoteEvent): void;
+}
+
+export interface Demonstrations extends DemonstrationSource, Disposable {
+  readonly reports: readonly SourceReport[];
+}
+
+/** Rows that are encoded at a time. */
+const BATCH_ROWS = 512;
+const PROGRESS_MS = 10_000;
+
+/** Throws InputError: of files and rows, CHAT_*, DATA_LENGTH, DATA_VOCABULARY, DATA_EMPTY. */
+export async function openDemonstrations(
+  settings: DemonstrationSettings,
+  learner: Learner,
+  host: DataHost,
+): Promise<Demonstrations> {
+  const encoder = new ExampleEncoder(settings, learner);
+  const stores: RecordStore<Demonstration>[] = [];
+  const reports: SourceReport[] = [];
+  const sources = sourcesOf(settings.data);
+  for (const source of sources) {
+    const store = new RecordStore(demonstrationCodec);
+    stores.push(store);
+    reports.push(await fill(store, source, encoder, host));
   }
-  const pairs = await toPairs(file, folder, records);
-  return pairs.map((pair) => checkLength(file, pair.line, encodePair(pair, tokenizer, eosId), maxTokens));
+  const parts = stores.map((records, i) => ({ records, weight: sources[i]!.weight }));
+  const mixture = new Mixture(parts, { seed: settings.seed, exhausted: settings.mixture.exhausted });
+  return {
+    reports,
+    next: () => mixture.next(1)[0]!,
+    save: () => mixture.save(),
+    restore: (state) => mixture.restore(state),
+    [Symbol.dispose]: () => {
+      for (const store of stores) store[Symbol.dispose]();
+    },
+  };
 }
 
-async function toPairs(file: string, folder: string, records: readonly { value: TextRecord; line: number }[]) {
-  const chats = records.flatMap(({ value, line }) => ("messages" in value ? [{ messages: value.messages, line }] : []));
-  const rendered = new Map<number, TextPair>();
-  if (chats.length > 0) {
-    const template = await requireTemplate(file, chats[0]!.line, folder);
-    const openings = await template.renderAll(chats.map((one) => one.messages.slice(0, -1)));
-    const wholes = await template.renderAll(
-      chats.map((one) => one.messages),
-      { addGenerationPrompt: false },
-    );
-    chats.forEach(({ line }, i) => {
-      rendered.set(line, cut(file, line, openings[i]!, wholes[i]!));
+async function fill(
+  store: RecordStore<Demonstration>,
+  settings: SourceSettings,
+  encoder: ExampleEncoder,
+  host: DataHost,
+): Promise<SourceReport> {
+  const { report, rows } = await openSource(settings, { signal: host.signal, onProgress: downloadNotes(host) });
+  for await (const batch of batches(rows())) {
+    host.signal.throwIfAborted();
+    for (const one of await encoder.encode(batch, report)) store.push(one);
+  }
+  if (store.length === 0) throw emptyError(report, "demonstration");
+  return report;
+}
+
+async function* batches(rows: AsyncIterable<Row>): AsyncGenerator<Row[]> {
+  let batch: Row[] = [];
+  for await (const row of rows) {
+    batch.push(row);
+    if (batch.length < BATCH_ROWS) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** Says now and then how far a download is. */
+function downloadNotes(host: DataHost): (progress: HubProgress) => void {
+  let said = Number.NEGATIVE_INFINITY;
+  return ({ file, done, total }) => {
+    const time = performance.now();
+    if (time - said < PROGRESS_MS) return;
+    said = time;
+    const percent = Math.floor((100 * done) / total);
+    host.emit({
+      type: "note",
+      level: "info",
+      text: `downloading ${file}: ${percent}% of ${total.toLocaleString("en-US")} bytes`,
     });
-  }
-  return records.map(
-    ({ value, line }): TextPair => rendered.get(line) ?? { ...(value as TextPair), templated: false, line },
-  );
+  };
 }
 
-async function requireTemplate(file: string, line: number, folder: string): Promise<ChatTemplate> {
-  const template = await ChatTemplate.load(folder);
-  if (template !== null) return template;
-  throw new InputError(
-    "CHAT_TEMPLATE_MISSING",
-    `[${file}:${line}] expected a chat template in ${folder} for {messages}, got none; use {prompt, completion} or another model`,
-  );
-}
-
-function cut(file: string, line: number, opening: string, whole: string): TextPair {
-  if (!whole.startsWith(opening) || whole.length === opening.length) {
-    throw new InputError(
-      "CHAT_TEMPLATE_PREFIX",
-      `[${file}:${line}] expected the chat template to write the assistant's turn after the turns before it, got another text; ` +
-        "use {prompt, completion}",
-    );
-  }
-  return { prompt: opening, completion: whole.slice(opening.length), templated: true, line };
-}
-
-function encodePair(pair: TextPair, tokenizer: Tokenizer, eosId: number | null): Demonstration {
-  const prompt = tokenizer.encode(pair.prompt, { addSpecialTokens: !pair.templated });
-  const text = tokenizer.encode(pair.completion, { addSpecialTokens: false });
-  const completion = eosId === null || text.includes(eosId) ? text : [...text, eosId];
-  return { prompt, completion };
-}
-
-function checkLength(file: string, line: number, demonstration: Demonstration, maxTokens: number): Demonstration {
-  const { prompt, completion } = demonstration;
-  const length = prompt.length + completion.length;
-  if (length <= maxTokens && prompt.length > 0 && completion.length > 0) return demonstration;
-  const got = length > maxTokens ? `${length}` : "an empty prompt or completion";
-  throw new InputError(
-    "DATA_LENGTH",
-    `[${file}:${line}] expected 1 to ${maxTokens} tokens, the model's positions, got ${got}; shorten or remove the line`,
-  );
+/** "data.jsonl: 100 rows, 7 left out (where 5, longer than 512 tokens 2)"; nothing of a source that is used as it is. */
+export function reportLine({ source, rows, dropped, truncated }: SourceReport): string | null {
+  const count = Object.values(dropped).reduce((sum, one) => sum + one, 0);
+  if (count === 0 && truncated === 0) return null;
+  const reasons = Object.entries(dropped).map(([reason, of]) => `${reason} ${of}`);
+  const left = count === 0 ? [] : [`${count} left out (${reasons.join(", ")})`];
+  const cut = truncated === 0 ? [] : [`${truncated} truncated`];
+  return `${source}: ${[`${rows} rows`, ...left, ...cut].join(", ")}`;
 }

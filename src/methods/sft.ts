@@ -1,6 +1,8 @@
-// Recipe `sft`: supervised fine-tuning of a model folder, or of a model made from scratch, on a JSONL file or on the built-in trial.
+// Recipe `sft`: supervised fine-tuning of a model folder, or of a model made from scratch, on files, data sets of the
+// hub, or the built-in trial.
 import { z } from "zod";
-import { OrderedSource } from "../data/order.js";
+import { dataSetting, mixturePart, showSources } from "../config/data.js";
+import type { SourceReport } from "../data/source.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import { InputError } from "../errors.js";
@@ -9,9 +11,10 @@ import { TRIAL_VOCAB_SIZE, trialSplit } from "../tasks/countdown-trial.js";
 import { Run } from "../train/run.js";
 import { copyTokenizer, type TokenizerWriter } from "../train/run-folder.js";
 import { type DemonstrationSource, trainSft } from "../train/sft.js";
+import { chatPart, examplesPart } from "./data-settings.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { engineOptions, llamaSpec, logging, scratchModel, seed, sftPart, threads } from "./settings.js";
-import { loadDemonstrations } from "./sft-data.js";
+import { openDemonstrations, reportLine } from "./sft-data.js";
 import { demonstrationPart, trialDemonstrations, trialSpec, trialTokenizer } from "./trial.js";
 import { sayNext, saySize, standInPrompt, trialPrompt } from "./words.js";
 
@@ -23,11 +26,10 @@ const schema = z.strictObject({
   model: z.string().default("").describe("Folder of the model to start from; empty makes one from scratch."),
   scratch: scratchModel(),
   tokenizer: z.string().default("").describe("Folder with the tokenizer of a model from scratch that learns a file."),
-  data: z
-    .string()
-    .min(1)
-    .default(trialName)
-    .describe(`JSONL file of {prompt, completion} or {messages}, or ${trialName}, the built-in trial.`),
+  data: dataSetting(trialName, `Rows of {prompt, completion} or {messages}, or ${trialName}, the built-in trial.`),
+  mixture: mixturePart(),
+  chat: chatPart(),
+  examples: examplesPart(),
   thinking: z.boolean().default(true).describe("Whether demonstrations of the built-in trial think."),
   demonstrations: demonstrationPart(),
   sft: sftPart({
@@ -44,7 +46,7 @@ export type SftConfig = z.output<typeof schema>;
 export function makeSft(engines: EngineSource): Recipe<SftConfig> {
   return {
     name: "sft",
-    summary: "Supervised fine-tuning on demonstrations: a JSONL file or the built-in trial.",
+    summary: "Supervised fine-tuning on demonstrations: files, data sets of the hub, or the built-in trial.",
     schema,
     plan: describePlan,
     run: (config, context) => sft(engines, config, context),
@@ -56,15 +58,24 @@ export const sftRecipe = makeSft(Engine);
 async function sft(engines: EngineSource, config: SftConfig, context: RunContext): Promise<RunSummary> {
   const { steps, tokensPerStep, optimizer } = config.sft;
   await using engine = await openModel(engines, config);
-  const { demonstrations, tokenizer, tryPrompt } = await openData(config, engine);
+  using data = await openData(config, engine, context);
+  const { demonstrations, tokenizer, tryPrompt, reports } = data;
   // Only now: bad input leaves the folder empty, and the corrected command may use it.
   using run = new Run(context, "sft", config, [{ name: "sft", title: "SFT on demonstrations", steps, work: 1 }]);
   saySize(run, engine);
+  for (const line of reports.map(reportLine)) if (line !== null) run.note("info", line);
   run.begin("sft");
   const cost = await trainSft(run, engine, { steps, tokensPerStep, optimizer, demonstrations });
   const model = await run.folder.saveModel("model", engine, tokenizer);
   sayNext(run, model, tryPrompt);
-  const summary = { recipe: "sft", seed: config.seed, parameters: engine.parameters, model, train: cost };
+  const summary = {
+    recipe: "sft",
+    seed: config.seed,
+    parameters: engine.parameters,
+    model,
+    train: cost,
+    data: reports,
+  };
   run.folder.summary(summary);
   return summary;
 }
@@ -82,19 +93,22 @@ async function fileSpec({ scratch, tokenizer: folder }: SftConfig) {
       "[recipe sft] tokenizer: expected a folder with tokenizer.json for a model from scratch, got nothing; set tokenizer or model",
     );
   }
-  const { vocabSize, bosId, eosId } = await Tokenizer.load(folder);
+  using tokenizer = await Tokenizer.load(folder);
+  const { vocabSize, bosId, eosId } = tokenizer;
   return llamaSpec({ ...scratch, vocabSize, bosTokenId: bosId, eosTokenId: eosId });
 }
 
-interface Data {
+interface Data extends Disposable {
   readonly demonstrations: DemonstrationSource;
   readonly tokenizer: TokenizerWriter;
   /** What a user may ask the trained model. */
   readonly tryPrompt: string;
+  /** What became of the rows of each source; none of the built-in trial. */
+  readonly reports: readonly SourceReport[];
 }
 
-async function openData(config: SftConfig, engine: EngineLike): Promise<Data> {
-  return config.data === trialName ? trialData(config, engine) : fileData(config, engine);
+async function openData(config: SftConfig, engine: EngineLike, context: RunContext): Promise<Data> {
+  return config.data === trialName ? trialData(config, engine) : fileData(config, engine, context);
 }
 
 function trialData(config: SftConfig, { spec }: EngineLike): Data {
@@ -108,28 +122,28 @@ function trialData(config: SftConfig, { spec }: EngineLike): Data {
   const { train, evaluation } = trialSplit();
   const demonstrations = trialDemonstrations(train, seed, 0, { ...config.demonstrations, thinking });
   const tryPrompt = trialPrompt(evaluation[0]!, thinking);
-  return { demonstrations, tokenizer: trialTokenizer(spec.maxPositions), tryPrompt };
+  const tokenizer = trialTokenizer(spec.maxPositions);
+  return { demonstrations, tokenizer, tryPrompt, reports: [], [Symbol.dispose]: () => {} };
 }
 
-async function fileData(config: SftConfig, { spec }: EngineLike): Promise<Data> {
+async function fileData(config: SftConfig, { spec }: EngineLike, context: RunContext): Promise<Data> {
   const folder = config.model === "" ? config.tokenizer : config.model;
-  const tokenizer = await Tokenizer.load(folder);
-  const eosId = tokenizer.eosId ?? spec.eosTokenIds[0] ?? null;
-  const records = await loadDemonstrations(config.data, folder, tokenizer, eosId, spec.maxPositions);
-  const source = new OrderedSource(records, { seed: config.seed, epoch: 0, position: 0 });
-  const demonstrations: DemonstrationSource = {
-    next: () => source.next(1)[0]!,
-    save: () => source.save(),
-    restore: (state) => source.restore(state),
+  using tokenizer = await Tokenizer.load(folder);
+  const demonstrations = await openDemonstrations(config, { folder, tokenizer, spec }, context);
+  return {
+    demonstrations,
+    tokenizer: copyTokenizer(folder),
+    tryPrompt: standInPrompt,
+    reports: demonstrations.reports,
+    [Symbol.dispose]: () => demonstrations[Symbol.dispose](),
   };
-  return { demonstrations, tokenizer: copyTokenizer(folder), tryPrompt: standInPrompt };
 }
 
 function describePlan({ model, scratch, data, sft }: SftConfig): readonly string[] {
   const fresh = `from scratch, width ${scratch.width}, ${scratch.layers} layers`;
   return [
     `model: ${model === "" ? fresh : model}`,
-    `data: ${data}`,
+    `data: ${showSources(data)}`,
     `SFT: ${sft.steps} steps of ${sft.tokensPerStep} tokens, learning rate ${sft.optimizer.learningRate}`,
   ];
 }

@@ -10,10 +10,12 @@ import { finiteLoss, optimizerStep } from "./guard.js";
 import type { Run } from "./run.js";
 import { Tally, type TrainCost, trainingSteps } from "./steps.js";
 
-/** A prompt and what to answer, as ids; only the completion is trained on. */
+/** A prompt and what to answer, as ids; only the completion is trained on, or what the mask leaves of it. */
 export interface Demonstration {
   readonly prompt: ArrayLike<number>; // [P], P > 0
   readonly completion: ArrayLike<number>; // [C], C > 0, the end token included
+  /** 1 where trained on, 0 in turns of others; absent where all of it is. At least one 1. */
+  readonly mask?: ArrayLike<number>; // [C]
 }
 
 export interface SftPlan {
@@ -57,15 +59,20 @@ export async function trainSft(run: Run, engine: EngineLike, plan: SftPlan): Pro
   return tally.cost(run.seconds);
 }
 
-/** Packs demonstrations; every completion token counts 1 / (completion tokens of the batch). */
+/** Packs demonstrations; every trained token counts 1 / (trained tokens of the batch). */
 export function packDemonstrations(demonstrations: readonly Demonstration[]): TrainBatch {
   const packed = packSequences(demonstrations.map(wholeSequence));
-  const trained = demonstrations.reduce((sum, d) => sum + d.completion.length, 0);
+  const trained = demonstrations.reduce((sum, d) => sum + trainedTokens(d), 0);
   const weights = new Float32Array(packed.ids.length);
-  demonstrations.forEach((d, s) => {
-    weights.fill(1 / trained, packed.cuSeqlens[s]! + d.prompt.length, packed.cuSeqlens[s + 1]!);
+  demonstrations.forEach(({ prompt, mask }, s) => {
+    const completion = weights.subarray(packed.cuSeqlens[s]! + prompt.length, packed.cuSeqlens[s + 1]!);
+    for (let t = 0; t < completion.length; t++) if (mask === undefined || mask[t] === 1) completion[t] = 1 / trained;
   });
   return { ...packed, weights };
+}
+
+function trainedTokens({ completion, mask }: Demonstration): number {
+  return mask === undefined ? completion.length : Array.from(mask).reduce((sum, one) => sum + one, 0);
 }
 
 /** Demonstrations for one step: as many as fit in `tokens`; the one that did not fit is the first of the next step. */
@@ -88,15 +95,16 @@ class Filler implements Resumable {
   }
 
   save(): Json {
-    const ids = ({ prompt, completion }: Demonstration) => ({
+    const ids = ({ prompt, completion, mask }: Demonstration) => ({
       prompt: Array.from(prompt),
       completion: Array.from(completion),
+      ...(mask === undefined ? {} : { mask: Array.from(mask) }),
     });
     return { held: this.#held === null ? null : ids(this.#held), source: this.source.save() };
   }
 
   restore(state: Json): void {
-    const { held, source } = state as { held: { prompt: number[]; completion: number[] } | null; source: Json };
+    const { held, source } = state as { held: Demonstration | null; source: Json };
     this.#held = held;
     this.source.restore(source);
   }

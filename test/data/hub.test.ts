@@ -117,7 +117,13 @@ describe("files", () => {
     for await (const { value } of source.rows()) values.push(value);
     expect(values.length).toBe(20_002);
     expect(values.at(-1)).toEqual({ q: 2 });
-    expect(source.report).toEqual({ source: "hub:team/large@main:train", commit: COMMIT, rows: 20_002, dropped: {} });
+    expect(source.report).toEqual({
+      source: "hub:team/large@main:train",
+      commit: COMMIT,
+      rows: 20_002,
+      dropped: {},
+      truncated: 0,
+    });
   });
 
   test("the token goes along", async () => {

@@ -87,15 +87,15 @@ describe.each(["repeat", "leave"] as const)("resumed under %s", (exhausted) => {
   });
 });
 
-test("a cursor of other data or another seed is refused", () => {
+test("a state of other data or another seed is refused", () => {
   const saved = mixture([1, 1], [4, 5]).save();
   const refused = (other: Mixture<string>, message: RegExp) =>
     expect(() => other.restore(saved)).toThrow(
       expect.objectContaining({ code: "CURSOR_RANGE", message: expect.stringMatching(message) }),
     );
-  refused(mixture([1, 1], [4, 6]), /expected seed 7 and sources of 4, 6 records, got seed 7 and sources of 4, 5;/);
-  refused(mixture([1], [4]), /sources of 4 records/);
-  refused(mixture([1, 1], [4, 5], { seed: 8 }), /expected seed 8/);
+  refused(mixture([1, 1], [4, 6]), /expected the 5 records that it was made on, got 6/);
+  refused(mixture([1], [4]), /expected seed 7 and 2 sources, which it was made on, got seed 7 and 1/);
+  refused(mixture([1, 1], [4, 5], { seed: 8 }), /got seed 8/);
   expect(() => mixture([], [])).toThrow(expect.objectContaining({ code: "SOURCE_EMPTY" }));
   expect(() => mixture([1], [0])).toThrow(expect.objectContaining({ code: "SOURCE_EMPTY" }));
 });

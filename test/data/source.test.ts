@@ -56,7 +56,7 @@ describe("columns, where and limit", () => {
     const path = file(...rows, "not an object");
     const { values, report } = await read({ source: path, where: { level: [2, 3] }, limit: 1 });
     expect(values).toEqual([rows[1]]);
-    expect(report).toEqual({ source: path, rows: 2, dropped: { where: 1 } });
+    expect(report).toEqual({ source: path, rows: 2, dropped: { where: 1 }, truncated: 0 });
   });
 });
 

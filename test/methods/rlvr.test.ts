@@ -53,7 +53,7 @@ describe("rlvr", () => {
   });
 
   test.each([
-    ["no data", {}, "RECIPE_VALUE", /data: expected a JSONL file/],
+    ["no data", {}, "RECIPE_VALUE", /data: expected rows of/],
     [
       "a problem that is none",
       { data: jsonl(problems[0], { numbers: [1.5], target: 2 }) },

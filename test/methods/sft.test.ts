@@ -107,7 +107,7 @@ describe("sft", () => {
       "DATA_LENGTH",
       /:1\] expected 1 to 512 tokens/,
     ],
-    ["no records", [], "JSONL_EMPTY", /data\.jsonl\]/],
+    ["no records", [], "DATA_EMPTY", /data\.jsonl\]/],
   ])("%s is an error that names the place", async (_, records, code, message) => {
     const host = testHost();
     const running = run({ model: await modelFolder(), data: jsonl(...records) }, host);

@@ -1,0 +1,77 @@
+// Where a model folder keeps its chat templates: chat_template.jinja, additional_chat_templates/NAME.jinja, or tokenizer_config.json, as one
+// text or as a list of named ones. Reads; leaves out rendering.
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { isObject, type JsonObject, readJsonObject, readSmallText } from "../config/files.js";
+import { InputError } from "../errors.js";
+
+export interface TemplateFile {
+  readonly path: string;
+  readonly source: string;
+  /** Texts of special tokens by the names that templates know; "" where the model has none. */
+  readonly specialTokens: Readonly<Record<string, string>>;
+}
+
+interface Found {
+  readonly path: string;
+  readonly source: string;
+}
+
+const FILE = { code: "TOKENIZER_INVALID" };
+const SPECIAL_TOKENS = ["bos_token", "eos_token", "pad_token", "unk_token"] as const;
+const DEFAULT = "default";
+const FOLDER = "additional_chat_templates";
+
+/** The template of that name, "" for the default one; null where the folder has none at all. */
+export async function findTemplate(folder: string, name: string): Promise<TemplateFile | null> {
+  const configFile = join(folder, "tokenizer_config.json");
+  const config = (await readJsonObject(configFile, FILE)) ?? {};
+  const found = await templates(folder, configFile, config);
+  const chosen = found.get(name === "" ? DEFAULT : name);
+  if (chosen !== undefined) {
+    const source = await chosen();
+    const specialTokens = Object.fromEntries(SPECIAL_TOKENS.map((token) => [token, tokenText(config[token])]));
+    return { ...source, specialTokens };
+  }
+  if (name === "") return null;
+  const known = found.size === 0 ? "none" : [...found.keys()].join(", ");
+  throw new InputError(
+    "CHAT_TEMPLATE_MISSING",
+    `[${folder}] expected a chat template called "${name}", got ${known}; set chat.template to one of them`,
+  );
+}
+
+/** Readers of the templates by name; files go before the configuration. */
+async function templates(
+  folder: string,
+  configFile: string,
+  config: JsonObject,
+): Promise<ReadonlyMap<string, () => Promise<Found>>> {
+  const found = new Map<string, () => Promise<Found>>();
+  for (const [name, source] of named(config.chat_template)) {
+    found.set(name, () => Promise.resolve({ path: configFile, source }));
+  }
+  const read = (path: string) => async () => ({ path, source: (await readSmallText(path, FILE)) ?? "" });
+  for (const entry of await readdir(join(folder, FOLDER)).catch(() => [])) {
+    if (entry.endsWith(".jinja")) found.set(entry.slice(0, -".jinja".length), read(join(folder, FOLDER, entry)));
+  }
+  const own = join(folder, "chat_template.jinja");
+  if ((await readSmallText(own, FILE)) !== undefined) found.set(DEFAULT, read(own));
+  return found;
+}
+
+/** Entries of `chat_template`: one text, or a list of {name, template}. */
+function named(value: unknown): (readonly [string, string])[] {
+  if (typeof value === "string") return [[DEFAULT, value]];
+  if (!Array.isArray(value)) return [];
+  return value.flatMap((entry: unknown) => {
+    if (!isObject(entry) || typeof entry.name !== "string" || typeof entry.template !== "string") return [];
+    return [[entry.name, entry.template] as const];
+  });
+}
+
+/** Special tokens are strings or `{content}`; absent ones are the empty text, as templates expect. */
+function tokenText(value: unknown): string {
+  const content = isObject(value) ? value.content : value;
+  return typeof content === "string" ? content : "";
+}
