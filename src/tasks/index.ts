@@ -1,6 +1,8 @@
 // Tasks: problems, solvers and graders.
+export * from "./choice.js";
 export * from "./countdown.js";
 export * from "./countdown-trial.js";
+export * from "./exact.js";
 export {
   type Expression,
   evaluate,
@@ -11,5 +13,6 @@ export {
   type ParseResult,
   parseExpression,
 } from "./expression.js";
+export * from "./format.js";
 export * from "./maths.js";
 export type { Grade, Problem } from "./task.js";

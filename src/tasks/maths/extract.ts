@@ -53,6 +53,11 @@ function lastBox(text: string): Box | null {
   return last;
 }
 
+/** What the last closed `\boxed{...}` or `\fbox{...}` holds, or null. */
+export function lastBoxed(text: string): string | null {
+  return lastBox(text)?.content ?? null;
+}
+
 /** The line from `from` on, up to the end of its first sentence, without what leads to the answer. */
 function restOfLine(text: string, from: number): string {
   const newline = text.indexOf("\n", from);
@@ -91,6 +96,11 @@ export function extractMathsAnswer(text: string): string | null {
   const mark = text.lastIndexOf(MARK);
   if (mark >= 0) return restOfLine(text, mark + MARK.length) || null;
   return behindPhrase(text) || lastNumber(text) || null;
+}
+
+/** The reference in a record's answer: behind the last "####" of a solution in GSM8K's form, else the answer as it is. */
+export function mathsReference(answer: string): string {
+  return answer.includes(MARK) ? gsm8kReference(answer) : answer;
 }
 
 /** The reference in a GSM8K solution: what follows its last "####". Throws InputError GSM8K_SOLUTION when there is none. */
