@@ -51,14 +51,12 @@ export { ChatTemplate, type MarkedText, type Message, type TemplateOptions } fro
 export { splitThinking, THINKING_FORMATS, type ThinkingFormat } from "./prompt/thinking.js";
 export { Tokenizer } from "./prompt/tokenizer.js";
 export type { NoteEvent, PhaseEvent, RolloutEvent, RunEvent, StepEvent, TableEvent } from "./report/events.js";
-export {
-  RewardError,
-  type RewardFunction,
-  type ScoreOptions,
-  type Scores,
-  scoreDefaults,
-  scoreSamples,
-} from "./reward/score.js";
+export type { RewardFailure, RewardPart } from "./reward/combine.js";
+export { RewardError } from "./reward/faults.js";
+export type { GroupReward, RewardInput, SampleReward } from "./reward/input.js";
+export { type PoolScoreOptions, type PoolScores, RewardPool, type RewardPoolOptions } from "./reward/pool.js";
+export { type RewardFunction, type ScoreOptions, type Scores, scoreDefaults, scoreSamples } from "./reward/score.js";
+export type { RewardSettings, RewardSpec } from "./reward/spec.js";
 export { packGroups } from "./rollout/batch.js";
 export { makeGroups } from "./rollout/group.js";
 export { packSequences, unpackSamples } from "./rollout/pack.js";

@@ -1,9 +1,12 @@
 // Runs a reward function over samples in index order, sync or async. A wrong answer is reward 0; a function that throws or returns
-// no finite number is an error: counted, reported, its sample left out of the update, and fatal above a share. Leaves out reward
-// models and worker processes.
-import { ZazenError } from "../errors.js";
+// no finite number is an error: counted, reported, its sample left out of the update, and fatal above a share. Leaves out deadlines and
+// workers, which pool.ts has, and reward models.
+import { type RewardFailure, refuseTooMany } from "./combine.js";
 
-/** Grades one sample of one problem; any finite number. */
+/**
+ * Grades one sample of one problem; any finite number. Runs on the caller's own thread, unprotected: a loop that does not end hangs the
+ * run, an exit ends it. A module in a `RewardPool` has a deadline and, in a process of its own, costs one sample at most.
+ */
 export type RewardFunction<P, S> = (problem: P, sample: S) => number | Promise<number>;
 
 export interface ScoreOptions {
@@ -14,12 +17,6 @@ export interface ScoreOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface RewardFailure {
-  /** Place of the sample in the request, problem-major. */
-  readonly index: number;
-  readonly error: Error;
-}
-
 export interface Scores {
   /** Rewards of `samples[p]`; NaN where the reward failed. */
   readonly rewards: readonly Float64Array[]; // [P][n]
@@ -27,11 +24,6 @@ export interface Scores {
 }
 
 export const scoreDefaults: ScoreOptions = { maxErrorShare: 0.05, concurrency: 16 };
-
-/** Thrown when more than `maxErrorShare` of the rewards of a step failed; `cause` is the first failure. */
-export class RewardError extends ZazenError {
-  override readonly name: string = "RewardError";
-}
 
 /** Rewards for `samples[p]`, the samples of `problems[p]`. Throws RewardError `REWARD_ERRORS` above `maxErrorShare`. */
 export async function scoreSamples<P, S>(
@@ -74,15 +66,4 @@ async function callAll(calls: readonly (() => number | Promise<number>)[], optio
 function finite(value: unknown): number {
   if (typeof value === "number" && Number.isFinite(value)) return value;
   throw new Error(`[reward] expected a finite number, got ${String(value)}`);
-}
-
-function refuseTooMany(failures: readonly RewardFailure[], calls: number, maxShare: number): void {
-  if (failures.length === 0 || failures.length <= maxShare * calls) return;
-  const first = failures[0]!;
-  throw new RewardError(
-    "REWARD_ERRORS",
-    `[reward] expected at most ${maxShare * 100}% of ${calls} rewards to fail, got ${failures.length} failures; ` +
-      `correct the reward function; the first, on sample ${first.index}: ${first.error.message}`,
-    { cause: first.error },
-  );
 }

@@ -1,0 +1,1 @@
+export default ({ completion }) => completion.length;
