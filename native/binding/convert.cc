@@ -42,6 +42,13 @@ std::vector<std::string> strings(const Napi::Object& object, const char* key) {
   for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(string(array, std::to_string(i).c_str()));
   return out;
 }
+DType dtype(const Napi::Object& object, const char* key) {
+  const std::string name = string(object, key);
+  ZAZEN_CHECK(name == "float32" || name == "bfloat16", "BAD_ARGUMENT", "[native] expected ", key, " float32 or bfloat16, got ",
+              name);
+  return name == "bfloat16" ? DType::bf16 : DType::f32;
+}
+
 Napi::Object object(const Napi::Value& value, const char* where) {
   ZAZEN_CHECK(value.IsObject(), "BAD_ARGUMENT", "[native] ", where, ": expected an object");
   return value.As<Napi::Object>();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/dtype.h"
 
 namespace zazen::binding {
 
@@ -16,6 +17,7 @@ int64_t integer(const Napi::Object& object, const char* key);
 bool boolean(const Napi::Object& object, const char* key);
 std::string string(const Napi::Object& object, const char* key);
 std::vector<std::string> strings(const Napi::Object& object, const char* key);
+DType dtype(const Napi::Object& object, const char* key);  // "float32" or "bfloat16"
 Napi::Object object(const Napi::Value& value, const char* where);
 
 // Copies of typed arrays; an undefined or null value is an empty vector.

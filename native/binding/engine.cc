@@ -8,9 +8,9 @@ namespace {
 PackedTokens packed_tokens(const Napi::Object& args) { return {ints(args, "ids"), ints(args, "cuSeqlens")}; }
 
 Isa isa_of(const std::string& name) {
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
+  for (const Isa isa : kIsas)
     if (name == isa_name(isa)) return isa;
-  ZAZEN_CHECK(name == "auto", "UNSUPPORTED", "[engine] expected auto, portable, avx2 or avx512, got ", name);
+  ZAZEN_CHECK(name == "auto", "UNSUPPORTED", "[engine] expected auto, portable, avx2, avx512 or avx512_bf16, got ", name);
   return best_isa();
 }
 
@@ -31,6 +31,8 @@ EngineConfig engine_config(const Napi::Object& args) {
   c.spec.tied = boolean(args, "tieWordEmbeddings");
   c.spec.qkv_bias = boolean(args, "qkvBias");
   c.spec.qk_norm = boolean(args, "qkNorm");
+  c.spec.dtype = dtype(args, "dtype");
+  c.moments = dtype(args, "moments");
   c.isa = isa_of(string(args, "isa"));
   c.threads = static_cast<int>(integer(args, "threads"));
   c.micro_batch_tokens = integer(args, "microBatchTokens");

@@ -93,7 +93,7 @@ Napi::Value policy_loss(const Napi::CallbackInfo& info) {
 Napi::Value measure_peak_of(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object args = object(info[0], "measurePeak");
-    const Peak peak = measure_peak(kernels(), pool(info.Env(), args), number(args, "seconds"));
+    const Peak peak = measure_peak(kernels(), pool(info.Env(), args), dtype(args, "dtype"), number(args, "seconds"));
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("gflops", peak.gflops);
     out.Set("rows", static_cast<double>(peak.rows));
@@ -106,7 +106,7 @@ Napi::Value measure_peak_of(const Napi::CallbackInfo& info) {
 // -> {best, available: []}
 Napi::Value isas(const Napi::CallbackInfo& info) {
   Napi::Array available = Napi::Array::New(info.Env());
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
+  for (const Isa isa : kIsas)
     if (has_isa(isa)) available.Set(available.Length(), Napi::String::New(info.Env(), isa_name(isa)));
   Napi::Object out = Napi::Object::New(info.Env());
   out.Set("best", isa_name(best_isa()));

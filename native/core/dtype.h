@@ -1,4 +1,4 @@
-// Element types of tensors in files, and their exact conversion to f32. Memory is f32; these exist only at its border.
+// Element types of tensors, and the conversion between them. Memory holds f32 and bf16; the others exist only in files.
 #pragma once
 
 #include <bit>
@@ -37,8 +37,21 @@ inline std::optional<DType> dtype_from_name(std::string_view name) {
   return std::nullopt;
 }
 
+// The upper half of an f32.
+struct bf16 {
+  uint16_t bits;
+};
+static_assert(sizeof(bf16) == 2, "arrays of bf16 are arrays of their bits");
+
 // Exact: every bf16 is an f32.
 inline float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+
+// To nearest, ties to even; subnormals are kept, and a NaN stays one.
+inline bf16 f32_to_bf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if (value != value) return {static_cast<uint16_t>(bits >> 16 | 0x40)};
+  return {static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16)};
+}
 
 // Exact: every f16, subnormals included, is an f32. NaNs keep their payload.
 inline float f16_to_f32(uint16_t bits) {

@@ -26,4 +26,24 @@ class FloatMode {
 #endif
 };
 
+// While one of these lives, its thread takes subnormal operands for zero and makes zero of subnormal results. That is what the
+// bf16 instruction of AVX-512 does by itself, and what other instruction sets must do to have its bits.
+class FlushSubnormals {
+ public:
+#if defined(__x86_64__)
+  FlushSubnormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | kFlush); }
+  ~FlushSubnormals() { _mm_setcsr(before_); }
+#else
+  FlushSubnormals() {}
+#endif
+  FlushSubnormals(const FlushSubnormals&) = delete;
+  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
+
+ private:
+#if defined(__x86_64__)
+  static constexpr unsigned kFlush = 0x8040;  // flush to zero, subnormals are zeros
+  unsigned before_;
+#endif
+};
+
 }  // namespace zazen

@@ -60,8 +60,8 @@ struct TensorSource {
   std::function<void(int64_t first, int64_t count, float* out)> read;
 };
 
-// Writes F32 tensors, sorted by name, with the metadata {"format": "pt"} that transformers asks for. The same tensors give the
-// same bytes. The file appears whole or not at all.
-void write_safetensors(const std::string& path, std::vector<TensorSource> tensors);
+// Writes F32 or BF16 tensors, sorted by name, with the metadata {"format": "pt"} that transformers asks for. BF16 is rounded to
+// nearest from what is read. The same tensors give the same bytes. The file appears whole or not at all.
+void write_safetensors(const std::string& path, std::vector<TensorSource> tensors, DType type = DType::f32);
 
 }  // namespace zazen

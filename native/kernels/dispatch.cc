@@ -1,6 +1,9 @@
 // Chooses the kernel table for this machine. All tables give the same bits, so the choice changes speed only.
 #include "core/check.h"
 #include "kernels/kernels.h"
+#define ZAZEN_ISA isa_avx512_bf16
+#include "kernels/cpu/ops.h"
+#undef ZAZEN_ISA
 
 namespace zazen {
 
@@ -20,6 +23,25 @@ extern const Kernels kTable;
 
 namespace {
 
+#if defined(ZAZEN_HAS_avx512)
+// Its own instruction is that of the matmul; all else is as in AVX-512.
+const Kernels& avx512_bf16_table() {
+  static const Kernels table = [] {
+    Kernels kernels = isa_avx512::kTable;
+    kernels.name = "isa_avx512_bf16";
+    kernels.linear_forward = isa_avx512_bf16::linear_forward;
+    kernels.linear_backward_weight = isa_avx512_bf16::linear_backward_weight;
+    return kernels;
+  }();
+  return table;
+}
+
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 // The table when both the build and the machine have the instruction set, else null.
 const Kernels* find(Isa isa) {
   switch (isa) {
@@ -31,10 +53,9 @@ const Kernels* find(Isa isa) {
 #endif
 #if defined(ZAZEN_HAS_avx512)
     case Isa::avx512:
-      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-                     __builtin_cpu_supports("avx512vl")
-                 ? &isa_avx512::kTable
-                 : nullptr;
+      return has_avx512() ? &isa_avx512::kTable : nullptr;
+    case Isa::avx512_bf16:
+      return has_avx512() && __builtin_cpu_supports("avx512bf16") ? &avx512_bf16_table() : nullptr;
 #endif
     default:
       return nullptr;
@@ -45,6 +66,8 @@ const Kernels* find(Isa isa) {
 
 const char* isa_name(Isa isa) {
   switch (isa) {
+    case Isa::avx512_bf16:
+      return "avx512_bf16";
     case Isa::avx512:
       return "avx512";
     case Isa::avx2:
@@ -57,7 +80,12 @@ const char* isa_name(Isa isa) {
 
 bool has_isa(Isa isa) { return find(isa) != nullptr; }
 
-Isa best_isa() { return has_isa(Isa::avx512) ? Isa::avx512 : has_isa(Isa::avx2) ? Isa::avx2 : Isa::portable; }
+Isa best_isa() {
+  Isa best = Isa::portable;
+  for (const Isa isa : kIsas)
+    if (has_isa(isa)) best = isa;
+  return best;
+}
 
 const Kernels& cpu_kernels(Isa isa) {
   const Kernels* table = find(isa);

@@ -11,12 +11,20 @@
 //  - gradients of shared vectors (norm weight, embedding rows) add tokens in ascending order.
 //  - attention: 64-key tiles at absolute positions, online softmax in tile order.
 //
+// Types: what the model stores between ops (weights, activations, keys and values) is f32 or bf16, and comes as a TensorView or
+// TensorRef. All arithmetic, every sum and all else is f32: the residual stream, logits, log-probs, gradients and masters of
+// weights. Results are rounded to bf16 when they are stored, to nearest with ties to even.
+//
 // Weights of linear layers live in panels: W [N, K] is stored as ceil(N / 32) panels, each [K][32], zero-padded.
-// That is the layout in which a matmul reads them at any number of rows, so nothing is packed at run time.
+// That is the layout in which a matmul reads them at any number of rows, so nothing is packed at run time. In bf16 K is padded
+// to an even number, and inputs k and k + 1 lie side by side: [K / 2][32][2]. Their chains add the odd input of a pair before
+// the even one, the order of the instruction for pairs, and take subnormal numbers for zero, as it does. Masters, gradients and
+// moments of bf16 weights are f32 panels [K][32] with the same padding.
 #pragma once
 
 #include <cstdint>
 
+#include "core/tensor.h"
 #include "core/thread_pool.h"
 
 namespace zazen {
@@ -27,13 +35,23 @@ constexpr int64_t kKeyTile = 64;      // keys in an attention tile, and position
 constexpr int64_t kMaxHeadDim = 256;  // checked where the model is made
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t panel_elements(int64_t n, int64_t k) { return ceil_div(n, kPanel) * kPanel * k; }
-// Where W[n, k] lies in the panels of an [N, K] weight.
-inline int64_t panel_index(int64_t n, int64_t k, int64_t K) { return (n / kPanel) * kPanel * K + k * kPanel + n % kPanel; }
+// Inputs in a panel, padding included.
+inline int64_t panel_depth(int64_t K, DType type) { return type == DType::bf16 ? K + K % 2 : K; }
+inline int64_t panel_elements(int64_t n, int64_t k, DType type = DType::f32) {
+  return ceil_div(n, kPanel) * kPanel * panel_depth(k, type);
+}
+// Where W[n, k] lies in f32 panels of the given depth.
+inline int64_t panel_index(int64_t n, int64_t k, int64_t depth) {
+  return (n / kPanel) * kPanel * depth + k * kPanel + n % kPanel;
+}
+// The same in bf16 panels.
+inline int64_t pair_index(int64_t n, int64_t k, int64_t depth) {
+  return (n / kPanel) * kPanel * depth + k / 2 * 2 * kPanel + n % kPanel * 2 + k % 2;
+}
 
 // The table of embeddings is row-major when it is its own parameter and in panels when it is tied to the head.
 struct EmbeddingTable {
-  float* data;
+  TensorView data;
   bool panels;
   int64_t vocab, hidden;
 };
@@ -77,6 +95,7 @@ struct AdamwArgs {
   double lr, beta1, beta2, eps, weight_decay;
   double bias1, bias2;    // 1 - beta^step
   double gradient_scale;  // clip factor, applied to the gradient as it is read
+  int64_t step, first;    // number of the step, and of the first element: they key the rounding of bf16 moments
 };
 
 // PPO-style clipped policy loss with the k3 estimator of the KL to a reference (Schulman 2020, "Approximating KL divergence"):
@@ -106,58 +125,62 @@ struct Kernels {
   const char* name;
 
   // ---- matmul.cc
-  // y [M, N] (row stride ldy) = x [M, K] (ldx) * W^T, or y += when `accumulate`. With transposed weights this is the gradient
-  // of the input: dx [M, K] = dy [M, N] * W.
-  void (*linear_forward)(ThreadPool&, float* y, int64_t ldy, const float* x, int64_t ldx, const float* w, int64_t M, int64_t N,
+  // y [M, N] (row stride ldy) = x [M, K] (ldx) * W^T, or y += when `accumulate`, which needs an f32 y. With transposed weights
+  // this is the gradient of the input: dx [M, K] = dy [M, N] * W. With bf16 weights an f32 x is rounded as it is read.
+  void (*linear_forward)(ThreadPool&, TensorRef y, int64_t ldy, TensorView x, int64_t ldx, TensorView w, int64_t M, int64_t N,
                          int64_t K, bool accumulate);
   // Rows [first, first + count) of W [N, K] as the weight [K, count] of the transposed layer, in panels; `first` is a multiple
   // of the panel's 32.
-  void (*weight_transpose)(ThreadPool&, float* out, const float* w, int64_t first, int64_t count, int64_t K);
-  // dW (panels) += dy^T [N, M] * x [M, K]; the chain over M continues from what dW holds.
-  void (*linear_backward_weight)(ThreadPool&, float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M,
+  void (*weight_transpose)(ThreadPool&, TensorRef out, TensorView w, int64_t first, int64_t count, int64_t K);
+  // dW (panels) += dy^T [N, M] * x [M, K]; the chain over M, in order, continues from what dW holds. With a bf16 x an f32 dy is
+  // rounded as it is read, and dW has the padding of bf16 panels.
+  void (*linear_backward_weight)(ThreadPool&, float* dw, TensorView dy, int64_t lddy, TensorView x, int64_t ldx, int64_t M,
                                  int64_t N, int64_t K);
+  // bf16 weights from their f32 masters, n elements: as they lie, or panels (whole pairs of rows) that become panels of pairs.
+  void (*weight_round)(ThreadPool&, TensorRef out, const float* master, int64_t n, bool panels);
 
   // ---- bias.cc
   // y [T, N] += b [N] in every row; db [N] += sum of dy [T, N] over tokens in order.
-  void (*bias_forward)(ThreadPool&, float* y, const float* b, int64_t T, int64_t N);
+  void (*bias_forward)(ThreadPool&, TensorRef y, TensorView b, int64_t T, int64_t N);
   void (*bias_backward)(ThreadPool&, float* db, const float* dy, int64_t T, int64_t N);
 
   // ---- attention.cc
-  // Writes rows of k, v [T, kv_heads * D] into the blocks of their spans.
-  void (*kv_write)(ThreadPool&, float* blocks, const float* k, const float* v, const AttentionArgs&);
+  // Writes rows of k, v [T, kv_heads * D] into the blocks of their spans, whose type is theirs.
+  void (*kv_write)(ThreadPool&, TensorRef blocks, TensorView k, TensorView v, const AttentionArgs&);
   // out [T, heads * D], lse [T, heads] (may be null) from q [T, heads * D]; a row sees keys up to its own position.
-  void (*attention_forward)(ThreadPool&, float* out, float* lse, const float* q, const float* blocks, const AttentionArgs&);
+  void (*attention_forward)(ThreadPool&, TensorRef out, float* lse, TensorView q, TensorView blocks, const AttentionArgs&);
   // dq [T, heads * D], dk, dv [T, kv_heads * D]. Every span must start at position 0.
-  void (*attention_backward)(ThreadPool&, float* dq, float* dk, float* dv, const float* dout, const float* out,
-                             const float* lse, const float* q, const float* blocks, const AttentionArgs&);
+  void (*attention_backward)(ThreadPool&, float* dq, float* dk, float* dv, const float* dout, TensorView out, const float* lse,
+                             TensorView q, TensorView blocks, const AttentionArgs&);
 
   // ---- rmsnorm.cc
   // y [T, H] = x * rstd * w, rstd [T] = 1 / sqrt(mean(x^2) + eps).
-  void (*rmsnorm_forward)(ThreadPool&, float* y, float* rstd, const float* x, const float* w, int64_t T, int64_t H, float eps);
+  void (*rmsnorm_forward)(ThreadPool&, TensorRef y, float* rstd, TensorView x, TensorView w, int64_t T, int64_t H, float eps);
   // dx [T, H] = residual [T, H] + gradient of x; dx may be the residual.
-  void (*rmsnorm_backward_input)(ThreadPool&, float* dx, const float* residual, const float* dy, const float* x, const float* w,
+  void (*rmsnorm_backward_input)(ThreadPool&, float* dx, const float* residual, const float* dy, TensorView x, TensorView w,
                                  const float* rstd, int64_t T, int64_t H);
   // dw [H] += sum over tokens in order.
-  void (*rmsnorm_backward_weight)(ThreadPool&, float* dw, const float* dy, const float* x, const float* rstd, int64_t T,
+  void (*rmsnorm_backward_weight)(ThreadPool&, float* dw, const float* dy, TensorView x, const float* rstd, int64_t T,
                                   int64_t H);
 
   // ---- rope.cc
   // Rotates x [T, heads * D] in place by positions [T]; rotate-half layout. cos, sin [positions, D / 2].
   // `sign` is +1 forward and -1 backward.
-  void (*rope)(ThreadPool&, float* x, const int32_t* positions, const float* cos, const float* sin, int64_t T, int64_t heads,
+  void (*rope)(ThreadPool&, TensorRef x, const int32_t* positions, const float* cos, const float* sin, int64_t T, int64_t heads,
                int64_t D, float sign);
 
   // ---- swiglu.cc
   // y [T, I] = silu(gate) * up; the backward overwrites gate and up with their gradients.
-  void (*swiglu_forward)(ThreadPool&, float* y, const float* gate, const float* up, int64_t T, int64_t I);
-  void (*swiglu_backward)(ThreadPool&, float* gate, float* up, const float* dy, int64_t T, int64_t I);
+  // All of one type, but for dy.
+  void (*swiglu_forward)(ThreadPool&, TensorRef y, TensorView gate, TensorView up, int64_t T, int64_t I);
+  void (*swiglu_backward)(ThreadPool&, TensorRef gate, TensorRef up, const float* dy, int64_t T, int64_t I);
 
   // ---- embedding.cc
   // x [T, H] = table[ids]; dtable [V, H] (row-major) += dx in token order. Ids are in range.
   void (*embedding_forward)(ThreadPool&, float* x, const EmbeddingTable&, const int32_t* ids, int64_t T);
   void (*embedding_backward)(ThreadPool&, float* dtable, const float* dx, const int32_t* ids, int64_t T, int64_t H);
-  // out [R, H] = x[rows] and its transpose: dx[rows] = dout (rows distinct).
-  void (*gather_rows)(ThreadPool&, float* out, const float* x, const int32_t* rows, int64_t R, int64_t H);
+  // out [R, H] = x[rows], both of one type, and its transpose: dx[rows] = dout (rows distinct).
+  void (*gather_rows)(ThreadPool&, TensorRef out, TensorView x, const int32_t* rows, int64_t R, int64_t H);
   void (*scatter_rows)(ThreadPool&, float* dx, const float* dout, const int32_t* rows, int64_t R, int64_t H);
   // x [n] += y [n].
   void (*add)(ThreadPool&, float* x, const float* y, int64_t n);
@@ -196,7 +219,9 @@ struct Kernels {
 
   // ---- adamw.cc
   // One AdamW step (Loshchilov and Hutter 2019) on n elements; all arrays [n]. Leaves zeros in g, for the next step's sums.
-  void (*adamw)(ThreadPool&, float* w, float* g, float* m, float* v, int64_t n, const AdamwArgs&);
+  // Moments in bf16 are rounded up or down at random, with the mean of what is rounded: to nearest, an average that moves by
+  // less than half a unit in the last place a step would not move at all. The random bits are a function of (step, element).
+  void (*adamw)(ThreadPool&, float* w, float* g, TensorRef m, TensorRef v, int64_t n, const AdamwArgs&);
 
   // ---- grad_norm.cc
   // Sum of squares of x [n] in double: chunks of 4,096 elements, then the chunks in order. `scratch` holds ceil(n / 4096)
@@ -204,7 +229,8 @@ struct Kernels {
   double (*sum_squares)(ThreadPool&, const float* x, int64_t n, double* scratch);
 };
 
-enum class Isa { portable, avx2, avx512 };
+enum class Isa { portable, avx2, avx512, avx512_bf16 };
+constexpr Isa kIsas[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512_bf16};  // from slow to fast
 
 bool has_isa(Isa isa);
 // The fastest instruction set that this machine and this build have.

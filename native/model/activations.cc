@@ -5,34 +5,37 @@
 namespace zazen {
 namespace {
 
-constexpr int64_t kAlign = 16;  // elements
+constexpr int64_t kAlign = 64;  // bytes
 
 // Lays consecutive arrays into one block: first pass counts, second pass hands out.
 struct Layouter {
-  float* base;
-  int64_t used = 0;
-  float* take(int64_t elements) {
-    float* at = base ? base + used : nullptr;
-    used += ceil_div(elements, kAlign) * kAlign;
-    return at;
+  std::byte* base;
+  DType type;        // of arrays in the model's type
+  int64_t used = 0;  // bytes
+  TensorRef take(int64_t elements, DType of) {
+    std::byte* at = base ? base + used : nullptr;
+    used += ceil_div(elements * dtype_bytes(of), kAlign) * kAlign;
+    return {at, of};
   }
+  TensorRef take(int64_t elements) { return take(elements, type); }
+  float* floats(int64_t elements) { return take(elements, DType::f32).as<float>(); }
 };
 
 // Calls lay(Layouter&) twice, with memory for what it takes the second time.
 template <class Lay>
-void lay_out_in(Buffer<float>& memory, const Lay& lay) {
-  Layouter count{nullptr};
+void lay_out_in(Buffer<std::byte>& memory, DType type, const Lay& lay) {
+  Layouter count{nullptr, type};
   lay(count);
   memory.reserve(static_cast<size_t>(count.used));
-  Layouter place{memory.data()};
+  Layouter place{memory.data(), type};
   lay(place);
 }
 
 // Elements of the transposed weights of a layer.
 int64_t transposed_elements(const ModelSpec& s) {
-  return panel_elements(s.hidden, s.query_dim()) + 2 * panel_elements(s.hidden, s.key_dim()) +
-         panel_elements(s.query_dim(), s.hidden) + 2 * panel_elements(s.hidden, s.intermediate) +
-         panel_elements(s.intermediate, s.hidden);
+  const auto panels = [&](int64_t n, int64_t k) { return panel_elements(n, k, s.dtype); };
+  return panels(s.hidden, s.query_dim()) + 2 * panels(s.hidden, s.key_dim()) + panels(s.query_dim(), s.hidden) +
+         2 * panels(s.hidden, s.intermediate) + panels(s.intermediate, s.hidden);
 }
 
 }  // namespace
@@ -41,31 +44,31 @@ void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool tr
   spec_ = s;
   layers_.resize(static_cast<size_t>(training ? s.layers : 1));
   kv_.stride = training ? kv_blocks * s.kv().block_elements() : 0;
-  lay_out_in(memory_, [&](Layouter& out) {
-    float *k = out.take(T * s.key_dim()), *v = out.take(T * s.key_dim());
+  lay_out_in(memory_, s.dtype, [&](Layouter& out) {
+    const TensorRef k = out.take(T * s.key_dim()), v = out.take(T * s.key_dim());
     for (auto& a : layers_) {
-      a.input = out.take(T * s.hidden);
-      a.input_rstd = out.take(T);
+      a.input = out.floats(T * s.hidden);
+      a.input_rstd = out.floats(T);
       a.input_normed = out.take(T * s.hidden);
       a.q = out.take(T * s.query_dim());
       if (s.qk_norm) {
         a.q_raw = out.take(T * s.query_dim());
         a.k_raw = out.take(T * s.key_dim());
-        a.q_rstd = out.take(T * s.heads);
-        a.k_rstd = out.take(T * s.kv_heads);
+        a.q_rstd = out.floats(T * s.heads);
+        a.k_rstd = out.floats(T * s.kv_heads);
       }
       a.k = k;
       a.v = v;
       a.attention = out.take(T * s.query_dim());
-      a.lse = out.take(T * s.heads);
-      a.middle = out.take(T * s.hidden);
-      a.middle_rstd = out.take(T);
+      a.lse = out.floats(T * s.heads);
+      a.middle = out.floats(T * s.hidden);
+      a.middle_rstd = out.floats(T);
       a.middle_normed = out.take(T * s.hidden);
       a.gate = out.take(T * s.intermediate);
       a.up = out.take(T * s.intermediate);
       a.mlp = out.take(T * s.intermediate);
     }
-    final_ = {out.take(T * s.hidden), out.take(T), out.take(T * s.hidden)};
+    final_ = {out.floats(T * s.hidden), out.floats(T), out.take(T * s.hidden)};
     kv_.data = out.take(static_cast<int64_t>(layers_.size()) * kv_blocks * s.kv().block_elements());
   });
   for (size_t i = 0; i < layers_.size(); ++i) layers_[i].output = i + 1 < layers_.size() ? layers_[i + 1].input : final_.output;
@@ -74,10 +77,11 @@ void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool tr
 LayerActivations Activations::layer(int64_t index, int64_t first) const {
   LayerActivations a = layers_[layers_.size() > 1 ? static_cast<size_t>(index) : 0];
   if (layers_.size() == 1 && index + 1 < spec_.layers) a.output = a.input;  // shared memory: the next layer's input
-  for (float** rows : {&a.input, &a.input_normed, &a.middle, &a.middle_normed, &a.output}) *rows += first * spec_.hidden;
-  for (float** rows : {&a.q, &a.attention}) *rows += first * spec_.query_dim();
-  for (float** rows : {&a.k, &a.v}) *rows += first * spec_.key_dim();
-  for (float** rows : {&a.gate, &a.up, &a.mlp}) *rows += first * spec_.intermediate;
+  for (float** rows : {&a.input, &a.middle, &a.output}) *rows += first * spec_.hidden;
+  for (TensorRef* rows : {&a.input_normed, &a.middle_normed}) *rows += first * spec_.hidden;
+  for (TensorRef* rows : {&a.q, &a.attention}) *rows += first * spec_.query_dim();
+  for (TensorRef* rows : {&a.k, &a.v}) *rows += first * spec_.key_dim();
+  for (TensorRef* rows : {&a.gate, &a.up, &a.mlp}) *rows += first * spec_.intermediate;
   for (float** rows : {&a.input_rstd, &a.middle_rstd}) *rows += first;
   if (spec_.qk_norm) {
     a.q_raw += first * spec_.query_dim();
@@ -95,19 +99,19 @@ FinalActivations Activations::final(int64_t first) const {
 
 void GradientWorkspace::plan(const ModelSpec& s, int64_t T) {
   spec_ = s;
-  lay_out_in(memory_, [&](Layouter& out) {
-    for (float** rows : {&residual_[0], &residual_[1], &residual_[2], &normed_}) *rows = out.take(T * s.hidden);
-    float *mlp = out.take(T * s.intermediate), *attention = out.take(T * s.query_dim());
+  lay_out_in(memory_, s.dtype, [&](Layouter& out) {
+    for (float** rows : {&residual_[0], &residual_[1], &residual_[2], &normed_}) *rows = out.floats(T * s.hidden);
+    float *mlp = out.floats(T * s.intermediate), *attention = out.floats(T * s.query_dim());
     for (LayerGradients& g : layers_) {
-      for (float** rows : {&g.middle, &g.middle_normed, &g.input_normed}) *rows = out.take(T * s.hidden);
-      g.q = out.take(T * s.query_dim());
-      for (float** rows : {&g.k, &g.v}) *rows = out.take(T * s.key_dim());
-      g.q_normed = s.qk_norm ? out.take(T * s.query_dim()) : g.q;
-      g.k_normed = s.qk_norm ? out.take(T * s.key_dim()) : g.k;
+      for (float** rows : {&g.middle, &g.middle_normed, &g.input_normed}) *rows = out.floats(T * s.hidden);
+      g.q = out.floats(T * s.query_dim());
+      for (float** rows : {&g.k, &g.v}) *rows = out.floats(T * s.key_dim());
+      g.q_normed = s.qk_norm ? out.floats(T * s.query_dim()) : g.q;
+      g.k_normed = s.qk_norm ? out.floats(T * s.key_dim()) : g.k;
       g.mlp = mlp;
       g.attention = attention;
     }
-    transposed_ = out.take(std::max(transposed_elements(s), panel_elements(s.hidden, std::min(s.vocab, kHeadRows))));
+    transposed_ = out.take(std::max(transposed_elements(s), panel_elements(s.hidden, std::min(s.vocab, kHeadRows), s.dtype)));
   });
 }
 

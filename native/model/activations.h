@@ -1,9 +1,12 @@
-// What a forward pass leaves in memory, and what a backward pass needs beside it. Both grow and never shrink.
+// What a forward pass leaves in memory, and what a backward pass needs beside it. Both grow and never shrink. Arrays of the
+// model's type are TensorRefs. The residual stream is f32 even in a bf16 model: every layer adds to it, and rounding each sum
+// would cost more accuracy than all other rounding together, to save two arrays of about a dozen. So are gradients between
+// kernels, which two layers share the memory of; a matmul of bf16 weights rounds them as it reads them.
 #pragma once
 
 #include <vector>
 
-#include "core/buffer.h"
+#include "core/tensor.h"
 #include "model/parameters.h"
 #include "model/rows.h"
 
@@ -11,18 +14,23 @@ namespace zazen {
 
 // One layer's arrays from some row on. T rows, H hidden, Q query width, K key width, I MLP width.
 struct LayerActivations {
-  float *input, *input_rstd, *input_normed;  // [T, H], [T], [T, H]
-  float *q, *k, *v;                          // [T, Q], [T, K], [T, K]; k and v are shared by all layers
-  float *q_raw, *k_raw, *q_rstd, *k_rstd;    // before their norm, [T, heads] and [T, kv_heads]; null without it
-  float *attention, *lse;                    // [T, Q], [T, heads]
-  float *middle, *middle_rstd, *middle_normed;
-  float *gate, *up, *mlp;  // [T, I]
-  float* output;           // [T, H]: the next layer's input
+  float *input, *input_rstd;    // [T, H], [T]
+  TensorRef input_normed;       // [T, H]
+  TensorRef q, k, v;            // [T, Q], [T, K], [T, K]; k and v are shared by all layers
+  TensorRef q_raw, k_raw;       // before their norm; null without it
+  float *q_rstd, *k_rstd;       // [T, heads], [T, kv_heads]; null without a norm
+  TensorRef attention;          // [T, Q]
+  float* lse;                   // [T, heads]
+  float *middle, *middle_rstd;  // [T, H], [T]
+  TensorRef middle_normed;      // [T, H]
+  TensorRef gate, up, mlp;      // [T, I]
+  float* output;                // [T, H]: the next layer's input
 };
 
 // After the last layer.
 struct FinalActivations {
-  float *output, *rstd, *normed;  // [T, H], [T], [T, H]
+  float *output, *rstd;  // [T, H], [T]
+  TensorRef normed;      // [T, H]
 };
 
 // For training every layer has its own memory, otherwise all layers share one.
@@ -32,12 +40,12 @@ class Activations {
   // Arrays from row `first` on.
   LayerActivations layer(int64_t index, int64_t first) const;
   FinalActivations final(int64_t first) const;
-  float* normed() const { return final_.normed; }
+  TensorView normed() const { return final_.normed; }
   KvBlocks kv() const { return kv_; }
 
  private:
   ModelSpec spec_;
-  Buffer<float> memory_;
+  Buffer<std::byte> memory_;
   std::vector<LayerActivations> layers_;
   FinalActivations final_{};
   KvBlocks kv_{};
@@ -58,17 +66,18 @@ class GradientWorkspace {
  public:
   void plan(const ModelSpec& spec, int64_t rows);
   LayerGradients layer(int64_t index, int64_t first) const;
-  float* normed() { return normed_; }          // [T, H]: of the final normed rows
-  float* transposed() { return transposed_; }  // room for the weights of a layer, or of kHeadRows rows of the head
+  float* normed() { return normed_; }             // [T, H]: of the final normed rows
+  TensorRef transposed() { return transposed_; }  // room for the weights of a layer, or of kHeadRows rows of the head
 
   static constexpr int64_t kHeadRows = 2048;  // a multiple of the panel
 
  private:
   ModelSpec spec_;
-  Buffer<float> memory_;
+  Buffer<std::byte> memory_;
   LayerGradients layers_[2]{};  // of even and odd layers; output and input are set by layer()
   float* residual_[3]{};        // [T, H]
-  float *normed_ = nullptr, *transposed_ = nullptr;
+  float* normed_ = nullptr;
+  TensorRef transposed_;
 };
 
 }  // namespace zazen

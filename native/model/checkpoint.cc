@@ -56,7 +56,7 @@ void check_weights(const std::vector<std::string>& paths, const ModelSpec& spec,
 }
 
 void load_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters,
-                  float* weights) {
+                  const WeightStore& store) {
   const std::vector<SafetensorsFile> files = open_all(paths);
   check(files, spec, parameters);
   Buffer<float> chunk(kChunk);
@@ -66,18 +66,18 @@ void load_weights(const std::vector<std::string>& paths, const ModelSpec& spec, 
     for (int64_t first = 0; first < p.count(); first += kChunk) {
       const int64_t count = std::min(kChunk, p.count() - first);
       file.read_f32(tensor, first, count, chunk.data());
-      for (int64_t i = 0; i < count; ++i) weights[p.at(first + i)] = chunk[static_cast<size_t>(i)];
+      for (int64_t i = 0; i < count; ++i) store.set(p, first + i, chunk[static_cast<size_t>(i)]);
     }
   }
 }
 
-void save_weights(const std::string& path, const ParameterList& parameters, const float* weights) {
+void save_weights(const std::string& path, const ParameterList& parameters, TensorView weights) {
   std::vector<TensorSource> tensors;
   for (const auto& p : parameters.all())
     tensors.push_back({p.name, shape_of(p), [&p, weights](int64_t first, int64_t count, float* out) {
-                         for (int64_t i = 0; i < count; ++i) out[i] = weights[p.at(first + i)];
+                         for (int64_t i = 0; i < count; ++i) out[i] = weight_of(weights, p, first + i);
                        }});
-  write_safetensors(path, std::move(tensors));
+  write_safetensors(path, std::move(tensors), weights.type);
 }
 
 }  // namespace zazen

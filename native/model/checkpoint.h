@@ -13,7 +13,8 @@ namespace zazen {
 // headers alone, so that a wrong config.json costs no memory.
 void check_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters);
 void load_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters,
-                  float* weights);
-void save_weights(const std::string& path, const ParameterList& parameters, const float* weights);
+                  const WeightStore& store);
+// In the type of the weights.
+void save_weights(const std::string& path, const ParameterList& parameters, TensorView weights);
 
 }  // namespace zazen

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/buffer.h"
+#include "core/tensor.h"
 #include "model/transformer.h"
 
 namespace zazen {
@@ -19,13 +19,14 @@ inline int64_t head_chunk_rows(const ModelSpec& spec) {
 }
 
 struct HeadWorkspace {
-  Buffer<float> hidden, dhidden;                      // [R, H]
+  TensorBuffer hidden;                                // [R, H], of the model's type
+  Buffer<float> dhidden;                              // [R, H]
   Buffer<float> logits;                               // [R, padded V]
   Buffer<float> logp, lse, entropy, dlogp, dentropy;  // [R]
   Buffer<float> old, reference, advantages, weights;  // [R]
   void plan(const ModelSpec& spec, int64_t rows) {
     const auto r = static_cast<size_t>(std::min(rows, head_chunk_rows(spec)));
-    hidden.reserve(r * static_cast<size_t>(spec.hidden));
+    hidden.reserve(spec.dtype, static_cast<int64_t>(r) * spec.hidden);
     dhidden.reserve(r * static_cast<size_t>(spec.hidden));
     logits.reserve(r * static_cast<size_t>(spec.padded_vocab()));
     for (auto* b : {&logp, &lse, &entropy, &dlogp, &dentropy, &old, &reference, &advantages, &weights}) b->reserve(r);
@@ -33,12 +34,12 @@ struct HeadWorkspace {
 };
 
 // Raw logits [R, padded V] of chosen rows of `normed` [T, H].
-inline void head_logits(const Transformer& model, const float* weights, const float* normed, const int32_t* rows, int64_t R,
+inline void head_logits(const Transformer& model, TensorView weights, TensorView normed, const int32_t* rows, int64_t R,
                         HeadWorkspace& ws) {
   const ModelSpec& s = model.spec();
   const Parameter& head = model.parameters().head();
-  model.kernels().gather_rows(model.pool(), ws.hidden.data(), normed, rows, R, s.hidden);
-  model.kernels().linear_forward(model.pool(), ws.logits.data(), s.padded_vocab(), ws.hidden.data(), s.hidden,
+  model.kernels().gather_rows(model.pool(), ws.hidden.ref(), normed, rows, R, s.hidden);
+  model.kernels().linear_forward(model.pool(), ws.logits.data(), s.padded_vocab(), ws.hidden.view(), s.hidden,
                                  weights + head.offset, R, s.vocab, s.hidden, false);
 }
 

@@ -19,7 +19,7 @@ float normal(uint64_t seed, uint32_t parameter, int64_t element) {
 
 }  // namespace
 
-ParameterList::ParameterList(const ModelSpec& s) {
+ParameterList::ParameterList(const ModelSpec& s) : dtype_(s.dtype) {
   check_spec(s);
   embedding_ = append("model.embed_tokens.weight", s.vocab, s.hidden, s.tied ? Layout::panels : Layout::rows);
   for (int64_t i = 0; i < s.layers; ++i) {
@@ -59,8 +59,8 @@ ParameterList::ParameterList(const ModelSpec& s) {
 }
 
 Parameter ParameterList::append(const std::string& name, int64_t rows, int64_t columns, Layout layout, float initial) {
-  const int64_t elements = layout == Layout::panels ? panel_elements(rows, columns) : rows * (columns ? columns : 1);
-  const Parameter parameter{name, rows, columns, layout, elements_, elements, initial};
+  const int64_t elements = layout == Layout::panels ? panel_elements(rows, columns, dtype_) : rows * (columns ? columns : 1);
+  const Parameter parameter{name, rows, columns, layout, elements_, elements, initial, panel_depth(columns, dtype_)};
   elements_ += ceil_div(elements, kAlign) * kAlign;
   all_.push_back(parameter);
   return parameter;
@@ -72,10 +72,10 @@ int64_t ParameterList::count() const {
   return total;
 }
 
-void ParameterList::initialize(float* weights, uint64_t seed, float std) const {
+void ParameterList::initialize(const WeightStore& store, uint64_t seed, float std) const {
   for (size_t p = 0; p < all_.size(); ++p)
     for (int64_t i = 0; i < all_[p].count(); ++i)
-      weights[all_[p].at(i)] = all_[p].is_matrix() ? std * normal(seed, static_cast<uint32_t>(p), i) : all_[p].initial;
+      store.set(all_[p], i, all_[p].is_matrix() ? std * normal(seed, static_cast<uint32_t>(p), i) : all_[p].initial);
 }
 
 }  // namespace zazen

@@ -1,5 +1,6 @@
 // A model's parameters as one named list over one flat buffer. The list drives init, load, gradients, optimizer and save;
-// gradients and moments are buffers of the same shape, so element i of each belongs together.
+// gradients, moments and masters are buffers of the same shape, so element i of each belongs together. Only bf16 weights in
+// panels of pairs lie in another order, within the same elements.
 #pragma once
 
 #include <string>
@@ -19,12 +20,15 @@ struct Parameter {
   int64_t offset;    // into the flat buffer
   int64_t elements;  // padding included
   float initial;     // of vectors
+  int64_t depth;     // of panels: columns, padding included
 
   int64_t count() const { return rows * (columns ? columns : 1); }
-  // Where logical element i (row-major) lies in the flat buffer.
-  int64_t at(int64_t i) const {
-    return offset + (layout == Layout::panels ? panel_index(i / columns, i % columns, columns) : i);
+  // Where logical element i (row-major) lies in the flat buffer: of gradients, moments and masters, and of weights of a type.
+  int64_t at(int64_t i) const { return offset + (is_panels() ? panel_index(i / columns, i % columns, depth) : i); }
+  int64_t at(int64_t i, DType type) const {
+    return type == DType::bf16 && is_panels() ? offset + pair_index(i / columns, i % columns, depth) : at(i);
   }
+  bool is_panels() const { return layout == Layout::panels; }
   bool is_matrix() const { return layout != Layout::vector; }
 };
 
@@ -33,6 +37,28 @@ struct LayerParameters {
   Parameter q_bias, k_bias, v_bias;  // with qkv_bias
   Parameter q_norm, k_norm;          // with qk_norm, [head_dim]
 };
+
+// The weights in memory: what the model computes with and, where bf16 weights are trained, the f32 masters that they are
+// rounded from.
+struct WeightStore {
+  TensorRef weights;
+  float* master = nullptr;  // null: none
+
+  // Logical element i of a parameter.
+  void set(const Parameter& p, int64_t i, float value) const {
+    if (master) master[p.at(i)] = value;
+    if (weights.type == DType::bf16)
+      weights.as<bf16>()[p.at(i, DType::bf16)] = f32_to_bf16(value);
+    else
+      weights.as<float>()[p.at(i)] = value;
+  }
+};
+
+// Logical element i of a parameter, as the model computes with it.
+inline float weight_of(TensorView weights, const Parameter& p, int64_t i) {
+  if (weights.type == DType::bf16) return bf16_to_f32(weights.as<bf16>()[p.at(i, DType::bf16)].bits);
+  return weights.as<float>()[p.at(i)];
+}
 
 class ParameterList {
  public:
@@ -47,7 +73,7 @@ class ParameterList {
   int64_t count() const;                           // logical, what people call the size of a model
 
   // Normal numbers for matrices, ones for norms, zeros for biases. A weight depends on seed and its logical place alone.
-  void initialize(float* weights, uint64_t seed, float std) const;
+  void initialize(const WeightStore& store, uint64_t seed, float std) const;
 
  private:
   Parameter append(const std::string& name, int64_t rows, int64_t columns, Layout layout, float initial = 0.0f);
@@ -56,6 +82,7 @@ class ParameterList {
   std::vector<LayerParameters> layers_;
   Parameter embedding_, norm_, head_;
   int64_t elements_ = 0;
+  DType dtype_;
 };
 
 }  // namespace zazen

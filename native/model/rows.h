@@ -36,9 +36,9 @@ inline std::vector<RowBlock> cut_rows(const Rows& rows, int64_t count) {
 
 // KV blocks of all layers: those of layer i begin at data + i * stride.
 struct KvBlocks {
-  float* data;
+  TensorRef data;
   int64_t stride;
-  float* layer(int64_t index) const { return data + index * stride; }
+  TensorRef layer(int64_t index) const { return data + index * stride; }
 };
 
 }  // namespace zazen

@@ -16,9 +16,10 @@ struct ModelSpec {
   float rope_scale = 1.0f;              // of cosine and sine
   std::vector<int32_t> windows;         // [layers]: see AttentionArgs
   float rms_norm_eps = 1e-5f;
-  bool tied = false;      // the head is the embedding table
-  bool qkv_bias = false;  // of the projections to queries, keys and values
-  bool qk_norm = false;   // RMSNorm of every query and key head before rotation
+  bool tied = false;         // the head is the embedding table
+  bool qkv_bias = false;     // of the projections to queries, keys and values
+  bool qk_norm = false;      // RMSNorm of every query and key head before rotation
+  DType dtype = DType::f32;  // of weights, activations, keys and values in memory: f32 or bf16
 
   int64_t query_dim() const { return heads * head_dim; }
   int64_t key_dim() const { return kv_heads * head_dim; }
@@ -40,6 +41,8 @@ inline void check_spec(const ModelSpec& s) {
               s.head_dim / 2, " rotary frequencies, got ", s.rope_frequencies.size());
   ZAZEN_CHECK(static_cast<int64_t>(s.windows.size()) == s.layers, "BAD_SPEC", "[model] expected ", s.layers,
               " attention windows, got ", s.windows.size());
+  ZAZEN_CHECK(s.dtype == DType::f32 || s.dtype == DType::bf16, "BAD_SPEC", "[model] expected F32 or BF16, got ",
+              dtype_name(s.dtype));
   for (const int32_t window : s.windows)
     ZAZEN_CHECK(window >= 0, "BAD_SPEC", "[model] expected attention windows of 0 or more, got ", window);
 }

@@ -22,7 +22,7 @@ constexpr int64_t kMaxBlockRows = 128;
 Transformer::Transformer(const ModelSpec& spec, const ParameterList& parameters, const Kernels& kernels, ThreadPool& pool)
     : spec_(spec), parameters_(parameters), kernels_(kernels), pool_(pool) {}
 
-bool Transformer::is_small() const { return parameters_.elements() * static_cast<int64_t>(sizeof(float)) <= kSmallWeights; }
+bool Transformer::is_small() const { return parameters_.elements() * dtype_bytes(spec_.dtype) <= kSmallWeights; }
 
 int64_t Transformer::useful_rows() const {
   return is_small() ? kRowsPerThread * pool_.threads() : std::numeric_limits<int64_t>::max();
@@ -58,7 +58,7 @@ void Transformer::plan_angles(const Rows& rows) const {
 // inside each kernel, and on a few sequences inside a task.
 class Transformer::Pass {
  public:
-  Pass(const Transformer& model, ThreadPool& pool, const float* weights, const Rows& rows, const RowBlock& block)
+  Pass(const Transformer& model, ThreadPool& pool, TensorView weights, const Rows& rows, const RowBlock& block)
       : m_(model),
         k_(model.kernels_),
         s_(model.spec_),
@@ -71,16 +71,16 @@ class Transformer::Pass {
 
   void embed(float* x) const {
     const Parameter& table = m_.parameters_.embedding();
-    const EmbeddingTable view{const_cast<float*>(weights_) + table.offset, table.layout == Layout::panels, s_.vocab, s_.hidden};
+    const EmbeddingTable view{weights_ + table.offset, table.layout == Layout::panels, s_.vocab, s_.hidden};
     k_.embedding_forward(pool_, x, view, ids_, T_);
   }
 
   // middle = input + o(attention(rope(q(n)), rope(k(n)), v(n))), n = rmsnorm(input). Heads of q and k may have a norm before
   // rope.
-  void forward_attention(const LayerParameters& p, const LayerActivations& a, float* kv, int64_t window) const {
+  void forward_attention(const LayerParameters& p, const LayerActivations& a, TensorRef kv, int64_t window) const {
     const AttentionArgs attention = attention_args(window);
     k_.rmsnorm_forward(pool_, a.input_normed, a.input_rstd, a.input, at(p.input_norm), T_, s_.hidden, s_.rms_norm_eps);
-    float *q = s_.qk_norm ? a.q_raw : a.q, *k = s_.qk_norm ? a.k_raw : a.k;
+    const TensorRef q = s_.qk_norm ? a.q_raw : a.q, k = s_.qk_norm ? a.k_raw : a.k;
     linear(q, a.input_normed, p.q);
     linear(k, a.input_normed, p.k);
     linear(a.v, a.input_normed, p.v);
@@ -131,7 +131,7 @@ class Transformer::Pass {
 
   // From the gradient of middle to that of input.
   void backward_attention(const LayerParameters& p, const Transposed& w, const LayerActivations& a, const LayerGradients& g,
-                          const float* kv, int64_t window) const {
+                          TensorView kv, int64_t window) const {
     transposed_linear(g.attention, g.middle, w.o, p.o, false);
     k_.attention_backward(pool_, g.q_normed, g.k_normed, g.v, g.attention, a.attention, a.lse, a.q, kv, attention_args(window));
     rotate(g.q_normed, s_.heads, -1.0f);
@@ -147,19 +147,19 @@ class Transformer::Pass {
   }
 
  private:
-  const float* at(const Parameter& p) const { return weights_ + p.offset; }
-  void linear(float* y, const float* x, const Parameter& p) const {
+  TensorView at(const Parameter& p) const { return weights_ + p.offset; }
+  void linear(TensorRef y, TensorView x, const Parameter& p) const {
     k_.linear_forward(pool_, y, p.rows, x, p.columns, at(p), T_, p.rows, p.columns, false);
   }
   // dx (+)= dy W.
-  void transposed_linear(float* dx, const float* dy, const float* transposed, const Parameter& p, bool accumulate) const {
+  void transposed_linear(float* dx, TensorView dy, TensorView transposed, const Parameter& p, bool accumulate) const {
     k_.linear_forward(pool_, dx, p.columns, dy, p.rows, transposed, T_, p.columns, p.rows, accumulate);
   }
   void backward_norm(float* dx, const float* residual, const float* dy, const float* x, const float* rstd,
                      const Parameter& p) const {
     k_.rmsnorm_backward_input(pool_, dx, residual, dy, x, at(p), rstd, T_, s_.hidden);
   }
-  void backward_head_norm(float* dx, const float* dy, const float* x, const float* rstd, const Parameter& p,
+  void backward_head_norm(float* dx, const float* dy, TensorView x, const float* rstd, const Parameter& p,
                           int64_t heads) const {
     std::fill_n(dx, T_ * heads * s_.head_dim, 0.0f);
     k_.rmsnorm_backward_input(pool_, dx, dx, dy, x, at(p), rstd, T_ * heads, s_.head_dim);
@@ -169,7 +169,7 @@ class Transformer::Pass {
             window,        static_cast<float>(1.0 / std::sqrt(static_cast<double>(s_.head_dim))),
             spans_.data(), static_cast<int64_t>(spans_.size())};
   }
-  void rotate(float* x, int64_t heads, float sign) const {
+  void rotate(TensorRef x, int64_t heads, float sign) const {
     k_.rope(pool_, x, positions_, m_.cos_.data(), m_.sin_.data(), T_, heads, s_.head_dim, sign);
   }
 
@@ -177,7 +177,7 @@ class Transformer::Pass {
   const Kernels& k_;
   const ModelSpec& s_;
   ThreadPool& pool_;
-  const float* weights_;
+  TensorView weights_;
   const int32_t *ids_, *positions_;
   int64_t T_;
   const std::vector<Span>& spans_;
@@ -196,7 +196,7 @@ std::vector<RowBlock> Transformer::cut(const Rows& rows) const {
 
 // Calls body(pass, first row) for every block; the threads are inside the kernels where there is only one. `others` are tasks
 // that have nothing to do with these rows: they fill the gaps that blocks of unequal length leave.
-void Transformer::for_blocks(const float* weights, const Rows& rows, const std::vector<RowBlock>& blocks,
+void Transformer::for_blocks(TensorView weights, const Rows& rows, const std::vector<RowBlock>& blocks,
                              const std::vector<Task>& others, const BlockBody& body) const {
   const bool whole = blocks.size() == 1;
   if (whole) body(Pass(*this, pool_, weights, rows, blocks[0]), 0);
@@ -208,7 +208,7 @@ void Transformer::for_blocks(const float* weights, const Rows& rows, const std::
   });
 }
 
-void Transformer::forward(const float* weights, const Rows& rows, const Activations& activations, const KvBlocks& kv) const {
+void Transformer::forward(TensorView weights, const Rows& rows, const Activations& activations, const KvBlocks& kv) const {
   plan_angles(rows);
   for_blocks(weights, rows, cut(rows), {}, [&](const Pass& pass, int64_t first) {
     pass.embed(activations.layer(0, first).input);
@@ -221,7 +221,7 @@ void Transformer::forward(const float* weights, const Rows& rows, const Activati
   });
 }
 
-void Transformer::backward(const float* weights, float* gradients, float* embedding_gradient, const Rows& rows,
+void Transformer::backward(TensorView weights, float* gradients, float* embedding_gradient, const Rows& rows,
                            const Activations& activations, GradientWorkspace& ws) const {
   const int64_t T = rows.count(), H = spec_.hidden, top = spec_.layers - 1;
   const std::vector<RowBlock> blocks = cut(rows);
@@ -245,13 +245,13 @@ void Transformer::backward(const float* weights, float* gradients, float* embedd
   kernels_.embedding_backward(pool_, embedding_gradient, ws.layer(0, 0).input, rows.ids.data(), T, H);
 }
 
-Transformer::Transposed Transformer::transpose_layer(const float* weights, int64_t index, float* memory) const {
+Transformer::Transposed Transformer::transpose_layer(TensorView weights, int64_t index, TensorRef memory) const {
   const LayerParameters& p = parameters_.layer(index);
   const auto next = [&](const Parameter& from) {
-    float* to = memory;
+    const TensorRef to = memory;
     kernels_.weight_transpose(pool_, to, weights + from.offset, 0, from.rows, from.columns);
-    memory += panel_elements(from.columns, from.rows);
-    return to;
+    memory += panel_elements(from.columns, from.rows, spec_.dtype);
+    return TensorView(to);
   };
   return {next(p.q), next(p.k), next(p.v), next(p.o), next(p.gate), next(p.up), next(p.down)};
 }
@@ -290,12 +290,12 @@ std::vector<Transformer::Task> Transformer::weight_gradients(float* gradients, i
   return tasks;
 }
 
-void Transformer::add_weight_gradient(std::vector<Task>& tasks, float* gradients, const Parameter& p, const float* dy,
-                                      const float* x, int64_t T) const {
+void Transformer::add_weight_gradient(std::vector<Task>& tasks, float* gradients, const Parameter& p, TensorView dy,
+                                      TensorView x, int64_t T) const {
   const int64_t share = ceil_div(ceil_div(p.rows, kPanel), kWeightTasksPerThread * pool_.threads()) * kPanel;
   for (int64_t n = 0; n < p.rows; n += share)
     tasks.push_back([=, this, &p] {
-      kernels_.linear_backward_weight(serial_, gradients + p.offset + n * p.columns, dy + n, p.rows, x, p.columns, T,
+      kernels_.linear_backward_weight(serial_, gradients + p.offset + n * p.depth, dy + n, p.rows, x, p.columns, T,
                                       std::min(share, p.rows - n), p.columns);
     });
 }

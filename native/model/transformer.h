@@ -14,10 +14,10 @@ class Transformer {
   Transformer(const ModelSpec& spec, const ParameterList& parameters, const Kernels& kernels, ThreadPool& pool);
 
   // Fills activations.normed() for rows. Keys and values go to `kv`, which may be the activations' own blocks or a cache.
-  void forward(const float* weights, const Rows& rows, const Activations& activations, const KvBlocks& kv) const;
+  void forward(TensorView weights, const Rows& rows, const Activations& activations, const KvBlocks& kv) const;
   // From workspace.normed() to all parameter gradients, which are added to. The embedding's goes to `embedding_gradient` [V, H]
   // row-major, a buffer of its own when the head is tied: the two sums must not interleave.
-  void backward(const float* weights, float* gradients, float* embedding_gradient, const Rows& rows,
+  void backward(TensorView weights, float* gradients, float* embedding_gradient, const Rows& rows,
                 const Activations& activations, GradientWorkspace& workspace) const;
 
   // Rows of a training micro-batch beyond which nothing is gained: a small model's activations had better stay in the caches.
@@ -38,19 +38,19 @@ class Transformer {
   using Task = std::function<void()>;
   // The transposed weights of a layer.
   struct Transposed {
-    float *q, *k, *v, *o, *gate, *up, *down;
+    TensorView q, k, v, o, gate, up, down;
   };
 
   bool is_small() const;  // all weights stay in the caches
   int64_t window(int64_t layer) const { return spec_.windows[static_cast<size_t>(layer)]; }
   void plan_angles(const Rows& rows) const;
   std::vector<RowBlock> cut(const Rows& rows) const;
-  void for_blocks(const float* weights, const Rows& rows, const std::vector<RowBlock>& blocks, const std::vector<Task>& others,
+  void for_blocks(TensorView weights, const Rows& rows, const std::vector<RowBlock>& blocks, const std::vector<Task>& others,
                   const BlockBody& body) const;
-  Transposed transpose_layer(const float* weights, int64_t index, float* memory) const;
+  Transposed transpose_layer(TensorView weights, int64_t index, TensorRef memory) const;
   std::vector<Task> weight_gradients(float* gradients, int64_t index, int64_t T, const LayerActivations& a,
                                      const LayerGradients& g) const;
-  void add_weight_gradient(std::vector<Task>& tasks, float* gradients, const Parameter& p, const float* dy, const float* x,
+  void add_weight_gradient(std::vector<Task>& tasks, float* gradients, const Parameter& p, TensorView dy, TensorView x,
                            int64_t T) const;
 
   const ModelSpec& spec_;

@@ -1,6 +1,6 @@
 #include "runtime/engine.h"
 
-#include <algorithm>
+#include <cstring>
 
 #include "model/checkpoint.h"
 
@@ -21,24 +21,25 @@ Engine::Engine(const EngineConfig& config, const std::vector<std::string>& paths
       parameters_(checked_parameters(config_.spec, paths)),
       pool_(config_.threads),
       model_(config_.spec, parameters_, cpu_kernels(config_.isa), pool_),
-      weights_(static_cast<size_t>(parameters_.elements())),
+      weights_(config_.spec.dtype, parameters_.elements()),
       generator_(model_, config_.kv_bytes, config_.micro_batch_tokens),
       scorer_(model_, config_.micro_batch_tokens) {
+  if (config_.trainable && config_.spec.dtype != DType::f32) master_.reset(static_cast<size_t>(parameters_.elements()));
   if (paths.empty())
-    parameters_.initialize(weights_.data(), seed, std);
+    parameters_.initialize(store(), seed, std);
   else
-    load_weights(paths, config_.spec, parameters_, weights_.data());
+    load_weights(paths, config_.spec, parameters_, store());
   if (config_.reference) {
-    reference_.reset(weights_.size());
-    std::copy_n(weights_.data(), weights_.size(), reference_.data());
+    reference_.reset(config_.spec.dtype, parameters_.elements());
+    std::memcpy(reference_.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
   }
-  if (config_.trainable) trainer_ = std::make_unique<Trainer>(model_, config_.micro_batch_tokens);
+  if (config_.trainable) trainer_ = std::make_unique<Trainer>(model_, config_.micro_batch_tokens, config_.moments);
 }
 
 Scores Engine::score(const ScoreArgs& args, bool reference, Control& control) {
-  ZAZEN_CHECK(!reference || reference_.size() > 0, "NO_REFERENCE",
+  ZAZEN_CHECK(!reference || !reference_.empty(), "NO_REFERENCE",
               "[logprobs] expected an engine with reference weights, got none; create it with reference: true");
-  return scorer_.run(reference ? reference_.data() : weights_.data(), args, control);
+  return scorer_.run(reference ? reference_.view() : weights_.view(), args, control);
 }
 
 Trainer& Engine::trainer() {
@@ -47,7 +48,7 @@ Trainer& Engine::trainer() {
   return *trainer_;
 }
 
-void Engine::save(const std::string& path) const { save_weights(path, parameters_, weights_.data()); }
+void Engine::save(const std::string& path) const { save_weights(path, parameters_, weights_.view()); }
 
 std::vector<float> Engine::gradient(const std::string& name) {
   for (const auto& p : parameters_.all())

@@ -18,6 +18,7 @@ struct EngineConfig {
   int threads = 1;
   int64_t micro_batch_tokens = 1, kv_bytes = 0;
   bool trainable = true, reference = false;
+  DType moments = DType::f32;  // f32 or bf16
 };
 
 class Engine {
@@ -26,13 +27,13 @@ class Engine {
   Engine(const EngineConfig& config, const std::vector<std::string>& paths, uint64_t seed, float std);
 
   std::vector<Sample> generate(const GenerateArgs& args, Control& control) {
-    return generator_.run(weights_.data(), args, control);
+    return generator_.run(weights_.view(), args, control);
   }
   Scores score(const ScoreArgs& args, bool reference, Control& control);
   PolicyLossSums forward_backward(const TrainArgs& args, const LossArgs& loss, Control& control) {
-    return trainer().forward_backward(weights_.data(), args, loss, control);
+    return trainer().forward_backward(weights_.view(), args, loss, control);
   }
-  OptimResult step(const OptimArgs& args) { return trainer().step(weights_.data(), args); }
+  OptimResult step(const OptimArgs& args) { return trainer().step(store(), args); }
   void save(const std::string& path) const;
   std::vector<float> gradient(const std::string& name);
 
@@ -40,12 +41,14 @@ class Engine {
 
  private:
   Trainer& trainer();
+  WeightStore store() { return {weights_.ref(), master_.data()}; }
 
   EngineConfig config_;
   ParameterList parameters_;
   ThreadPool pool_;
   Transformer model_;
-  Buffer<float> weights_, reference_;
+  TensorBuffer weights_, reference_;
+  Buffer<float> master_;  // of bf16 weights that are trained
   Generator generator_;
   Scorer scorer_;
   std::unique_ptr<Trainer> trainer_;

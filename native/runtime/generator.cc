@@ -6,7 +6,7 @@
 
 namespace zazen {
 struct Generator::Call {
-  const float* weights;
+  TensorView weights;
   const GenerateArgs& args;
   Control& control;
   std::vector<Sample> samples;
@@ -48,7 +48,7 @@ void Generator::reserve(Call& call) {
   pool_.plan(model_.spec(), std::min({total, budget, std::max(largest, running * longest)}));
 }
 
-std::vector<Sample> Generator::run(const float* weights, const GenerateArgs& args, Control& control) {
+std::vector<Sample> Generator::run(TensorView weights, const GenerateArgs& args, Control& control) {
   Call call{weights, args, control, {}, {}, {}};
   reserve(call);
   call.samples.resize(static_cast<size_t>(args.prompts.sequences() * args.samples));

@@ -38,7 +38,7 @@ class Generator {
       : model_(model), kv_bytes_(kv_bytes), max_rows_(max_rows) {}
 
   // Samples in order: prompt 0 sample 0, prompt 0 sample 1, ... When aborted, returns what there is.
-  std::vector<Sample> run(const float* weights, const GenerateArgs& args, Control& control);
+  std::vector<Sample> run(TensorView weights, const GenerateArgs& args, Control& control);
 
  private:
   struct Sequence {

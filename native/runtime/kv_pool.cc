@@ -5,14 +5,14 @@
 namespace zazen {
 
 int64_t KvPool::block_bytes(const ModelSpec& spec) {
-  return spec.layers * spec.kv().block_elements() * static_cast<int64_t>(sizeof(float));
+  return spec.layers * spec.kv().block_elements() * dtype_bytes(spec.dtype);
 }
 
 void KvPool::plan(const ModelSpec& spec, int64_t blocks) {
   layers_ = spec.layers;
   blocks_ = blocks;
   block_elements_ = spec.kv().block_elements();
-  memory_.reserve(static_cast<size_t>(layers_ * blocks_ * block_elements_));
+  memory_.reserve(spec.dtype, layers_ * blocks_ * block_elements_);
   references_.assign(static_cast<size_t>(blocks), 0);
   free_.clear();
   for (int64_t b = blocks - 1; b >= 0; --b) free_.push_back(static_cast<int32_t>(b));
@@ -32,9 +32,11 @@ void KvPool::give(int32_t block) {
 
 int32_t KvPool::copy(int32_t block) {
   const int32_t fresh = take();
-  for (int64_t i = 0; i < layers_; ++i)
-    std::memcpy(blocks().layer(i) + fresh * block_elements_, blocks().layer(i) + block * block_elements_,
-                static_cast<size_t>(block_elements_) * sizeof(float));
+  for (int64_t i = 0; i < layers_; ++i) {
+    const TensorRef layer = blocks().layer(i);
+    std::memcpy((layer + fresh * block_elements_).data, (layer + block * block_elements_).data,
+                static_cast<size_t>(block_elements_ * dtype_bytes(layer.type)));
+  }
   return fresh;
 }
 

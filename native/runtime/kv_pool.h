@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "core/buffer.h"
+#include "core/tensor.h"
 #include "model/rows.h"
 #include "model/spec.h"
 
@@ -21,10 +21,10 @@ class KvPool {
   void share(int32_t block) { ++references_[static_cast<size_t>(block)]; }
   void give(int32_t block);
   int32_t copy(int32_t block);  // takes a new block with the same content, in every layer
-  KvBlocks blocks() { return {memory_.data(), blocks_ * block_elements_}; }
+  KvBlocks blocks() { return {memory_.ref(), blocks_ * block_elements_}; }
 
  private:
-  Buffer<float> memory_;  // [layers][blocks][block]
+  TensorBuffer memory_;  // [layers][blocks][block]
   std::vector<int32_t> free_, references_;
   int64_t layers_ = 0, blocks_ = 0, block_elements_ = 0;
 };

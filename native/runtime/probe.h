@@ -10,7 +10,7 @@ struct Peak {
   int64_t rows, outputs, inputs;
 };
 
-// Repeats one f32 matmul for about `seconds`.
-Peak measure_peak(const Kernels& kernels, ThreadPool& pool, double seconds);
+// Repeats one matmul of f32 or bf16 for about `seconds`.
+Peak measure_peak(const Kernels& kernels, ThreadPool& pool, DType type, double seconds);
 
 }  // namespace zazen

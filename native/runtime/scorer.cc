@@ -5,7 +5,7 @@
 
 namespace zazen {
 
-Scores Scorer::run(const float* weights, const ScoreArgs& args, Control& control) {
+Scores Scorer::run(TensorView weights, const ScoreArgs& args, Control& control) {
   const size_t T = args.tokens.ids.size();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   Scores scores{std::vector<float>(T, nan), std::vector<float>(T, nan), std::vector<float>(T * static_cast<size_t>(args.top)),
@@ -17,7 +17,7 @@ Scores Scorer::run(const float* weights, const ScoreArgs& args, Control& control
   return scores;
 }
 
-void Scorer::score(const float* weights, const ScoreArgs& args, const MicroBatch& batch, Scores& scores) {
+void Scorer::score(TensorView weights, const ScoreArgs& args, const MicroBatch& batch, Scores& scores) {
   const ModelSpec& spec = model_.spec();
   const int64_t T = batch.rows.count(), chunk = head_chunk_rows(spec);
   if (T == 0) return;

@@ -25,10 +25,10 @@ struct Scores {
 class Scorer {
  public:
   Scorer(const Transformer& model, int64_t micro_batch_tokens) : model_(model), micro_batch_tokens_(micro_batch_tokens) {}
-  Scores run(const float* weights, const ScoreArgs& args, Control& control);
+  Scores run(TensorView weights, const ScoreArgs& args, Control& control);
 
  private:
-  void score(const float* weights, const ScoreArgs& args, const MicroBatch& batch, Scores& scores);
+  void score(TensorView weights, const ScoreArgs& args, const MicroBatch& batch, Scores& scores);
 
   const Transformer& model_;
   int64_t micro_batch_tokens_;

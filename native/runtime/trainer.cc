@@ -43,17 +43,17 @@ void take(Buffer<float>& to, const std::vector<float>& from, const std::vector<i
 
 }  // namespace
 
-Trainer::Trainer(const Transformer& model, int64_t micro_batch_tokens)
+Trainer::Trainer(const Transformer& model, int64_t micro_batch_tokens, DType moments)
     : model_(model), micro_batch_tokens_(micro_batch_tokens) {
   const auto elements = static_cast<size_t>(model.parameters().elements());
   gradients_.reset(elements);
-  m_.reset(elements);
-  v_.reset(elements);
+  m_.reset(moments, model.parameters().elements());
+  v_.reset(moments, model.parameters().elements());
   if (model.spec().tied) tied_.reset(static_cast<size_t>(model.spec().vocab * model.spec().hidden));
   norm_scratch_.reset(static_cast<size_t>(ceil_div(model.parameters().elements(), kNormChunk)));
 }
 
-PolicyLossSums Trainer::forward_backward(const float* weights, const TrainArgs& args, const LossArgs& loss, Control& control) {
+PolicyLossSums Trainer::forward_backward(TensorView weights, const TrainArgs& args, const LossArgs& loss, Control& control) {
   PolicyLossSums sums;
   for (const auto& [first, last] : cut_sequences(args.tokens, std::min(micro_batch_tokens_, model_.useful_rows()))) {
     throw_if_aborted(control);
@@ -68,7 +68,7 @@ void Trainer::throw_if_aborted(const Control& control) {
   control.throw_if_aborted("forwardBackward");
 }
 
-void Trainer::train(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
+void Trainer::train(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
                     PolicyLossSums& sums) {
   const int64_t T = batch.rows.count();
   if (T == 0) return;
@@ -82,7 +82,7 @@ void Trainer::train(const float* weights, const TrainArgs& args, const LossArgs&
 
 // Fills workspace.normed() and the head's gradient. Row r predicts token r + 1; only rows whose token has a weight are
 // computed.
-void Trainer::train_head(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
+void Trainer::train_head(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
                          PolicyLossSums& sums) {
   const ModelSpec& spec = model_.spec();
   const Kernels& k = model_.kernels();
@@ -113,7 +113,7 @@ void Trainer::train_head(const float* weights, const TrainArgs& args, const Loss
     const bool entropy_gradient = loss.kind == LossKind::policy && loss.policy.entropy_coef != 0.0f;
     k.head_backward(model_.pool(), head_.logits.data(), ld, targets.data() + first, head_.lse.data(), head_.entropy.data(),
                     head_.dlogp.data(), entropy_gradient ? head_.dentropy.data() : nullptr, loss.temperature, R, V);
-    k.linear_backward_weight(model_.pool(), gradients_.data() + head.offset, head_.logits.data(), ld, head_.hidden.data(), H, R,
+    k.linear_backward_weight(model_.pool(), gradients_.data() + head.offset, head_.logits.data(), ld, head_.hidden.view(), H, R,
                              V, H);
     head_backward_input(weights, R);
     k.scatter_rows(model_.pool(), workspace_.normed(), head_.dhidden.data(), rows.data() + first, R, H);
@@ -121,9 +121,9 @@ void Trainer::train_head(const float* weights, const TrainArgs& args, const Loss
 }
 
 // dhidden [R, H] = dlogits [R, V] W, with a piece of W transposed at a time.
-void Trainer::head_backward_input(const float* weights, int64_t R) {
+void Trainer::head_backward_input(TensorView weights, int64_t R) {
   const Kernels& k = model_.kernels();
-  const float* head = weights + model_.parameters().head().offset;
+  const TensorView head = weights + model_.parameters().head().offset;
   const int64_t H = model_.spec().hidden, V = model_.spec().vocab, ld = model_.spec().padded_vocab();
   for (int64_t first = 0; first < V; first += GradientWorkspace::kHeadRows) {
     const int64_t count = std::min(GradientWorkspace::kHeadRows, V - first);
@@ -151,16 +151,18 @@ void Trainer::token_loss(const LossArgs& loss, bool has_reference, int64_t R, Po
 void Trainer::join_tied_gradient() {
   if (tied_.size() == 0) return;
   const int64_t V = model_.spec().vocab, H = model_.spec().hidden;
+  const int64_t depth = model_.parameters().head().depth;
   float* head = gradients_.data() + model_.parameters().head().offset;
   parallel_for(model_.pool(), ceil_div(V, kPanel), [&](int64_t panel) {
     for (int64_t v = panel * kPanel; v < std::min(V, (panel + 1) * kPanel); ++v)
-      for (int64_t h = 0; h < H; ++h) head[panel_index(v, h, H)] += tied_[static_cast<size_t>(v * H + h)];
+      for (int64_t h = 0; h < H; ++h) head[panel_index(v, h, depth)] += tied_[static_cast<size_t>(v * H + h)];
   });
   zero(model_.pool(), tied_);
 }
 
-OptimResult Trainer::step(float* weights, const OptimArgs& args) {
+OptimResult Trainer::step(const WeightStore& store, const OptimArgs& args) {
   const Kernels& k = model_.kernels();
+  float* master = store.master ? store.master : store.weights.as<float>();
   join_tied_gradient();
   const int64_t elements = model_.parameters().elements();  // padding is zero
   const double squares = k.sum_squares(model_.pool(), gradients_.data(), elements, norm_scratch_.data());
@@ -169,17 +171,24 @@ OptimResult Trainer::step(float* weights, const OptimArgs& args) {
   ZAZEN_CHECK(std::isfinite(norm), "GRADIENT_NOT_FINITE", "[optimStep] expected a finite gradient, got norm ", norm,
               "; lower the learning rate, or look at the last batch");
   ++step_;
-  AdamwArgs adamw{args.learning_rate, args.beta1, args.beta2, args.eps, 0.0, 1.0, 1.0, 1.0};
+  AdamwArgs adamw{args.learning_rate, args.beta1, args.beta2, args.eps, 0.0, 1.0, 1.0, 1.0, step_, 0};
   adamw.bias1 = 1.0 - std::pow(args.beta1, static_cast<double>(step_));
   adamw.bias2 = 1.0 - std::pow(args.beta2, static_cast<double>(step_));
   const double clip = args.max_grad_norm / (norm + kClipEpsilon);
   if (args.max_grad_norm > 0 && clip < 1.0) adamw.gradient_scale = clip;
   for (const Run& run : decay_runs(model_.parameters(), args.weight_decay)) {
     adamw.weight_decay = run.weight_decay;
-    k.adamw(model_.pool(), weights + run.first, gradients_.data() + run.first, m_.data() + run.first, v_.data() + run.first,
+    adamw.first = run.first;
+    k.adamw(model_.pool(), master + run.first, gradients_.data() + run.first, m_.ref() + run.first, v_.ref() + run.first,
             run.count, adamw);
   }
+  if (store.master) round_weights(store);
   return {norm, step_};
+}
+
+void Trainer::round_weights(const WeightStore& store) {
+  for (const Parameter& p : model_.parameters().all())
+    model_.kernels().weight_round(model_.pool(), store.weights + p.offset, store.master + p.offset, p.elements, p.is_panels());
 }
 
 std::vector<float> Trainer::gradient(const Parameter& p) const {

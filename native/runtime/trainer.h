@@ -35,31 +35,34 @@ struct OptimResult {
 
 class Trainer {
  public:
-  Trainer(const Transformer& model, int64_t micro_batch_tokens);
+  Trainer(const Transformer& model, int64_t micro_batch_tokens, DType moments);
 
   // Adds to the gradients. When aborted, throws ABORTED and clears them.
-  PolicyLossSums forward_backward(const float* weights, const TrainArgs& args, const LossArgs& loss, Control& control);
+  PolicyLossSums forward_backward(TensorView weights, const TrainArgs& args, const LossArgs& loss, Control& control);
   // Clips, steps AdamW and clears the gradients. A gradient that is not finite is GRADIENT_NOT_FINITE: it is cleared, and
   // weights and moments stay as they were.
-  OptimResult step(float* weights, const OptimArgs& args);
+  // bf16 weights are rounded anew from their masters.
+  OptimResult step(const WeightStore& store, const OptimArgs& args);
 
   // Gradient of one parameter in row-major order, the tied embedding's share included.
   std::vector<float> gradient(const Parameter& parameter) const;
   void clear();
 
  private:
-  void train(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, PolicyLossSums& sums);
-  void train_head(const float* weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
+  void train(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, PolicyLossSums& sums);
+  void train_head(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
                   PolicyLossSums& sums);
-  void head_backward_input(const float* weights, int64_t R);
+  void head_backward_input(TensorView weights, int64_t R);
   void token_loss(const LossArgs& loss, bool has_reference, int64_t R, PolicyLossSums& sums);
   void throw_if_aborted(const Control& control);
   void join_tied_gradient();
+  void round_weights(const WeightStore& store);
 
   const Transformer& model_;
   int64_t micro_batch_tokens_;
   int64_t step_ = 0;
-  Buffer<float> gradients_, m_, v_;
+  Buffer<float> gradients_;
+  TensorBuffer m_, v_;
   Buffer<float> tied_;  // [V, H]: the embedding's share of a tied head's gradient
   Buffer<double> norm_scratch_;
   Activations activations_;

@@ -9,11 +9,14 @@ export const faults = [
     law: 1,
     name: "rollouts read a copy of the weights made at the first call",
     file: "native/runtime/engine.h",
-    find: "return generator_.run(weights_.data(), args, control);\n  }",
-    replace: `if (stale_.empty()) stale_.assign(weights_.data(), weights_.data() + weights_.size());
-    return generator_.run(stale_.data(), args, control);
+    find: "return generator_.run(weights_.view(), args, control);\n  }",
+    replace: `if (stale_.empty()) {
+      stale_.reset(weights_.view().type, parameters_.elements());
+      std::memcpy(stale_.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
+    }
+    return generator_.run(stale_.view(), args, control);
   }
-  std::vector<float> stale_;`,
+  TensorBuffer stale_;`,
     tests: policyLaw,
   },
   {
@@ -29,25 +32,35 @@ export const faults = [
     law: 2,
     name: "a single row's products are summed in two halves",
     file: "native/kernels/cpu/matmul.cc",
-    find: "if (M <= kFewRows) return multiply_few_rows(pool, y, ldy, x, ldx, B, M, N, K, accumulate);",
-    replace: `if (M == 1 && !accumulate) {
+    find: "if (M <= kFewRows) {",
+    replace: `if (M == 1 && !accumulate && Chain::kPerWord == 1) {
     const int64_t near = K / 2;
+    const float* x = in.x.template as<float>();
     std::vector<float> far(static_cast<size_t>(N));
-    multiply_few_rows(pool, y, ldy, x, ldx, B, M, N, near, false);
+    multiply_few_rows<Chain>(pool, y, ldy, x, in.ld, B, M, N, near, false);
     const Panels rest{w + near * kPanel, K * kPanel};
-    multiply_few_rows(pool, far.data(), N, x + near, ldx, rest, M, N, K - near, false);
-    for (int64_t n = 0; n < N; ++n) y[n] += far[static_cast<size_t>(n)];
+    multiply_few_rows<Chain>(pool, far.data(), N, x + near, in.ld, rest, M, N, K - near, false);
+    for (int64_t n = 0; n < N; ++n) y.as<float>()[n] += far[static_cast<size_t>(n)];
     return;
   }
-  if (M <= kFewRows) return multiply_few_rows(pool, y, ldy, x, ldx, B, M, N, K, accumulate);`,
+  if (M <= kFewRows) {`,
     tests: policyLaw,
   },
   {
     law: 2,
     name: "one row alone multiplies and adds with two roundings",
     file: "native/kernels/cpu/tile.h",
-    find: "sum[i][v] = fma(av, bv[v], sum[i][v]);",
-    replace: "sum[i][v] = R == 1 ? av * bv[v] + sum[i][v] : fma(av, bv[v], sum[i][v]);",
+    find: "sum[i][v] = Chain::add(av, bv[v], sum[i][v]);",
+    replace: "sum[i][v] = R == 1 ? av * bv[v] + sum[i][v] : Chain::add(av, bv[v], sum[i][v]);",
+    tests: policyLaw,
+  },
+  {
+    law: 2,
+    name: "bf16 outputs of few rows are cut off, not rounded",
+    file: "native/kernels/cpu/matmul.cc",
+    find: "const int64_t rows = multiply(sums, kFewPanels * kPanel, i, p, end);",
+    replace: `const int64_t rows = multiply(sums, kFewPanels * kPanel, i, p, end);
+        for (float& sum : sums) sum = std::bit_cast<float>(std::bit_cast<uint32_t>(sum) & kUpperHalf);`,
     tests: policyLaw,
   },
   {
@@ -70,10 +83,18 @@ export const faults = [
     law: 4,
     name: "every call sums its weight gradient from zero and adds it afterwards",
     file: "native/kernels/cpu/matmul.cc",
-    find: "small_matmul(target, kPanel, {x + t * ldx + k0, 1, ldx}, B, columns, kPanel, depth, true);",
+    find: "small_matmul<Chain>(target, kPanel, {x.as<float>(), 1, g.x.ld}, B, columns, kPanel, depth, true);",
     replace: `std::vector<float> own(static_cast<size_t>(columns * kPanel));
-        small_matmul(own.data(), kPanel, {x + t * ldx + k0, 1, ldx}, B, columns, kPanel, depth, false);
+        small_matmul<Chain>(own.data(), kPanel, {x.as<float>(), 1, g.x.ld}, B, columns, kPanel, depth, false);
         for (size_t i = 0; i < own.size(); ++i) target[i] += own[i];`,
+    tests: cutLaw,
+  },
+  {
+    law: 4,
+    name: "of a pair of bf16 tokens the later one is added first",
+    file: "native/kernels/cpu/matmul.cc",
+    find: "return pair_bf16(load(at, n), left > 1 ? load(at + ld, n) : set1(none));",
+    replace: "return pair_bf16(left > 1 ? load(at + ld, n) : set1(none), load(at, n));",
     tests: cutLaw,
   },
   {

@@ -40,8 +40,8 @@ inline void append(Floats& to, const Floats& from) { to.insert(to.end(), from.be
 
 inline std::vector<Isa> isas() {
   std::vector<Isa> all;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
-    if (isa <= best_isa()) all.push_back(isa);
+  for (const Isa isa : kIsas)
+    if (has_isa(isa)) all.push_back(isa);
   return all;
 }
 inline const Kernels& best() { return cpu_kernels(best_isa()); }

@@ -21,7 +21,7 @@ int64_t pairs(const AttentionArgs& args, const Span& span, int64_t row, int64_t 
   return count * (args.heads / args.kv.kv_heads) * keys * (args.kv.head_dim + kSoftmaxPairs);
 }
 
-void forward_piece(float* out, float* lse, const float* q, const float* blocks, const AttentionArgs& args, const Piece& piece) {
+void forward_piece(TensorRef out, float* lse, TensorView q, TensorView blocks, const AttentionArgs& args, const Piece& piece) {
   for (int64_t unit = piece.begin; unit < piece.end;) {
     const int64_t index = unit / args.kv.kv_heads, first = unit % args.kv.kv_heads;
     const int64_t last = least(args.kv.kv_heads, first + piece.end - unit);
@@ -33,6 +33,22 @@ void forward_piece(float* out, float* lse, const float* q, const float* blocks, 
       const Head head(args, unit++);
       forward_rows(out, lse, q, blocks, args.scale, head, piece.first * head.group, least(span.count, piece.last) * head.group);
     }
+  }
+}
+
+template <class E>
+void write_head(E* blocks, const E* k, const E* v, const Head& head) {
+  const int64_t D = head.kv.head_dim;
+  for (int64_t i = 0; i < head.span.count;) {
+    const int64_t position = head.span.position + i, slot = position % kKeyTile;
+    const int64_t rows = least(kKeyGroup - slot % kKeyGroup, head.span.count - i);  // of one group
+    const int64_t from = (head.span.row + i) * head.key_row + head.index * D;
+    E* keys = head.keys(blocks, position / kKeyTile);
+    transpose(keys + head.kv.key_index(slot, 0), kKeyGroup, k + from, head.key_row, rows, D);
+    E* values = keys + head.kv.key_elements() + slot * D;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t d = 0; d < D; d += kLanes) store(values + r * D + d, load(v + from + r * head.key_row + d, D - d), D - d);
+    i += rows;
   }
 }
 
@@ -68,27 +84,16 @@ std::vector<Piece> cut_work(const AttentionArgs& args, int64_t step) {
   return pieces;
 }
 
-void kv_write(ThreadPool& pool, float* blocks, const float* k, const float* v, const AttentionArgs& args) {
-  const int64_t D = args.kv.head_dim, units = args.span_count * args.kv.kv_heads;
-  const auto write = [&](const Head& head) {
-    for (int64_t i = 0; i < head.span.count;) {
-      const int64_t position = head.span.position + i, slot = position % kKeyTile;
-      const int64_t rows = least(kKeyGroup - slot % kKeyGroup, head.span.count - i);  // of one group
-      const int64_t from = (head.span.row + i) * head.key_row + head.index * D;
-      float* keys = head.keys(blocks, position / kKeyTile);
-      transpose(keys + head.kv.key_index(slot, 0), kKeyGroup, k + from, head.key_row, rows, D);
-      float* values = keys + head.kv.key_elements() + slot * D;
-      for (int64_t r = 0; r < rows; ++r)
-        for (int64_t d = 0; d < D; d += kLanes) store(values + r * D + d, load(v + from + r * head.key_row + d, D - d), D - d);
-      i += rows;
-    }
-  };
+void kv_write(ThreadPool& pool, TensorRef blocks, TensorView k, TensorView v, const AttentionArgs& args) {
+  const int64_t units = args.span_count * args.kv.kv_heads;
   parallel_pieces(pool, units, args.span_count > kWriteUnits * 8 ? kWriteUnits : 1, [&](int64_t begin, int64_t end) {
-    for (int64_t unit = begin; unit < end; ++unit) write(Head(args, unit));
+    with_type(blocks, [&]<class E>(E* to) {
+      for (int64_t unit = begin; unit < end; ++unit) write_head(to, k.as<E>(), v.as<E>(), Head(args, unit));
+    });
   });
 }
 
-void attention_forward(ThreadPool& pool, float* out, float* lse, const float* q, const float* blocks,
+void attention_forward(ThreadPool& pool, TensorRef out, float* lse, TensorView q, TensorView blocks,
                        const AttentionArgs& args) {
   const int64_t group = args.heads / args.kv.kv_heads;
   const std::vector<Piece> pieces = cut_work(args, kBlockRows / std::gcd(kBlockRows, group));

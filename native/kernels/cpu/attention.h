@@ -1,4 +1,5 @@
 // What the two paths of the forward and the backward share: one KV head of one span, its tiles, and how work is cut into tasks.
+// Queries, keys, values and outputs are of one type; bf16 is widened as it is read, and all arithmetic is f32.
 //
 // The order that makes a row's bits its own, whatever computes it: scores are chains over d in ascending order; tiles are
 // visited in order of position with an online softmax in base 2 (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm 1);
@@ -47,11 +48,14 @@ struct Head {
     return outside > 0 ? outside : 0;
   }
   int64_t first_tile(int64_t r) const { return first_key(r) / kKeyTile; }
-  float* keys(float* blocks, int64_t tile) const {
+  template <class E>
+  E* keys(E* blocks, int64_t tile) const {
     return blocks + span.blocks[tile] * kv.block_elements() + index * kv.head_elements();
   }
-  const float* keys(const float* blocks, int64_t tile) const { return keys(const_cast<float*>(blocks), tile); }
-  const float* values(const float* blocks, int64_t tile) const { return keys(blocks, tile) + kv.key_elements(); }
+  template <class E>
+  const E* values(const E* blocks, int64_t tile) const {
+    return keys(blocks, tile) + kv.key_elements();
+  }
 };
 
 // Visits consecutive query rows without a division for each.
@@ -81,8 +85,16 @@ class QueryRows {
 
 // Fills the last vector up with zeros. Scratch is worked on in whole vectors, because a masked store followed by a load of the
 // same address stalls.
-inline void copy_padded(float* to, const float* from, int64_t n) {
+template <class E>
+inline void copy_padded(float* to, const E* from, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) store(to + i, load(from + i, n - i));
+}
+
+// f32 is read where it lies; bf16 is copied to `room`, whole vectors.
+inline const float* as_f32(float*, const float* from, int64_t) { return from; }
+inline const float* as_f32(float* room, const bf16* from, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) store(room + i, load(from + i));
+  return room;
 }
 
 // c [R][16 V] += the outer products of a[k a_step .. + R) and b[k b_step .. + 16 V), for k = 0 .. K - 1 in order.
@@ -121,10 +133,10 @@ struct Piece {
 std::vector<Piece> cut_work(const AttentionArgs& args, int64_t step);
 
 // attention_decode.cc: row `row` of the span at its position, KV heads [first, last).
-void decode_position(float* out, float* lse, const float* q, const float* blocks, const AttentionArgs& args, int64_t span,
+void decode_position(TensorRef out, float* lse, TensorView q, TensorView blocks, const AttentionArgs& args, int64_t span,
                      int64_t row, int64_t first, int64_t last);
 // attention_forward.cc: query rows [first, last) of one KV head of one span.
-void forward_rows(float* out, float* lse, const float* q, const float* blocks, float scale, const Head& head, int64_t first,
+void forward_rows(TensorRef out, float* lse, TensorView q, TensorView blocks, float scale, const Head& head, int64_t first,
                   int64_t last);
 
 }  // namespace zazen::ZAZEN_ISA

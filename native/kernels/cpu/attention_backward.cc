@@ -10,8 +10,10 @@ constexpr int64_t kRows = 32;                         // query rows in a block
 constexpr int kTileStep = kTileVectors == 2 ? 4 : 2;  // query rows of a register tile of two products
 
 // What one head keeps on the stack for a tile of keys and a block of rows; P = padded head dimension.
-template <int64_t P>
+template <int64_t P, class E>
 struct Scratch {
+  const float* columns;                                          // K^T in groups of 16 positions, as blocks have it
+  alignas(64) float wide[sizeof(E) == 2 ? kKeyTile * P : 16];    // where it is copied to
   alignas(64) float keys[kKeyTile * P], values[kKeyTile * P];    // K [64][P], V^T [P][64]
   alignas(64) float dkeys[kKeyTile * P], dvalues[kKeyTile * P];  // dK^T, dV^T [P][64]
   alignas(64) float queries[kRows * P], dout[kRows * P], dqueries[kRows * P];
@@ -23,19 +25,23 @@ struct RowTerms {
   float delta, lse;
 };
 
+template <class E>
 struct BackwardArgs {
   float *dq, *dk, *dv;
-  const float *dout, *out, *lse, *q, *blocks;
+  const float *dout, *lse;
+  const E *out, *q, *blocks;
   const AttentionArgs& attention;
 };
 
-float dot(const float* a, const float* b, int64_t n) {
+template <class E>
+float dot(const float* a, const E* b, int64_t n) {
   F32x16 total = zero();
   for (int64_t i = 0; i < n; i += kLanes) total = fma(load(a + i, n - i), load(b + i, n - i), total);
   return sum(total);
 }
 
-std::vector<RowTerms> row_terms(const BackwardArgs& args, const Head& head) {
+template <class E>
+std::vector<RowTerms> row_terms(const BackwardArgs<E>& args, const Head& head) {
   std::vector<RowTerms> terms(static_cast<size_t>(head.rows()));
   QueryRows row(head, 0);
   for (int64_t r = 0; r < head.rows(); ++r, row.next())
@@ -44,10 +50,11 @@ std::vector<RowTerms> row_terms(const BackwardArgs& args, const Head& head) {
 }
 
 // K, V^T of a tile; `keys` positions of it are filled.
-template <int64_t P>
-void open_tile(Scratch<P>& s, const Head& head, const float* blocks, int64_t tile, int64_t keys) {
+template <int64_t P, class E>
+void open_tile(Scratch<P, E>& s, const Head& head, const E* blocks, int64_t tile, int64_t keys) {
   const int64_t D = head.kv.head_dim;
-  const float *k = head.keys(blocks, tile), *v = head.values(blocks, tile);
+  const E *k = head.keys(blocks, tile), *v = head.values(blocks, tile);
+  s.columns = as_f32(s.wide, k, ceil_div(keys, kKeyGroup) * kKeyGroup * D);
   for (int64_t key = 0; key < keys; key += kKeyGroup) {
     for (int64_t d = 0; d < D; d += kLanes) {
       transpose16(s.keys + key * P + d, P, k + head.kv.key_index(key, d), kKeyGroup, least(kLanes, D - d));
@@ -64,8 +71,8 @@ struct Seen {
 };
 
 // Weights and gradients of the scores of R rows and V vectors of keys. Lanes of keys that a row does not see become zero.
-template <int64_t P, int R, int V, bool kMasked>
-void score_gradient(Scratch<P>& s, const float* keys, const float* values, int64_t D, int64_t row, int64_t vector,
+template <int64_t P, int R, int V, bool kMasked, class E>
+void score_gradient(Scratch<P, E>& s, const float* keys, const float* values, int64_t D, int64_t row, int64_t vector,
                     const RowTerms* terms, const Seen* seen, float base) {
   F32x16 score[R][V], dweight[R][V];
 #pragma GCC unroll 8
@@ -113,8 +120,8 @@ void score_gradient(Scratch<P>& s, const float* keys, const float* values, int64
 
 // All scores of a block. Only vectors of keys that some row does not see need a mask: the first row sees least far ahead, and
 // the last one least far back.
-template <int64_t P, int V>
-void score_gradients(Scratch<P>& s, const float* keys, int64_t D, int64_t rows, int64_t vector, const RowTerms* terms,
+template <int64_t P, int V, class E>
+void score_gradients(Scratch<P, E>& s, const float* keys, int64_t D, int64_t rows, int64_t vector, const RowTerms* terms,
                      const Seen* seen, int64_t gone, float base) {
   if (seen[0].valid < (vector + V) * kLanes || gone > vector * kLanes) {
     for (int64_t r = 0; r < rows; r += kTileStep)
@@ -143,8 +150,8 @@ void add_transposed(float* c, const float* a, const float* b, int64_t D, int64_t
 }
 
 // The share of V vectors of keys in what a block adds to dkeys and dvalues, and their ds.
-template <int64_t P, int V>
-void key_vectors(Scratch<P>& s, const float* keys, int64_t D, int64_t rows, int64_t whole, int64_t vector,
+template <int64_t P, int V, class E>
+void key_vectors(Scratch<P, E>& s, const float* keys, int64_t D, int64_t rows, int64_t whole, int64_t vector,
                  const RowTerms* terms, const Seen* seen, int64_t gone, float base) {
   score_gradients<P, V>(s, keys, D, whole, vector, terms, seen, gone, base);
   const int64_t at = vector * kLanes;
@@ -153,15 +160,15 @@ void key_vectors(Scratch<P>& s, const float* keys, int64_t D, int64_t rows, int6
 }
 
 // Copies D of P elements; the others become zero.
-template <int64_t P>
-void copy_whole(float* to, const float* from, int64_t D) {
+template <int64_t P, class E>
+void copy_whole(float* to, const E* from, int64_t D) {
 #pragma GCC unroll 4
   for (int64_t i = 0; i < P; i += kLanes) store(to + i, load(from + i, D - i));
 }
 
 // Adds the share of one tile of keys and rows [first, first + rows) to dq and to the tile's dkeys, dvalues.
-template <int64_t P>
-void backward_block(Scratch<P>& s, const BackwardArgs& args, const Head& head, const RowTerms* terms, int64_t tile,
+template <int64_t P, class E>
+void backward_block(Scratch<P, E>& s, const BackwardArgs<E>& args, const Head& head, const RowTerms* terms, int64_t tile,
                     int64_t first, int64_t rows) {
   const int64_t D = head.kv.head_dim, padded = head.kv.padded_dim();
   const float scale = args.attention.scale, base = scale * kLog2E;
@@ -185,9 +192,9 @@ void backward_block(Scratch<P>& s, const BackwardArgs& args, const Head& head, c
   const int64_t gone = seen[rows - 1].gone, keys = least(kKeyTile, seen[rows - 1].valid), vectors = ceil_div(keys, kLanes);
   for (int64_t v = 0; v < vectors; v += kTileVectors) {
     if (v + kTileVectors <= vectors)
-      key_vectors<P, kTileVectors>(s, head.keys(args.blocks, tile), D, rows, whole, v, term, seen, gone, base);
+      key_vectors<P, kTileVectors>(s, s.columns, D, rows, whole, v, term, seen, gone, base);
     else
-      key_vectors<P, 1>(s, head.keys(args.blocks, tile), D, rows, whole, v, term, seen, gone, base);
+      key_vectors<P, 1>(s, s.columns, D, rows, whole, v, term, seen, gone, base);
   }
   small_matmul(s.dqueries, P, {s.dscores, kKeyTile, 1}, {s.keys, P, kLanes}, rows, padded, keys, true);
   QueryRows to(head, first);
@@ -209,11 +216,11 @@ void store_rows(float* to, int64_t row, const float* transposed, int64_t D, int6
                   });
 }
 
-template <int64_t P>
-void backward_head(const BackwardArgs& args, const Head& head) {
+template <int64_t P, class E>
+void backward_head(const BackwardArgs<E>& args, const Head& head) {
   const int64_t D = head.kv.head_dim, rows = head.rows();
   const std::vector<RowTerms> terms = row_terms(args, head);
-  Scratch<P> s;
+  Scratch<P, E> s;
   fill_zero(s.keys, kKeyTile * P);  // lanes past D, too, take part
   for (int64_t tile = 0; tile * kKeyTile < head.span.count; ++tile) {
     const int64_t keys = least(kKeyTile, head.span.count - tile * kKeyTile);
@@ -229,7 +236,8 @@ void backward_head(const BackwardArgs& args, const Head& head) {
   }
 }
 
-void backward_unit(const BackwardArgs& args, const Head& head) {
+template <class E>
+void backward_unit(const BackwardArgs<E>& args, const Head& head) {
   const int64_t padded = head.kv.padded_dim();
   if (padded <= 16) return backward_head<16>(args, head);
   if (padded <= 32) return backward_head<32>(args, head);
@@ -240,12 +248,14 @@ void backward_unit(const BackwardArgs& args, const Head& head) {
 
 }  // namespace
 
-void attention_backward(ThreadPool& pool, float* dq, float* dk, float* dv, const float* dout, const float* out,
-                        const float* lse, const float* q, const float* blocks, const AttentionArgs& args) {
-  const BackwardArgs backward{dq, dk, dv, dout, out, lse, q, blocks, args};
+void attention_backward(ThreadPool& pool, float* dq, float* dk, float* dv, const float* dout, TensorView out, const float* lse,
+                        TensorView q, TensorView blocks, const AttentionArgs& args) {
   const std::vector<Piece> pieces = cut_work(args, 0);
-  parallel_for(pool, static_cast<int64_t>(pieces.size()), [&](int64_t i) {
-    for (int64_t unit = pieces[i].begin; unit < pieces[i].end; ++unit) backward_unit(backward, Head(args, unit));
+  with_type(out, [&]<class E>(const E* outputs) {
+    const BackwardArgs<E> backward{dq, dk, dv, dout, lse, outputs, q.as<E>(), blocks.as<E>(), args};
+    parallel_for(pool, static_cast<int64_t>(pieces.size()), [&](int64_t i) {
+      for (int64_t unit = pieces[i].begin; unit < pieces[i].end; ++unit) backward_unit(backward, Head(args, unit));
+    });
   });
 }
 

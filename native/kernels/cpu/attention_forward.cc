@@ -126,12 +126,12 @@ void add_values(Block<V>& b, const float* values, int64_t D, int64_t keys, Rows<
 }
 
 // Q^T from query rows [first, first + rows); lanes past them are zero.
-template <int V>
-void gather(Block<V>& b, const float* q, const Head& head, int64_t first, int64_t rows) {
+template <int V, class E>
+void gather(Block<V>& b, const E* q, const Head& head, int64_t first, int64_t rows) {
   const int64_t D = head.kv.head_dim;
   QueryRows from(head, first);
   for (int v = 0; v < V; ++v) {
-    const float* row[kLanes];
+    const E* row[kLanes];
     const int64_t n = least(kLanes, rows - v * kLanes);
     for (int64_t i = 0; i < n; ++i, from.next()) row[i] = q + from.query();
     for (int64_t d = 0; d < D; d += kLanes)
@@ -150,14 +150,14 @@ F32x16 total(Block<V>& b, int v) {
   return s[0];
 }
 
-template <int V>
-void scatter(Block<V>& b, float* out, float* lse, const Head& head, int64_t first, int64_t rows, Rows<V> reference) {
+template <int V, class E>
+void scatter(Block<V>& b, E* out, float* lse, const Head& head, int64_t first, int64_t rows, Rows<V> reference) {
   const int64_t D = head.kv.head_dim;
   QueryRows to(head, first);
   for (int v = 0; v < V; ++v) {
     const int64_t n = least(kLanes, rows - v * kLanes);
     const F32x16 sum = total(b, v), inverse = set1(1.0f) / sum;
-    float* row[kLanes];
+    E* row[kLanes];
     float lane[kLanes];
     if (lse) store(lane, log_shifted(sum, reference.v[v]));
     for (int64_t i = 0; i < n; ++i, to.next()) {
@@ -172,9 +172,20 @@ void scatter(Block<V>& b, float* out, float* lse, const Head& head, int64_t firs
   }
 }
 
-template <int V>
-void forward_block(float* out, float* lse, const float* q, const float* blocks, float scale, const Head& head, int64_t first,
+// Room for the keys and values of a tile that are widened.
+template <class E>
+struct Room {
+  float *keys = nullptr, *values = nullptr;
+};
+template <>
+struct Room<bf16> {
+  alignas(64) float keys[kKeyTile * kMaxHeadDim], values[kKeyTile * kMaxHeadDim + KvShape::kTail];
+};
+
+template <int V, class E>
+void forward_block(E* out, float* lse, const E* q, const E* blocks, float scale, const Head& head, int64_t first,
                    int64_t rows) {
+  Room<E> room;
   const int64_t D = head.kv.head_dim, padded = head.kv.padded_dim(), last = first + rows - 1;
   const float base = scale * kLog2E;
   Block<V> b;
@@ -185,24 +196,27 @@ void forward_block(float* out, float* lse, const float* q, const float* blocks, 
   for (int v = 0; v < V; ++v) reference.v[v] = set1(kNoReference);
   for (int64_t tile = head.first_tile(first); tile < head.tiles_of(last); ++tile) {
     const int64_t keys = least(kKeyTile, head.valid(last, tile));
-    const Rows<V> rescale = softmax_tile(b, head.keys(blocks, tile), D, ceil_div(keys, kKeyGroup), base,
+    const int64_t groups = ceil_div(keys, kKeyGroup);
+    const Rows<V> rescale = softmax_tile(b, as_f32(room.keys, head.keys(blocks, tile), groups * kKeyGroup * D), D, groups, base,
                                          Diagonal(head, first, tile, rows), reference);
-    add_values(b, head.values(blocks, tile), D, keys, rescale);
+    add_values(b, as_f32(room.values, head.values(blocks, tile), keys * D + KvShape::kTail), D, keys, rescale);
   }
   scatter(b, out, lse, head, first, rows, reference);
 }
 
 }  // namespace
 
-void forward_rows(float* out, float* lse, const float* q, const float* blocks, float scale, const Head& head, int64_t first,
+void forward_rows(TensorRef out, float* lse, TensorView q, TensorView blocks, float scale, const Head& head, int64_t first,
                   int64_t last) {
-  for (int64_t r = first; r < last; r += kBlockRows) {
-    const int64_t rows = least(kBlockRows, last - r);
-    if (rows > kLanes)
-      forward_block<2>(out, lse, q, blocks, scale, head, r, rows);
-    else
-      forward_block<1>(out, lse, q, blocks, scale, head, r, rows);
-  }
+  with_type(out, [&]<class E>(E* to) {
+    for (int64_t r = first; r < last; r += kBlockRows) {
+      const int64_t rows = least(kBlockRows, last - r);
+      if (rows > kLanes)
+        forward_block<2>(to, lse, q.as<E>(), blocks.as<E>(), scale, head, r, rows);
+      else
+        forward_block<1>(to, lse, q.as<E>(), blocks.as<E>(), scale, head, r, rows);
+    }
+  });
 }
 
 }  // namespace zazen::ZAZEN_ISA

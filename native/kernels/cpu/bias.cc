@@ -3,9 +3,11 @@
 #include "kernels/cpu/ops.h"
 
 namespace zazen::ZAZEN_ISA {
-void bias_forward(ThreadPool& pool, float* y, const float* b, int64_t T, int64_t N) {
+void bias_forward(ThreadPool& pool, TensorRef y, TensorView b, int64_t T, int64_t N) {
   parallel_pieces(pool, T, task_items(N), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) add_row(y + t * N, b, N);
+    with_types(y, b, [&](auto* rows, const auto* bias) {
+      for (int64_t t = begin; t < end; ++t) add_row(rows + t * N, bias, N);
+    });
   });
 }
 

@@ -5,20 +5,31 @@
 namespace zazen::ZAZEN_ISA {
 namespace {
 
-inline void copy_row(float* out, const float* in, int64_t H) { std::memcpy(out, in, static_cast<size_t>(H) * sizeof(float)); }
+inline void copy_row(TensorRef out, TensorView in, int64_t H) {
+  std::memcpy(out.data, in.data, static_cast<size_t>(H * dtype_bytes(in.type)));
+}
 
-void lookup_row(float* x, const EmbeddingTable& table, int64_t id) {
+void lookup_row(float* x, const EmbeddingTable& table, const float* data, int64_t id) {
   const int64_t H = table.hidden;
-  if (!table.panels) return copy_row(x, table.data + id * H, H);
-  const float* column = table.data + panel_index(id, 0, H);
+  if (!table.panels) return copy_row(x, data + id * H, H);
+  const float* column = data + panel_index(id, 0, H);
   for (int64_t k = 0; k < H; ++k) x[k] = column[k * kPanel];
+}
+
+void lookup_row(float* x, const EmbeddingTable& table, const bf16* data, int64_t id) {
+  const int64_t H = table.hidden;
+  if (!table.panels) return for_lanes(H, [&](int64_t k, auto lanes) { lanes.store(x + k, lanes.load(data + id * H + k)); });
+  const bf16* column = data + pair_index(id, 0, panel_depth(H, DType::bf16));
+  for (int64_t k = 0; k < H; ++k) x[k] = bf16_to_f32(column[k / 2 * 2 * kPanel + k % 2].bits);
 }
 
 }  // namespace
 
 void embedding_forward(ThreadPool& pool, float* x, const EmbeddingTable& table, const int32_t* ids, int64_t T) {
   parallel_pieces(pool, T, task_items(table.hidden), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) lookup_row(x + t * table.hidden, table, ids[t]);
+    with_type(table.data, [&](const auto* data) {
+      for (int64_t t = begin; t < end; ++t) lookup_row(x + t * table.hidden, table, data, ids[t]);
+    });
   });
 }
 
@@ -29,7 +40,7 @@ void embedding_backward(ThreadPool& pool, float* dtable, const float* dx, const 
   });
 }
 
-void gather_rows(ThreadPool& pool, float* out, const float* x, const int32_t* rows, int64_t R, int64_t H) {
+void gather_rows(ThreadPool& pool, TensorRef out, TensorView x, const int32_t* rows, int64_t R, int64_t H) {
   parallel_pieces(pool, R, task_items(H), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) copy_row(out + r * H, x + rows[r] * H, H);
   });

@@ -9,15 +9,27 @@ namespace zazen::ZAZEN_ISA {
 
 // Sixteen valid lanes.
 struct WholeLanes {
-  F32x16 load(const float* p) const { return ZAZEN_ISA::load(p); }
-  void store(float* p, F32x16 a) const { ZAZEN_ISA::store(p, a); }
+  template <class T>
+  F32x16 load(const T* p) const {
+    return ZAZEN_ISA::load(p);
+  }
+  template <class T>
+  void store(T* p, F32x16 a) const {
+    ZAZEN_ISA::store(p, a);
+  }
   F32x16 keep(F32x16 a, F32x16) const { return a; }
 };
 // The first n lanes are valid: the others load as zero, are not stored, and take the second argument of keep.
 struct PartLanes {
   int64_t n;
-  F32x16 load(const float* p) const { return ZAZEN_ISA::load(p, n); }
-  void store(float* p, F32x16 a) const { ZAZEN_ISA::store(p, a, n); }
+  template <class T>
+  F32x16 load(const T* p) const {
+    return ZAZEN_ISA::load(p, n);
+  }
+  template <class T>
+  void store(T* p, F32x16 a) const {
+    ZAZEN_ISA::store(p, a, n);
+  }
   F32x16 keep(F32x16 a, F32x16 other) const { return ZAZEN_ISA::keep(a, n, other); }
 };
 
@@ -30,7 +42,8 @@ inline void for_lanes(int64_t n, const Body& body) {
 }
 
 // x [n] += y [n].
-inline void add_row(float* x, const float* y, int64_t n) {
+template <class T, class U>
+inline void add_row(T* x, const U* y, int64_t n) {
   for_lanes(n, [&](int64_t i, auto lanes) { lanes.store(x + i, lanes.load(x + i) + lanes.load(y + i)); });
 }
 

@@ -9,42 +9,42 @@
 namespace zazen::ZAZEN_ISA {
 
 // matmul.cc
-void linear_forward(ThreadPool& pool, float* y, int64_t ldy, const float* x, int64_t ldx, const float* w, int64_t M, int64_t N,
+void linear_forward(ThreadPool& pool, TensorRef y, int64_t ldy, TensorView x, int64_t ldx, TensorView w, int64_t M, int64_t N,
                     int64_t K, bool accumulate);
-void weight_transpose(ThreadPool& pool, float* out, const float* w, int64_t first, int64_t count, int64_t K);
-void linear_backward_weight(ThreadPool& pool, float* dw, const float* dy, int64_t lddy, const float* x, int64_t ldx, int64_t M,
+void weight_transpose(ThreadPool& pool, TensorRef out, TensorView w, int64_t first, int64_t count, int64_t K);
+void linear_backward_weight(ThreadPool& pool, float* dw, TensorView dy, int64_t lddy, TensorView x, int64_t ldx, int64_t M,
                             int64_t N, int64_t K);
+void weight_round(ThreadPool& pool, TensorRef out, const float* master, int64_t n, bool panels);
 
 // bias.cc
-void bias_forward(ThreadPool& pool, float* y, const float* b, int64_t T, int64_t N);
+void bias_forward(ThreadPool& pool, TensorRef y, TensorView b, int64_t T, int64_t N);
 void bias_backward(ThreadPool& pool, float* db, const float* dy, int64_t T, int64_t N);
 
 // attention.cc
-void kv_write(ThreadPool& pool, float* blocks, const float* k, const float* v, const AttentionArgs& args);
-void attention_forward(ThreadPool& pool, float* out, float* lse, const float* q, const float* blocks,
-                       const AttentionArgs& args);
-void attention_backward(ThreadPool& pool, float* dq, float* dk, float* dv, const float* dout, const float* out,
-                        const float* lse, const float* q, const float* blocks, const AttentionArgs& args);
+void kv_write(ThreadPool& pool, TensorRef blocks, TensorView k, TensorView v, const AttentionArgs& args);
+void attention_forward(ThreadPool& pool, TensorRef out, float* lse, TensorView q, TensorView blocks, const AttentionArgs& args);
+void attention_backward(ThreadPool& pool, float* dq, float* dk, float* dv, const float* dout, TensorView out, const float* lse,
+                        TensorView q, TensorView blocks, const AttentionArgs& args);
 
 // rmsnorm.cc
-void rmsnorm_forward(ThreadPool& pool, float* y, float* rstd, const float* x, const float* w, int64_t T, int64_t H, float eps);
-void rmsnorm_backward_input(ThreadPool& pool, float* dx, const float* residual, const float* dy, const float* x, const float* w,
+void rmsnorm_forward(ThreadPool& pool, TensorRef y, float* rstd, TensorView x, TensorView w, int64_t T, int64_t H, float eps);
+void rmsnorm_backward_input(ThreadPool& pool, float* dx, const float* residual, const float* dy, TensorView x, TensorView w,
                             const float* rstd, int64_t T, int64_t H);
-void rmsnorm_backward_weight(ThreadPool& pool, float* dw, const float* dy, const float* x, const float* rstd, int64_t T,
+void rmsnorm_backward_weight(ThreadPool& pool, float* dw, const float* dy, TensorView x, const float* rstd, int64_t T,
                              int64_t H);
 
 // rope.cc
-void rope(ThreadPool& pool, float* x, const int32_t* positions, const float* cos, const float* sin, int64_t T, int64_t heads,
+void rope(ThreadPool& pool, TensorRef x, const int32_t* positions, const float* cos, const float* sin, int64_t T, int64_t heads,
           int64_t D, float sign);
 
 // swiglu.cc
-void swiglu_forward(ThreadPool& pool, float* y, const float* gate, const float* up, int64_t T, int64_t I);
-void swiglu_backward(ThreadPool& pool, float* gate, float* up, const float* dy, int64_t T, int64_t I);
+void swiglu_forward(ThreadPool& pool, TensorRef y, TensorView gate, TensorView up, int64_t T, int64_t I);
+void swiglu_backward(ThreadPool& pool, TensorRef gate, TensorRef up, const float* dy, int64_t T, int64_t I);
 
 // embedding.cc
 void embedding_forward(ThreadPool& pool, float* x, const EmbeddingTable& table, const int32_t* ids, int64_t T);
 void embedding_backward(ThreadPool& pool, float* dtable, const float* dx, const int32_t* ids, int64_t T, int64_t H);
-void gather_rows(ThreadPool& pool, float* out, const float* x, const int32_t* rows, int64_t R, int64_t H);
+void gather_rows(ThreadPool& pool, TensorRef out, TensorView x, const int32_t* rows, int64_t R, int64_t H);
 void scatter_rows(ThreadPool& pool, float* dx, const float* dout, const int32_t* rows, int64_t R, int64_t H);
 void add(ThreadPool& pool, float* x, const float* y, int64_t n);
 
@@ -69,7 +69,7 @@ void advantage_normalize(float* advantages, const float* rewards, const int32_t*
                          float eps);
 
 // adamw.cc
-void adamw(ThreadPool& pool, float* w, float* g, float* m, float* v, int64_t n, const AdamwArgs& args);
+void adamw(ThreadPool& pool, float* w, float* g, TensorRef m, TensorRef v, int64_t n, const AdamwArgs& args);
 
 // grad_norm.cc
 double sum_squares(ThreadPool& pool, const float* x, int64_t n, double* scratch);

@@ -8,7 +8,8 @@ namespace {
 constexpr int64_t kRowPasses = 3;  // a row is read about this often, so it counts as so many element operations
 
 // One row: returns rstd.
-float forward_row(float* y, const float* x, const float* w, int64_t H, float eps) {
+template <class Y, class X, class W>
+float forward_row(Y* y, const X* x, const W* w, int64_t H, float eps) {
   F32x16 squares = zero();
   for_lanes(H, [&](int64_t i, auto lanes) {
     const F32x16 a = lanes.load(x + i);
@@ -21,7 +22,8 @@ float forward_row(float* y, const float* x, const float* w, int64_t H, float eps
 
 // y = x * rstd * w with rstd a function of x, so with g = dy * w:
 //   dx = residual + rstd * g - x * rstd^3 / H * sum(g * x)
-void backward_row(float* dx, const float* residual, const float* dy, const float* x, const float* w, float rstd, int64_t H) {
+template <class X, class W>
+void backward_row(float* dx, const float* residual, const float* dy, const X* x, const W* w, float rstd, int64_t H) {
   F32x16 products = zero();
   for_lanes(
       H, [&](int64_t i, auto lanes) { products = fma(lanes.load(dy + i) * lanes.load(w + i), lanes.load(x + i), products); });
@@ -33,7 +35,8 @@ void backward_row(float* dx, const float* residual, const float* dy, const float
 }
 
 // dw += dy * (x * rstd), token after token, for n columns of rows with stride H.
-void weight_gradient(float* dw, const float* dy, const float* x, const float* rstd, int64_t T, int64_t H, int64_t n) {
+template <class X>
+void weight_gradient(float* dw, const float* dy, const X* x, const float* rstd, int64_t T, int64_t H, int64_t n) {
   for (int64_t t = 0; t < T; ++t)
     for_lanes(n, [&](int64_t i, auto lanes) {
       const F32x16 normed = lanes.load(x + t * H + i) * set1(rstd[t]);
@@ -43,23 +46,28 @@ void weight_gradient(float* dw, const float* dy, const float* x, const float* rs
 
 }  // namespace
 
-void rmsnorm_forward(ThreadPool& pool, float* y, float* rstd, const float* x, const float* w, int64_t T, int64_t H, float eps) {
+void rmsnorm_forward(ThreadPool& pool, TensorRef y, float* rstd, TensorView x, TensorView w, int64_t T, int64_t H, float eps) {
   parallel_pieces(pool, T, task_items(kRowPasses * H), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) rstd[t] = forward_row(y + t * H, x + t * H, w, H, eps);
+    with_types(y, x, w, [&](auto* out, const auto* in, const auto* weight) {
+      for (int64_t t = begin; t < end; ++t) rstd[t] = forward_row(out + t * H, in + t * H, weight, H, eps);
+    });
   });
 }
 
-void rmsnorm_backward_input(ThreadPool& pool, float* dx, const float* residual, const float* dy, const float* x, const float* w,
+void rmsnorm_backward_input(ThreadPool& pool, float* dx, const float* residual, const float* dy, TensorView x, TensorView w,
                             const float* rstd, int64_t T, int64_t H) {
   parallel_pieces(pool, T, task_items(kRowPasses * H), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) backward_row(dx + t * H, residual + t * H, dy + t * H, x + t * H, w, rstd[t], H);
+    with_types(x, w, [&](const auto* in, const auto* weight) {
+      for (int64_t t = begin; t < end; ++t)
+        backward_row(dx + t * H, residual + t * H, dy + t * H, in + t * H, weight, rstd[t], H);
+    });
   });
 }
 
-void rmsnorm_backward_weight(ThreadPool& pool, float* dw, const float* dy, const float* x, const float* rstd, int64_t T,
+void rmsnorm_backward_weight(ThreadPool& pool, float* dw, const float* dy, TensorView x, const float* rstd, int64_t T,
                              int64_t H) {
   parallel_pieces(pool, H, task_items(T, kColumnGranule), [&](int64_t begin, int64_t end) {
-    weight_gradient(dw + begin, dy + begin, x + begin, rstd, T, H, end - begin);
+    with_type(x, [&](const auto* in) { weight_gradient(dw + begin, dy + begin, in + begin, rstd, T, H, end - begin); });
   });
 }
 

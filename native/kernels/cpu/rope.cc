@@ -7,11 +7,12 @@ namespace zazen::ZAZEN_ISA {
 namespace {
 
 // One row of heads: a' = a cos - b sin, b' = b cos + a sin. The backward turns the other way (sign -1).
-void rotate_row(float* x, const float* cos, const float* sin, int64_t heads, int64_t half, float sign) {
+template <class T>
+void rotate_row(T* x, const float* cos, const float* sin, int64_t heads, int64_t half, float sign) {
   for_lanes(half, [&](int64_t i, auto lanes) {
     const F32x16 c = lanes.load(cos + i), s = lanes.load(sin + i) * set1(sign);
     for (int64_t h = 0; h < heads; ++h) {
-      float* first = x + h * 2 * half + i;
+      T* first = x + h * 2 * half + i;
       const F32x16 a = lanes.load(first), b = lanes.load(first + half);
       lanes.store(first, a * c - b * s);
       lanes.store(first + half, b * c + a * s);
@@ -34,7 +35,8 @@ struct Narrow {
 };
 
 // The same sums as rotate_row: a cos + b (-sin) is a cos - b sin to the bit.
-void rotate_narrow_row(float* x, const float* cos, const float* sin, int64_t n, int64_t half, const Narrow& narrow) {
+template <class T>
+void rotate_narrow_row(T* x, const float* cos, const float* sin, int64_t n, int64_t half, const Narrow& narrow) {
   const F32x16 c = permute(load(cos, half), narrow.angle);
   const F32x16 s = permute(load(sin, half), narrow.angle) * load(narrow.sign);
   for_lanes(n, [&](int64_t i, auto lanes) {
@@ -45,19 +47,21 @@ void rotate_narrow_row(float* x, const float* cos, const float* sin, int64_t n, 
 
 }  // namespace
 
-void rope(ThreadPool& pool, float* x, const int32_t* positions, const float* cos, const float* sin, int64_t T, int64_t heads,
+void rope(ThreadPool& pool, TensorRef x, const int32_t* positions, const float* cos, const float* sin, int64_t T, int64_t heads,
           int64_t D, float sign) {
   const int64_t half = D / 2, row = heads * D;
   const bool narrow = kLanes % D == 0;
   const Narrow lanes(narrow ? half : 1, sign);
   parallel_pieces(pool, T, task_items(row), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const float *c = cos + positions[t] * half, *s = sin + positions[t] * half;
-      if (narrow)
-        rotate_narrow_row(x + t * row, c, s, row, half, lanes);
-      else
-        rotate_row(x + t * row, c, s, heads, half, sign);
-    }
+    with_type(x, [&](auto* rows) {
+      for (int64_t t = begin; t < end; ++t) {
+        const float *c = cos + positions[t] * half, *s = sin + positions[t] * half;
+        if (narrow)
+          rotate_narrow_row(rows + t * row, c, s, row, half, lanes);
+        else
+          rotate_row(rows + t * row, c, s, heads, half, sign);
+      }
+    });
   });
 }
 

@@ -11,23 +11,29 @@ inline F32x16 sigmoid(F32x16 g) { return set1(1.0f) / (set1(1.0f) + exp(zero() -
 
 }  // namespace
 
-void swiglu_forward(ThreadPool& pool, float* y, const float* gate, const float* up, int64_t T, int64_t I) {
+void swiglu_forward(ThreadPool& pool, TensorRef y, TensorView gate, TensorView up, int64_t T, int64_t I) {
   parallel_pieces(pool, T * I, task_items(kElementWork, kLanes), [&](int64_t begin, int64_t end) {
-    for_lanes(end - begin, [&](int64_t i, auto lanes) {
-      const F32x16 g = lanes.load(gate + begin + i);
-      lanes.store(y + begin + i, g * sigmoid(g) * lanes.load(up + begin + i));
+    with_type(y + begin, [&]<class E>(E* out) {
+      const E *gates = gate.as<E>() + begin, *ups = up.as<E>() + begin;
+      for_lanes(end - begin, [&](int64_t i, auto lanes) {
+        const F32x16 g = lanes.load(gates + i);
+        lanes.store(out + i, g * sigmoid(g) * lanes.load(ups + i));
+      });
     });
   });
 }
 
 // y = g s u with s = sigmoid(g): du = dy g s, dg = dy u s (1 + g (1 - s)).
-void swiglu_backward(ThreadPool& pool, float* gate, float* up, const float* dy, int64_t T, int64_t I) {
+void swiglu_backward(ThreadPool& pool, TensorRef gate, TensorRef up, const float* dy, int64_t T, int64_t I) {
   parallel_pieces(pool, T * I, task_items(kElementWork, kLanes), [&](int64_t begin, int64_t end) {
-    for_lanes(end - begin, [&](int64_t i, auto lanes) {
-      const F32x16 g = lanes.load(gate + begin + i), u = lanes.load(up + begin + i), d = lanes.load(dy + begin + i);
-      const F32x16 s = sigmoid(g);
-      lanes.store(gate + begin + i, d * u * (s * fma(g, set1(1.0f) - s, set1(1.0f))));
-      lanes.store(up + begin + i, d * (g * s));
+    with_type(gate + begin, [&]<class E>(E* gates) {
+      E* ups = up.as<E>() + begin;
+      for_lanes(end - begin, [&](int64_t i, auto lanes) {
+        const F32x16 g = lanes.load(gates + i), u = lanes.load(ups + i), d = lanes.load(dy + begin + i);
+        const F32x16 s = sigmoid(g);
+        lanes.store(gates + i, d * u * (s * fma(g, set1(1.0f) - s, set1(1.0f))));
+        lanes.store(ups + i, d * (g * s));
+      });
     });
   });
 }

@@ -12,6 +12,7 @@ const Kernels kTable = {
     .linear_forward = linear_forward,
     .weight_transpose = weight_transpose,
     .linear_backward_weight = linear_backward_weight,
+    .weight_round = weight_round,
     .bias_forward = bias_forward,
     .bias_backward = bias_backward,
     .kv_write = kv_write,

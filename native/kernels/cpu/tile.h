@@ -1,7 +1,9 @@
 // The register tile that every CPU matmul is made of: C [rows][16 * vectors] = A * B, each element one chain of fused
-// multiply-adds in ascending k. How many rows and panels a tile takes changes the speed and never the bits.
+// multiply-adds in ascending k. How many rows and panels a tile takes changes the speed and never the bits. Operands are words:
+// an f32, or two bf16 (see pair_bf16); k counts words.
 #pragma once
 
+#include "core/float_mode.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/kernels.h"
 
@@ -21,6 +23,24 @@ constexpr int kTileRows = 4;
 constexpr int kTileVectors = 1;
 #endif
 
+// One word of each operand in the chain of a sum, and the mode that a thread must be in.
+struct F32Chain {
+  static constexpr DType kType = DType::f32;
+  static constexpr int64_t kPerWord = 1;
+  struct Mode {};
+  static F32x16 add(F32x16 a, F32x16 b, F32x16 sum) { return fma(a, b, sum); }
+};
+struct Bf16Chain {
+  static constexpr DType kType = DType::bf16;
+  static constexpr int64_t kPerWord = 2;
+#if defined(__AVX2__) && !defined(__AVX512BF16__)
+  using Mode = FlushSubnormals;
+#else
+  struct Mode {};
+#endif
+  static F32x16 add(F32x16 a, F32x16 b, F32x16 sum) { return fma_pairs(a, b, sum); }
+};
+
 // Element (i, k) of A is a[i * row + k * step]; one of the two strides is 1.
 struct TileA {
   const float* a;
@@ -34,7 +54,7 @@ struct TileB {
 
 // R rows by P groups of V vectors that lie side by side; groups are B.vector apart. `columns` counts the valid columns; the
 // rest is neither read nor written in C.
-template <int R, int P, int V>
+template <class Chain, int R, int P, int V>
 inline void tile(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t K, int64_t columns, bool accumulate) {
   F32x16 sum[R][P * V];
 #pragma GCC unroll 16
@@ -58,7 +78,7 @@ inline void tile(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t 
     for (int i = 0; i < R; ++i) {
       const F32x16 av = set1(a[i / 3][(i % 3) * row]);
 #pragma GCC unroll 16
-      for (int v = 0; v < P * V; ++v) sum[i][v] = fma(av, bv[v], sum[i][v]);
+      for (int v = 0; v < P * V; ++v) sum[i][v] = Chain::add(av, bv[v], sum[i][v]);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < R; i += 3) a[i / 3] += step;
@@ -80,6 +100,7 @@ inline int64_t tile_height(int64_t rows) { return ceil_div(rows, ceil_div(rows, 
 
 // Operands go by reference: copies of them would be read back from the stack before they are written, which stalls every tile.
 // C [rows][columns] (+)= A * B, rows at least 1; every vector of B that holds a valid column is readable whole. In tile.cc.
+template <class Chain = F32Chain>
 void small_matmul(float* c, int64_t ldc, const TileA& A, const TileB& B, int64_t rows, int64_t columns, int64_t K,
                   bool accumulate);
 
