@@ -1,7 +1,7 @@
-// Seconds of one f32 training step: forward, mean negative log-likelihood, backward, gradient clipping, AdamW; random weights and
+// Seconds of one training step in float32 or bfloat16: forward, mean negative log-likelihood, backward, gradient clipping, AdamW; random weights and
 // tokens, the same batch every step. The shapes are those of bench/peers/train_step.py. Needs `npm run build`.
 // node bench/train-step.mjs --shape qwen2.5-0.5b|1m|trial [--threads N] [--steps N] [--warmup N] [--sequences N] [--length N]
-//   [--peak GFLOPS] [--json FILE]
+//   [--dtype float32|bfloat16] [--peak GFLOPS] [--json FILE]
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { cpuInfo, measurePeak } from "../dist/engine/doctor.js";
@@ -58,6 +58,7 @@ const { values: flags } = parseArgs({
     warmup: { type: "string" },
     sequences: { type: "string" },
     length: { type: "string" },
+    dtype: { type: "string", default: "float32" },
     peak: { type: "string" },
     json: { type: "string" },
   },
@@ -130,8 +131,8 @@ async function measure(engine, batch) {
   return { losses, seconds: seconds.slice(warmup) };
 }
 
-const peak = flags.peak ? Number(flags.peak) : measurePeak(PEAK_SECONDS, threads).gflops;
-const engine = await Engine.create(spec, { seed: 0 }, { threads });
+const peak = flags.peak ? Number(flags.peak) : measurePeak(PEAK_SECONDS, threads, flags.dtype).gflops;
+const engine = await Engine.create(spec, { seed: 0 }, { threads, dtype: flags.dtype });
 const batch = makeBatch();
 await checkLoss(engine, batch);
 const { losses, seconds: all } = await measure(engine, batch);
@@ -157,7 +158,7 @@ finish(
   {
     bench: "train_step",
     shape: flags.shape,
-    dtype: "float32",
+    dtype: flags.dtype,
     sequences,
     length,
     threads,

@@ -1,5 +1,6 @@
 // Parsers of flag values. A bad value is a usage error that commander reports with the flag's name.
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
+import type { DType } from "../engine/types.js";
 
 export interface NumberRange {
   readonly min: number;
@@ -21,6 +22,14 @@ export function number(range: NumberRange): (text: string) => number {
 /** A flag that may be repeated; values are kept in order. */
 export function collect(value: string, earlier: readonly string[] | undefined): readonly string[] {
   return [...(earlier ?? []), value];
+}
+
+const dtypes: readonly DType[] = ["float32", "bfloat16"];
+
+/** The flag for the type that a model is run in. */
+export function dtypeOption(): Option {
+  const help = "type of weights and activations in memory";
+  return new Option("--dtype <type>", help).choices(dtypes).default("float32");
 }
 
 function parser(kind: string, form: RegExp, range: NumberRange): (text: string) => number {

@@ -1,9 +1,9 @@
 // `zazen generate`: samples from a model folder, as text, ids and log-probs.
 import { Command } from "commander";
-import type { GenerateResult, SamplingParams } from "../engine/types.js";
+import type { DType, GenerateResult, SamplingParams } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import type { Tokenizer } from "../prompt/tokenizer.js";
-import { collect, integer, number } from "./flags.js";
+import { collect, dtypeOption, integer, number } from "./flags.js";
 import { commonHelp, printJson, printLines } from "./output.js";
 import { cutAtStop } from "./stop-strings.js";
 
@@ -19,6 +19,7 @@ export interface GenerateOptions {
   readonly stop?: readonly string[];
   readonly raw?: boolean;
   readonly threads?: number;
+  readonly dtype: DType;
   readonly json?: boolean;
 }
 
@@ -68,6 +69,7 @@ export function generateCommand(): Command {
     .option("--stop <text>", "end a sample at this text; repeatable", collect)
     .option("--raw", "continue the prompt as it is, without chat template")
     .option("--threads <count>", "threads; the result does not depend on it", integer({ min: 1, max: 1024 }))
+    .addOption(dtypeOption())
     .option("--json", "print one JSON document")
     .addHelpText("after", help + commonHelp)
     .action(async (options: GenerateOptions) => {
@@ -112,7 +114,7 @@ async function encodePrompt(tokenizer: Tokenizer, options: GenerateOptions): Pro
 async function sample(prompt: readonly number[], options: GenerateOptions): Promise<GenerateResult> {
   const { Engine } = await import("../engine/engine.js");
   const threads = options.threads === undefined ? {} : { threads: options.threads };
-  await using engine = await Engine.load(options.model, { trainable: false, ...threads });
+  await using engine = await Engine.load(options.model, { trainable: false, dtype: options.dtype, ...threads });
   const room = Math.max(1, engine.spec.maxPositions - prompt.length);
   const { temperature, topK, topP, maxTokens = Math.min(defaultMaxTokens, room) } = options;
   const sampling: SamplingParams = { temperature, topK, topP, maxTokens };

@@ -1,8 +1,8 @@
 // `zazen logprobs`: what a model thinks of a text, token by token. With --ids no tokenizer is needed.
 import { Command } from "commander";
-import type { ModelSpec } from "../engine/types.js";
+import type { DType, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
-import { integer, number } from "./flags.js";
+import { dtypeOption, integer, number } from "./flags.js";
 import { commonHelp, printJson, printLines } from "./output.js";
 
 export interface LogprobsOptions {
@@ -12,6 +12,7 @@ export interface LogprobsOptions {
   readonly top: number;
   readonly temperature: number;
   readonly threads?: number;
+  readonly dtype: DType;
   readonly json?: boolean;
 }
 
@@ -46,6 +47,7 @@ export function logprobsCommand(): Command {
     .option("--top <K>", "best tokens to list at each position", integer({ min: 0 }), 0)
     .option("--temperature <T>", "divides the logits", number({ min: 1e-6, max: 100 }), 1)
     .option("--threads <count>", "threads; the result does not depend on it", integer({ min: 1, max: 1024 }))
+    .addOption(dtypeOption())
     .option("--json", "print one JSON document")
     .addHelpText("after", help + commonHelp)
     .action(async (options: LogprobsOptions) => {
@@ -60,7 +62,7 @@ export async function logprobs(options: LogprobsOptions): Promise<ScoredText> {
   const ids = await tokensOf(options);
   const { Engine } = await import("../engine/engine.js");
   const threads = options.threads === undefined ? {} : { threads: options.threads };
-  await using engine = await Engine.load(options.model, { trainable: false, ...threads });
+  await using engine = await Engine.load(options.model, { trainable: false, dtype: options.dtype, ...threads });
   checkRange(ids, options.top, engine.spec);
   const { top, temperature } = options;
   const request = { ids: Int32Array.from(ids), cuSeqlens: Int32Array.of(0, ids.length), top, temperature };

@@ -1,6 +1,7 @@
 // Facts about this machine as the engine sees it: the CPU, the kernels for it, and the rate that they reach.
 import { cpus } from "node:os";
 import { addon, defaultThreads } from "./addon.js";
+import type { DType } from "./types.js";
 
 export interface CpuInfo {
   readonly isa: string;
@@ -20,8 +21,8 @@ export interface PeakReport {
   readonly shape: string;
 }
 
-/** Best f32 matmul rate within about `seconds`, GFLOP/s. */
-export function measurePeak(seconds: number, threads = defaultThreads()): PeakReport {
-  const { gflops, rows, outputs, inputs } = addon().measurePeak({ seconds, threads });
+/** Best matmul rate within about `seconds`, GFLOP/s. */
+export function measurePeak(seconds: number, threads = defaultThreads(), dtype: DType = "float32"): PeakReport {
+  const { gflops, rows, outputs, inputs } = addon().measurePeak({ seconds, threads, dtype });
   return { gflops, shape: `${rows} x ${outputs} x ${inputs}` };
 }

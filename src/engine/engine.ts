@@ -7,21 +7,23 @@ import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.
 import { FAMILIES } from "./families.js";
 import { ropeFrequencies } from "./rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
-import type {
-  EngineOptions,
-  FinishReason,
-  GenerateProgress,
-  GenerateRequest,
-  GenerateResult,
-  LogprobsRequest,
-  LogprobsResult,
-  LossMetrics,
-  LossSpec,
-  ModelSpec,
-  OptimResult,
-  OptimStep,
-  SamplingParams,
-  TrainBatch,
+import {
+  DTYPES,
+  type DType,
+  type EngineOptions,
+  type FinishReason,
+  type GenerateProgress,
+  type GenerateRequest,
+  type GenerateResult,
+  type LogprobsRequest,
+  type LogprobsResult,
+  type LossMetrics,
+  type LossSpec,
+  type ModelSpec,
+  type OptimResult,
+  type OptimStep,
+  type SamplingParams,
+  type TrainBatch,
 } from "./types.js";
 import {
   checkLoss,
@@ -38,7 +40,7 @@ import { WEIGHTS_FILE, weightFiles } from "./weights.js";
 const DEFAULT_STD = 0.02;
 /** A weight whose gradient has always been 0 steps by 0 / (0 + eps): eps must not be 0 in float32. */
 const LEAST_EPS = 1e-30;
-const ISAS: readonly Required<EngineOptions>["isa"][] = ["auto", "portable", "avx2", "avx512"];
+const ISAS: readonly Required<EngineOptions>["isa"][] = ["auto", "portable", "avx2", "avx512", "avx512_bf16"];
 const FINISH: readonly FinishReason[] = ["stop", "length", "abort"];
 
 interface Source {
@@ -55,14 +57,16 @@ interface Source {
  */
 export class Engine {
   readonly spec: ModelSpec;
+  readonly dtype: DType;
   /** Parameters, a tied head counted once. */
   readonly parameters: number;
   readonly #native: NativeEngine;
   #running: Promise<unknown> | undefined;
   #disposed = false;
 
-  private constructor(spec: ModelSpec, native: NativeEngine, parameters: number) {
+  private constructor(spec: ModelSpec, native: NativeEngine, parameters: number, dtype: DType) {
     this.spec = spec;
+    this.dtype = dtype;
     this.#native = native;
     this.parameters = parameters;
   }
@@ -93,7 +97,7 @@ export class Engine {
     const native = new (addon().Engine)();
     try {
       const parameters = await native.open({ ...nativeSpec(spec), ...filled, ...source });
-      return new Engine(spec, native, parameters);
+      return new Engine(spec, native, parameters, filled.dtype);
     } catch (error) {
       native.dispose();
       throw toZazenError(error);
@@ -189,13 +193,13 @@ export class Engine {
   }
 
   /**
-   * Writes model.safetensors (F32), then config.json and generation_config.json into `folder`, each whole or not at all. A call that
+   * Writes model.safetensors in the engine's dtype, then config.json and generation_config.json into `folder`, each whole or not at all. A call that
    * is refused leaves what the folder held.
    */
   async save(folder: string): Promise<void> {
     await makeFolder(folder);
     await this.#call(undefined, (native) => native.save({ path: join(folder, WEIGHTS_FILE) }));
-    await writeModelConfig(folder, this.spec);
+    await writeModelConfig(folder, this.spec, this.dtype);
   }
 
   /** Stops what runs and frees native memory; idempotent. Later calls reject with ENGINE_DISPOSED. */
@@ -276,9 +280,11 @@ function fillSampling(sampling: SamplingParams, spec: ModelSpec): Required<Sampl
 function fillOptions(options: EngineOptions): Required<EngineOptions> {
   // By name: other fields of the object must not reach native code beside the spec.
   const { threads = defaultThreads(), microBatchTokens = 4096, kvBytes = 2 ** 30, isa = "auto" } = options;
-  const { trainable = true, reference = false } = options;
-  const filled = { threads, microBatchTokens, kvBytes, isa, trainable, reference };
+  const { trainable = true, reference = false, dtype = "float32", moments = "float32" } = options;
+  const filled = { threads, microBatchTokens, kvBytes, isa, trainable, reference, dtype, moments };
   if (!ISAS.includes(filled.isa)) fail("BAD_ARGUMENT", "engine isa", ISAS.join(", "), filled.isa);
+  if (!DTYPES.includes(dtype)) fail("BAD_ARGUMENT", "engine dtype", DTYPES.join(" or "), dtype);
+  if (!DTYPES.includes(moments)) fail("BAD_ARGUMENT", "engine moments", DTYPES.join(" or "), moments);
   checkNumber("engine threads", filled.threads, 1, 1024, true);
   checkNumber("engine microBatchTokens", filled.microBatchTokens, 1, 2 ** 31 - 1, true);
   checkNumber("engine kvBytes", filled.kvBytes, 1, Number.MAX_SAFE_INTEGER, true);

@@ -6,7 +6,7 @@ import { InputError } from "../errors.js";
 import { FAMILIES, FAMILY_NAMES } from "./families.js";
 import { checkRopeScaling, readRopeScaling, readRopeTheta, ropeToConfig } from "./rope.js";
 import { fault, type Voice } from "./spec-fault.js";
-import type { ModelFamily, ModelSpec } from "./types.js";
+import type { DType, ModelFamily, ModelSpec } from "./types.js";
 import { readFamily, rejectUnsupported } from "./unsupported.js";
 
 type SizeField =
@@ -71,8 +71,11 @@ export function checkSpec(spec: ModelSpec): ModelSpec {
   return check(spec, { code: "SPEC_INVALID", where: "model spec", remedy: "change the field", name: (field) => field });
 }
 
-/** The two JSON files of a checkpoint with this spec and F32 weights. */
-export function specToConfig(spec: ModelSpec): { config: JsonObject; generationConfig: JsonObject } {
+/** The two JSON files of a checkpoint with this spec and weights of this type. */
+export function specToConfig(
+  spec: ModelSpec,
+  dtype: DType = "float32",
+): { config: JsonObject; generationConfig: JsonObject } {
   const eos = spec.eosTokenIds.length > 1 ? spec.eosTokenIds : (spec.eosTokenIds[0] ?? null);
   const tokens = { bos_token_id: spec.bosTokenId, eos_token_id: eos };
   const sizes = Object.entries(SIZES).map(([field, { name }]) => [name, spec[field as SizeField]]);
@@ -89,14 +92,14 @@ export function specToConfig(spec: ModelSpec): { config: JsonObject; generationC
     mlp_bias: false,
     tie_word_embeddings: spec.tieWordEmbeddings,
     ...tokens,
-    dtype: "float32",
+    dtype,
   };
   return { config, generationConfig: tokens };
 }
 
 /** Writes config.json and generation_config.json into an existing folder. Throws FILE_IO. */
-export async function writeModelConfig(folder: string, spec: ModelSpec): Promise<void> {
-  const { config, generationConfig } = specToConfig(spec);
+export async function writeModelConfig(folder: string, spec: ModelSpec, dtype: DType = "float32"): Promise<void> {
+  const { config, generationConfig } = specToConfig(spec, dtype);
   await writeJsonObject(join(folder, "config.json"), config);
   await writeJsonObject(join(folder, "generation_config.json"), generationConfig);
 }

@@ -50,6 +50,10 @@ export interface ModelSpec {
   readonly eosTokenIds: readonly number[];
 }
 
+/** As torch and config.json name them. */
+export const DTYPES = ["float32", "bfloat16"] as const;
+export type DType = (typeof DTYPES)[number];
+
 export interface EngineOptions {
   /** Threads of the CPU engine; default: the cores this process may use. Results do not depend on it. */
   readonly threads?: number;
@@ -61,8 +65,15 @@ export interface EngineOptions {
   readonly microBatchTokens?: number;
   /** Bytes for keys and values of sequences being generated. Results do not depend on it. Default 1 GiB. */
   readonly kvBytes?: number;
+  /**
+   * Type of weights, activations, keys and values in memory, and of weights that are saved. All sums are float32, and so are the residual
+   * stream, logits, gradients and, in training, a master of every weight. Default "float32".
+   */
+  readonly dtype?: DType;
+  /** Type of the optimizer's moments; bfloat16 ones are rounded up or down at random, reproducibly. Default "float32". */
+  readonly moments?: DType;
   /** "auto" takes the fastest instruction set; all give the same bits. */
-  readonly isa?: "auto" | "portable" | "avx2" | "avx512";
+  readonly isa?: "auto" | "portable" | "avx2" | "avx512" | "avx512_bf16";
   /** Room for gradients and optimizer moments. Default true. */
   readonly trainable?: boolean;
   /** Keep a frozen copy of the weights as they are now, for `ref` log-probs. Default false. */

@@ -10,7 +10,7 @@ import { TrainError } from "../train/guard.js";
 import { Run } from "../train/run.js";
 import { controlParts, runControls } from "./controls.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import { grpoPart, logging, scratchModel, seed, sftPart, threads } from "./settings.js";
+import { engineSettings, grpoPart, logging, scratchModel, seed, sftPart } from "./settings.js";
 import {
   demonstrationPart,
   improve,
@@ -28,7 +28,7 @@ import { sayNext, saySize, trialPrompt } from "./words.js";
 const schema = z.strictObject({
   seed: seed(),
   controls: z.boolean().default(false).describe("Also run the arms that keep the comparison honest."),
-  threads: threads(),
+  ...engineSettings,
   model: scratchModel(),
   demonstrations: demonstrationPart(),
   sft: sftPart({

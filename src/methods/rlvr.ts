@@ -12,12 +12,12 @@ import type { Numbered } from "../train/rollout-log.js";
 import { Run } from "../train/run.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { countdownVerified, type RlvrTask, taskSettings, trialVerified } from "./rlvr-task.js";
-import { engineOptions, grpoPart, logging, seed, threads } from "./settings.js";
+import { engineOptions, engineSettings, grpoPart, logging, seed } from "./settings.js";
 import { sayNext, saySize } from "./words.js";
 
 const schema = z.strictObject({
   seed: seed(),
-  threads: threads(),
+  ...engineSettings,
   model: z.string().min(1).describe("Folder of the model to start from; a frozen copy is the reference of the KL."),
   ...taskSettings,
   grpo: grpoPart({

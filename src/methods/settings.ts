@@ -10,7 +10,7 @@ import {
   type SamplingSettings,
   sampling,
 } from "../config/fragments.js";
-import type { ModelSpec } from "../engine/types.js";
+import { DTYPES, type DType, type EngineOptions, type ModelSpec } from "../engine/types.js";
 
 export const seed = () =>
   z
@@ -20,11 +20,32 @@ export const seed = () =>
     .default(0)
     .describe("Same seed, same run.");
 
-export const threads = () =>
+const threads = () =>
   z.int().min(0).max(1024).default(0).describe("Threads of the CPU engine; 0 takes the cores this process may use.");
 
-export const engineOptions = (settings: { threads: number }) =>
-  settings.threads === 0 ? {} : { threads: settings.threads };
+const dtype = () =>
+  z
+    .enum(DTYPES)
+    .default("float32")
+    .describe("Type of weights and activations in memory, and of saved weights; sums and masters are float32.");
+
+const moments = () =>
+  z.enum(DTYPES).default("float32").describe("Type of the optimizer's moments; bfloat16 halves their memory.");
+
+/** Settings of the engine that every recipe has. */
+export const engineSettings = { threads: threads(), dtype: dtype(), moments: moments() };
+
+export interface EngineSettings {
+  readonly threads: number;
+  readonly dtype: DType;
+  readonly moments: DType;
+}
+
+export const engineOptions = ({ threads, dtype, moments }: EngineSettings): EngineOptions => ({
+  dtype,
+  moments,
+  ...(threads === 0 ? {} : { threads }),
+});
 
 /** A Llama-form model made from scratch; its vocabulary comes from the tokenizer. */
 export function scratchModel() {

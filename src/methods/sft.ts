@@ -13,7 +13,7 @@ import { copyTokenizer, type TokenizerWriter } from "../train/run-folder.js";
 import { type DemonstrationSource, trainSft } from "../train/sft.js";
 import { chatPart, examplesPart } from "./data-settings.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import { engineOptions, llamaSpec, logging, scratchModel, seed, sftPart, threads } from "./settings.js";
+import { engineOptions, engineSettings, llamaSpec, logging, scratchModel, seed, sftPart } from "./settings.js";
 import { openDemonstrations, reportLine } from "./sft-data.js";
 import { demonstrationPart, trialDemonstrations, trialSpec, trialTokenizer } from "./trial.js";
 import { sayNext, saySize, standInPrompt, trialPrompt } from "./words.js";
@@ -22,7 +22,7 @@ const trialName = "countdown-trial";
 
 const schema = z.strictObject({
   seed: seed(),
-  threads: threads(),
+  ...engineSettings,
   model: z.string().default("").describe("Folder of the model to start from; empty makes one from scratch."),
   scratch: scratchModel(),
   tokenizer: z.string().default("").describe("Folder with the tokenizer of a model from scratch that learns a file."),

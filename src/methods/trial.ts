@@ -29,7 +29,14 @@ import type { Metrics, Run, ShownSample } from "../train/run.js";
 import type { TokenizerWriter } from "../train/run-folder.js";
 import { type DemonstrationSource, trainSft } from "../train/sft.js";
 import type { TrainCost } from "../train/steps.js";
-import { engineOptions, type GrpoSettings, llamaSpec, type ScratchModel, type SftSettings } from "./settings.js";
+import {
+  type EngineSettings,
+  engineOptions,
+  type GrpoSettings,
+  llamaSpec,
+  type ScratchModel,
+  type SftSettings,
+} from "./settings.js";
 
 /** Settings of the demonstrations. */
 export function demonstrationPart() {
@@ -62,9 +69,8 @@ export interface Trial {
   readonly heldOut: readonly TrialProblem[];
 }
 
-export interface TrialSettings {
+export interface TrialSettings extends EngineSettings {
   readonly seed: number;
-  readonly threads: number;
   readonly model: ScratchModel;
   readonly demonstrations: z.output<ReturnType<typeof demonstrationPart>>;
   readonly sft: SftSettings;

@@ -28,7 +28,9 @@ describe("options", () => {
     [{ threads: 1.5 }, "got 1.5"],
     [{ microBatchTokens: 0 }, "[engine microBatchTokens]"],
     [{ kvBytes: Number.NaN }, "[engine kvBytes]"],
-    [{ isa: "neon" }, "[engine isa] expected auto, portable, avx2, avx512, got neon"],
+    [{ isa: "neon" }, "[engine isa] expected auto, portable, avx2, avx512, avx512_bf16, got neon"],
+    [{ dtype: "float16" }, "[engine dtype] expected float32 or bfloat16, got float16"],
+    [{ moments: "int8" }, "[engine moments] expected float32 or bfloat16, got int8"],
   ];
   test.each(cases)("%j", async (options, message) => {
     const opening = Engine.create(smallSpec, { seed: 1 }, options as EngineOptions);

@@ -31,7 +31,7 @@ interface Model {
   open(options: EngineOptions): Promise<Engine>;
 }
 
-const models: readonly Model[] = [
+const float32: readonly Model[] = [
   {
     name: "odd sizes, random weights",
     vocabSize: oddSpec.vocabSize,
@@ -49,6 +49,15 @@ const models: readonly Model[] = [
     vocabSize,
     present: true,
     open: (options: EngineOptions) => Engine.load(join(fixtures, name), options),
+  })),
+];
+
+const models = [
+  ...float32,
+  ...float32.map(({ name, open, ...model }) => ({
+    ...model,
+    name: `${name}, bfloat16`,
+    open: (options: EngineOptions) => open({ ...options, dtype: "bfloat16" }),
   })),
 ];
 

@@ -54,19 +54,24 @@ const ways: readonly (readonly [string, EngineOptions, readonly string[]])[] = [
   ...[1, 70, 200].map((tokens) => [`micro-batches of ${tokens}`, { microBatchTokens: tokens }, everyCut] as const),
 ];
 
-const specs: readonly (readonly [string, ModelSpec])[] = [
-  ["tied head", { ...oddSpec, tieWordEmbeddings: true }],
-  ["own head", { ...oddSpec, tieWordEmbeddings: false }],
-  ["biases, a window", { ...oddSpec, family: "qwen2", windows: [0, 50] }],
-  ["norms of queries and keys", { ...oddSpec, family: "qwen3" }],
+const bfloat16: EngineOptions = { dtype: "bfloat16", moments: "bfloat16" };
+/** An odd width has pairs that are half empty. */
+const models: readonly (readonly [string, ModelSpec, EngineOptions])[] = [
+  ["tied head", { ...oddSpec, tieWordEmbeddings: true }, {}],
+  ["own head", { ...oddSpec, tieWordEmbeddings: false }, {}],
+  ["biases, a window", { ...oddSpec, family: "qwen2", windows: [0, 50] }, {}],
+  ["norms of queries and keys", { ...oddSpec, family: "qwen3" }, {}],
+  ["tied head, bfloat16", { ...oddSpec, tieWordEmbeddings: true, hiddenSize: 71, intermediateSize: 103 }, bfloat16],
+  ["biases, a window, bfloat16", { ...oddSpec, family: "qwen2", windows: [0, 50] }, bfloat16],
+  ["norms of queries and keys, bfloat16", { ...oddSpec, family: "qwen3" }, { dtype: "bfloat16" }],
 ];
 
-describe.each(specs)("%s", (_name, spec) => {
+describe.each(models)("%s", (_name, spec, types) => {
   let folder: string;
   let names: readonly string[];
   beforeAll(async () => {
     folder = temporaryFolder();
-    await using engine = await Engine.create(spec, oddInit, { trainable: false });
+    await using engine = await Engine.create(spec, oddInit, { ...types, trainable: false });
     await engine.save(folder);
     names = [...readSafetensors(join(folder, "model.safetensors")).keys()];
     expect(names.includes("lm_head.weight")).toBe(!spec.tieWordEmbeddings);
@@ -75,7 +80,7 @@ describe.each(specs)("%s", (_name, spec) => {
 
   /** Bits of every gradient, then of every weight after a step. */
   async function update(loss: LossSpec, cut: readonly (readonly [number, number])[], options: EngineOptions) {
-    await using engine = await Engine.create(spec, oddInit, options);
+    await using engine = await Engine.create(spec, oddInit, { ...types, ...options });
     let total = 0;
     for (const [first, last] of cut) total += (await engine.forwardBackward(batchOf(first, last), loss)).loss;
     const gradients: Record<string, string> = {};
