@@ -73,7 +73,7 @@ async function showSettings(recipe: Recipe, json: boolean): Promise<void> {
   const what = (each: Setting) =>
     [each.help.replace(/\.$/, ""), unbroken(expectation(each))].filter(Boolean).join("; ");
   const sections = parts(settings).map(([part, own]) => ({
-    title: `${part === "" ? "the whole run" : part}: --set ${own[0]?.key}=VALUE ...`,
+    title: `${part === "" ? "the whole run" : part}: --set ${assignment(own[0]?.key ?? "")} ...`,
     rows: own.map((each) => [each.key.slice(part.length).replace(/^\./, ""), showDefault(each.default), what(each)]),
   }));
   const lines = sectionLines(["setting", "default", "what it is; what it takes"], sections, { width: width() });
@@ -94,6 +94,12 @@ function parts(settings: readonly Setting[]): readonly (readonly [part: string, 
     groups.set(part, [...(groups.get(part) ?? []), each]);
   }
   return [...groups];
+}
+
+/** How a setting is given; the fields of a list's groups only within the list. */
+function assignment(key: string): string {
+  const [list, field] = key.split("[].");
+  return field === undefined ? `${key}=VALUE` : `'${list}=[{${field}: VALUE}]'`;
 }
 
 const width = (): number => Math.min(widest, process.stdout.columns || widest);

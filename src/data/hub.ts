@@ -2,7 +2,7 @@
 // refs by branch. Follows HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE. A cached commit needs no network; a branch is
 // asked for its commit each time, and there is no silent fallback to an older copy. Leaves out models and uploads.
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import type { ListFileEntry } from "@huggingface/hub";
 import type { SourceSettings } from "../config/data.js";
@@ -58,6 +58,16 @@ export function showReference({ name, revision, file, split }: HubReference): st
 
 /** Brings the files of a reference into the cache. Throws InputError HUB_*. */
 export async function hubFiles(reference: HubReference, options: HubOptions = {}): Promise<HubFiles> {
+  try {
+    return await filesInCache(reference, options);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException)?.syscall === undefined) throw error;
+    const message = `[hub:${reference.name}] expected a cache that can be written, got ${(error as Error).message}; set HF_HOME`;
+    throw new InputError("FILE_IO", message, { cause: error });
+  }
+}
+
+async function filesInCache(reference: HubReference, options: HubOptions): Promise<HubFiles> {
   const hub = await openHub(reference.name, options.signal);
   const commit = await commitOf(hub, reference.revision);
   const snapshot = join(hub.cache, "snapshots", commit);
@@ -157,13 +167,14 @@ async function fetchFile(hub: Hub, commit: string, file: HubFile, path: string, 
   if (!existsSync(blob)) await download(hub, commit, file, blob, options);
   // Made aside and renamed: a reader never sees a half-made entry, and another process may have been faster.
   const aside = `${path}.${process.pid}.link`;
+  await rm(aside, { force: true });
   await symlink(relative(dirname(path), blob), aside);
   await rename(aside, path);
 }
 
 function checked(reference: HubReference, text: string): HubReference {
-  const { name, revision } = reference;
-  const parts = [...name.split("/"), ...revision.split("/")];
+  const { name, revision, file } = reference;
+  const parts = [name, revision, ...(file === "" ? [] : [file])].flatMap((path) => path.split("/"));
   if (/^[\w.-]+\/[\w.-]+$/.test(name) && !parts.includes("..") && !parts.includes("")) return reference;
   throw badReference(text);
 }

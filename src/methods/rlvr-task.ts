@@ -126,11 +126,14 @@ export async function countdownVerified(config: TaskConfig): Promise<RlvrTask<As
   };
 }
 
-/** Splits a sample's text; not strict, a text without the marks of an answer is shown as it is. */
+/** Splits a sample's text, which is decoded once; not strict, a text without the marks of an answer is shown as it is. */
 function answerReader(tokenizer: Tokenizer, format: ThinkingFormat) {
   const endText = tokenizer.eosId === null ? null : tokenizer.token(tokenizer.eosId);
-  return ({ completion }: Sample, strict: boolean) => {
-    const { thinking, answer } = splitThinking(tokenizer.decode(completion), format, {
+  const texts = new WeakMap<Sample, string>();
+  return (sample: Sample, strict: boolean) => {
+    const text = texts.get(sample) ?? tokenizer.decode(sample.completion);
+    texts.set(sample, text);
+    const { thinking, answer } = splitThinking(text, format, {
       mark: "first",
       endText,
       strict,

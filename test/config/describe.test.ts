@@ -7,6 +7,16 @@ import { advantage, aggregate, loss, optimizer, sampling } from "../../src/confi
 const row = (schema: z.ZodType, key: string) => describeSettings(schema).find((setting) => setting.key === key);
 
 describe("describeSettings", () => {
+  test("gives the fields of a list of groups one key for all of them", () => {
+    const source = z.strictObject({ path: z.string().describe("a path"), weight: z.number().gt(0).default(1) });
+    const schema = z.strictObject({ data: z.union([z.string(), z.array(source).min(1)]).default("x") });
+    expect(describeSettings(schema)).toEqual([
+      { key: "data", type: "string | list of object", default: "x", range: "of at least 1 items", help: "" },
+      { key: "data[].path", type: "string", default: undefined, range: "", help: "a path" },
+      { key: "data[].weight", type: "number", default: 1, range: "> 0", help: "" },
+    ]);
+  });
+
   test("gives key, type, default, range and help of each kind of setting", () => {
     const schema = z.strictObject({
       rate: z.number().gt(0).max(1).default(0.5).describe("a rate"),

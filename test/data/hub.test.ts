@@ -193,10 +193,20 @@ describe("failures are typed, and name the data set", () => {
       "hub:a/..",
       "hub:a/b@../../x",
       "hub:a/b@x//y:f",
+      "hub:a/b:../f",
     ]) {
       expect(() => hubReference(sourcesOf(source)[0]!)).toThrow(expect.objectContaining({ code: "HUB_REFERENCE" }));
     }
     expect(hubReference(sourcesOf("data/hub:x.jsonl")[0]!)).toBeNull();
+  });
+
+  test("a cache that cannot be written", async () => {
+    writeFileSync(join(home, "hub"), "a file");
+    await failing(
+      "hub:team/small",
+      "FILE_IO",
+      /\[hub:team\/small\] expected a cache that can be written, got E.*; set HF_HOME/,
+    );
   });
 
   test.each([401, 403])("HTTP %i asks for a token", async (code) => {

@@ -121,4 +121,28 @@ export const faults = [
     replace: "ZAZEN_CHECK(tensor->begin <= covered,",
     tests: ["test/engine/bad-input.test.ts"],
   },
+  {
+    law: 5,
+    name: "a mixture goes on from its first draw",
+    file: "src/data/mixture.ts",
+    find: "this.#draws = draws;",
+    replace: "void draws;",
+    tests: ["test/data/mixture.test.ts"],
+  },
+  {
+    law: 9,
+    name: "a tokenizer's calls have no deadline of their own",
+    file: "src/prompt/tokenizer-child.mjs",
+    find: "return script.runInContext(sandbox, { timeout: milliseconds });",
+    replace: "return task();",
+    tests: ["test/prompt/tokenizer.test.ts"],
+  },
+  {
+    law: 9,
+    name: "a tokenizer's process has no heap limit",
+    file: "src/prompt/tokenizer-relay.mjs",
+    find: "--max-old-space-size=",
+    replace: "--stack-trace-limit=",
+    tests: ["test/prompt/tokenizer.test.ts"],
+  },
 ];

@@ -1,0 +1,79 @@
+// How fast supervised data becomes packed batches: rows read, rendered, encoded in the tokenizer's process, masked, stored, packed.
+// node bench/sft-data.mjs TOKENIZER_FOLDER QUESTIONS.jsonl [TOKENS]: rows of {question, answer}, as GSM8K has them, gone through until
+// there are TOKENS (1,000,000). Needs a build and a chat template in the folder. Ends with one JSON document.
+import { createReadStream, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { resolveSettings } from "../dist/config/resolve.js";
+import { sftRecipe } from "../dist/methods/sft.js";
+import { openDemonstrations } from "../dist/methods/sft-data.js";
+import { Tokenizer } from "../dist/prompt/tokenizer.js";
+import { packDemonstrations } from "../dist/train/sft.js";
+
+const [folder, questions, tokens = "1000000"] = process.argv.slice(2);
+const CHARACTERS_A_TOKEN = 3;
+const TURNS = 4; // of the assistant, in a conversation
+const POSITIONS = 4096;
+
+const rows = [];
+for await (const line of createInterface(createReadStream(questions))) rows.push(JSON.parse(line));
+
+/** Files with about as many tokens as asked for: single answers, and conversations of several turns. */
+function* plainRows() {
+  for (let i = 0; ; i++) yield { prompt: rows[i % rows.length].question, completion: rows[i % rows.length].answer };
+}
+
+function* chatRows() {
+  for (const source = plainRows(); ; ) {
+    const turns = Array.from({ length: TURNS }, () => source.next().value);
+    yield {
+      messages: turns.flatMap(({ prompt, completion }) => [
+        { role: "user", content: prompt },
+        { role: "assistant", content: completion },
+      ]),
+    };
+  }
+}
+
+function write(path, source) {
+  const lines = [];
+  for (let characters = 0; characters < CHARACTERS_A_TOKEN * Number(tokens); ) {
+    lines.push(JSON.stringify(source.next().value));
+    characters += lines.at(-1).length;
+  }
+  writeFileSync(path, lines.join("\n"));
+  return lines.length;
+}
+
+const seconds = (from) => (performance.now() - from) / 1000;
+
+async function measure(path, count) {
+  const loading = performance.now();
+  const tokenizer = await Tokenizer.load(folder);
+  const load = seconds(loading);
+  const spec = { vocabSize: 2 ** 31, maxPositions: POSITIONS, eosTokenIds: [] };
+  const config = resolveSettings("sft", sftRecipe.schema, { data: path });
+  const host = { signal: new AbortController().signal, emit: () => {} };
+  const opening = performance.now();
+  const source = await openDemonstrations(config, { folder, tokenizer, spec }, host);
+  const open = seconds(opening);
+  const packing = performance.now();
+  const batch = packDemonstrations(Array.from({ length: count }, () => source.next()));
+  const pack = seconds(packing);
+  const trained = batch.weights.reduce((sum, weight) => sum + (weight > 0 ? 1 : 0), 0);
+  if (trained === 0 || batch.cuSeqlens.length !== count + 1) throw new Error("expected every row in the batch");
+  const total = batch.ids.length;
+  source[Symbol.dispose]();
+  tokenizer[Symbol.dispose]();
+  return { rows: count, tokens: total, trained, load, open, pack, tokensPerSecond: total / (open + pack) };
+}
+
+const scratch = mkdtempSync(join(tmpdir(), "zazen-bench-"));
+const result = {};
+for (const [name, source] of Object.entries({ plain: plainRows(), chat: chatRows() })) {
+  const path = join(scratch, `${name}.jsonl`);
+  result[name] = await measure(path, write(path, source));
+}
+rmSync(scratch, { recursive: true });
+console.log(JSON.stringify({ bench: "sft-data", cpu: cpus()[0].model, node: process.version, ...result }, null, 2));
