@@ -40,8 +40,11 @@ export interface Demonstrations extends DemonstrationSource, Disposable {
   readonly reports: readonly SourceReport[];
 }
 
-/** Rows that are encoded at a time. */
+/** Rows that are encoded at a time, and characters of them: a conversation is written anew for each of its turns. */
 const BATCH_ROWS = 512;
+const BATCH_CHARACTERS = 1 << 22;
+/** Bytes of all sources that stay in memory. */
+const MEMORY_BYTES = 1 << 28;
 const PROGRESS_MS = 10_000;
 
 /** Throws InputError: of files and rows, CHAT_*, DATA_LENGTH, DATA_VOCABULARY, DATA_EMPTY. */
@@ -54,10 +57,18 @@ export async function openDemonstrations(
   const stores: RecordStore<Demonstration>[] = [];
   const reports: SourceReport[] = [];
   const sources = sourcesOf(settings.data);
-  for (const source of sources) {
-    const store = new RecordStore(demonstrationCodec);
-    stores.push(store);
-    reports.push(await fill(store, source, encoder, host));
+  const dispose = () => {
+    for (const store of stores) store[Symbol.dispose]();
+  };
+  try {
+    for (const source of sources) {
+      const store = new RecordStore(demonstrationCodec, { memoryBytes: Math.floor(MEMORY_BYTES / sources.length) });
+      stores.push(store);
+      reports.push(await fill(store, source, encoder, host));
+    }
+  } catch (error) {
+    dispose();
+    throw error;
   }
   const parts = stores.map((records, i) => ({ records, weight: sources[i]!.weight }));
   const mixture = new Mixture(parts, { seed: settings.seed, exhausted: settings.mixture.exhausted });
@@ -66,9 +77,7 @@ export async function openDemonstrations(
     next: () => mixture.next(1)[0]!,
     save: () => mixture.save(),
     restore: (state) => mixture.restore(state),
-    [Symbol.dispose]: () => {
-      for (const store of stores) store[Symbol.dispose]();
-    },
+    [Symbol.dispose]: dispose,
   };
 }
 
@@ -89,13 +98,22 @@ async function fill(
 
 async function* batches(rows: AsyncIterable<Row>): AsyncGenerator<Row[]> {
   let batch: Row[] = [];
+  let characters = 0;
   for await (const row of rows) {
     batch.push(row);
-    if (batch.length < BATCH_ROWS) continue;
+    characters += textSize(row);
+    if (batch.length < BATCH_ROWS && characters < BATCH_CHARACTERS) continue;
     yield batch;
     batch = [];
+    characters = 0;
   }
   if (batch.length > 0) yield batch;
+}
+
+/** Characters that a row comes to, about. */
+function textSize({ value }: Row): number {
+  const { messages } = value as { messages?: unknown };
+  return JSON.stringify(value).length * (Array.isArray(messages) ? messages.length : 1);
 }
 
 /** Says now and then how far a download is. */
