@@ -78,6 +78,8 @@ OptimArgs optim_args(const Napi::Object& args) {
           number(args, "eps"),          number(args, "weightDecay"), number(args, "maxGradNorm")};
 }
 
+StatePaths state_paths(const Napi::Object& args) { return {string(args, "optimizer"), string(args, "reference")}; }
+
 // Samples laid end to end: one allocation each on the JavaScript heap.
 Napi::Value samples_object(Napi::Env env, const std::vector<Sample>& samples) {
   std::vector<int32_t> tokens, cu{0}, finish;
@@ -122,14 +124,16 @@ Napi::Value sums_object(Napi::Env env, const PolicyLossSums& sums) {
 }  // namespace
 
 void EngineObject::define(Napi::Env env, Napi::Object exports) {
-  exports.Set("Engine",
-              DefineClass(env, "Engine",
-                          {InstanceMethod<&EngineObject::open>("open"), InstanceMethod<&EngineObject::generate>("generate"),
-                           InstanceMethod<&EngineObject::logprobs>("logprobs"),
-                           InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
-                           InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
-                           InstanceMethod<&EngineObject::gradient>("gradient"), InstanceMethod<&EngineObject::abort>("abort"),
-                           InstanceMethod<&EngineObject::dispose>("dispose")}));
+  exports.Set(
+      "Engine",
+      DefineClass(env, "Engine",
+                  {InstanceMethod<&EngineObject::open>("open"), InstanceMethod<&EngineObject::generate>("generate"),
+                   InstanceMethod<&EngineObject::logprobs>("logprobs"),
+                   InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
+                   InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
+                   InstanceMethod<&EngineObject::save_state>("saveState"),
+                   InstanceMethod<&EngineObject::load_state>("loadState"), InstanceMethod<&EngineObject::gradient>("gradient"),
+                   InstanceMethod<&EngineObject::abort>("abort"), InstanceMethod<&EngineObject::dispose>("dispose")}));
 }
 
 EngineObject::EngineObject(const Napi::CallbackInfo& info)
@@ -229,13 +233,31 @@ Napi::Value EngineObject::optim_step(const Napi::CallbackInfo& info) {
   });
 }
 
+// Runs act(engine) on the engine's thread and resolves to nothing.
+template <class Act>
+Napi::Value EngineObject::perform(const Napi::CallbackInfo& info, Act act) {
+  auto work = [this, act = std::move(act)](Control&) {
+    act(engine());
+    return 0;
+  };
+  return run<int>(info, std::move(work), [](Napi::Env env, int) { return env.Undefined(); });
+}
+
 Napi::Value EngineObject::save(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    auto work = [this, path = string(object(info[0], "save"), "path")](Control&) {
-      engine().save(path);
-      return 0;
-    };
-    return run<int>(info, std::move(work), [](Napi::Env env, int) { return env.Undefined(); });
+    return perform(info, [path = string(object(info[0], "save"), "path")](Engine& engine) { engine.save(path); });
+  });
+}
+
+Napi::Value EngineObject::save_state(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return perform(info, [paths = state_paths(object(info[0], "saveState"))](Engine& engine) { engine.save_state(paths); });
+  });
+}
+
+Napi::Value EngineObject::load_state(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return perform(info, [paths = state_paths(object(info[0], "loadState"))](Engine& engine) { engine.load_state(paths); });
   });
 }
 

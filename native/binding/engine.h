@@ -23,12 +23,16 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value forward_backward(const Napi::CallbackInfo& info);
   Napi::Value optim_step(const Napi::CallbackInfo& info);
   Napi::Value save(const Napi::CallbackInfo& info);
+  Napi::Value save_state(const Napi::CallbackInfo& info);
+  Napi::Value load_state(const Napi::CallbackInfo& info);
   Napi::Value gradient(const Napi::CallbackInfo& info);
   void abort(const Napi::CallbackInfo& info);
   void dispose(const Napi::CallbackInfo& info);
 
   template <class Result, class Work, class Convert>
   Napi::Value run(const Napi::CallbackInfo& info, Work work, Convert convert);
+  template <class Act>
+  Napi::Value perform(const Napi::CallbackInfo& info, Act act);
   Engine& engine();
   void close();
 

@@ -1,4 +1,8 @@
 // The named kernels on typed arrays, and facts about the machine. These calls finish before they return.
+#if __has_include(<gnu/libc-version.h>)
+#include <gnu/libc-version.h>
+#endif
+
 #include <cmath>
 
 #include "binding/convert.h"
@@ -114,6 +118,15 @@ Napi::Value isas(const Napi::CallbackInfo& info) {
   return out;
 }
 
+// The C library, whose pow, exp and log the engine calls.
+Napi::Value libc(const Napi::CallbackInfo& info) {
+#if defined(__GLIBC__)
+  return Napi::String::New(info.Env(), text("glibc ", gnu_get_libc_version()));
+#else
+  return Napi::String::New(info.Env(), "unknown");
+#endif
+}
+
 }  // namespace
 
 void define_kernels(Napi::Env env, Napi::Object exports) {
@@ -122,6 +135,7 @@ void define_kernels(Napi::Env env, Napi::Object exports) {
   exports.Set("policyLoss", Napi::Function::New<policy_loss>(env));
   exports.Set("measurePeak", Napi::Function::New<measure_peak_of>(env));
   exports.Set("isas", Napi::Function::New<isas>(env));
+  exports.Set("libc", Napi::Function::New<libc>(env));
 }
 
 }  // namespace zazen::binding

@@ -128,18 +128,20 @@ void check_layout(const std::string& path, const std::vector<TensorInfo>& tensor
               " bytes of tensors, as the header states, got ", data_bytes, kAgain);
 }
 
-std::string header_of(const std::vector<TensorSource>& tensors, DType type) {
-  std::string header = R"({"__metadata__":{"format":"pt"})";
+std::string header_of(const std::vector<TensorSource>& tensors, const std::map<std::string, std::string>& metadata) {
+  std::string header = R"({"__metadata__":{"format":"pt")";
+  for (const auto& [name, value] : metadata) header += text(",", json_quote(name), ":", json_quote(value));
+  header += "}";
   int64_t begin = 0;
   for (const TensorSource& tensor : tensors) {
     const auto elements = element_count(tensor.shape);
     int64_t bytes = 0, end = 0;
-    const bool fits = elements && !__builtin_mul_overflow(*elements, dtype_bytes(type), &bytes) &&
+    const bool fits = elements && !__builtin_mul_overflow(*elements, dtype_bytes(tensor.type), &bytes) &&
                       !__builtin_add_overflow(begin, bytes, &end);
     ZAZEN_CHECK(fits, "BAD_ARGUMENT", "tensor ", shown(tensor.name), ": expected a shape that fits in memory, got ",
                 shape_text(tensor.shape));
-    header += text(",", json_quote(tensor.name), R"(:{"dtype":")", dtype_name(type), R"(","shape":)", shape_text(tensor.shape),
-                   R"(,"data_offsets":[)", begin, ",", end, "]}");
+    header += text(",", json_quote(tensor.name), R"(:{"dtype":")", dtype_name(tensor.type), R"(","shape":)",
+                   shape_text(tensor.shape), R"(,"data_offsets":[)", begin, ",", end, "]}");
     begin = end;
   }
   header += "}";
@@ -148,7 +150,8 @@ std::string header_of(const std::vector<TensorSource>& tensors, DType type) {
 }
 
 // Writes one tensor at `offset` in chunks of whole rows; returns where it ends.
-int64_t write_tensor(File& file, const TensorSource& tensor, DType type, int64_t offset, std::vector<float>& chunk) {
+int64_t write_tensor(File& file, const TensorSource& tensor, int64_t offset, std::vector<float>& chunk) {
+  const DType type = tensor.type;
   const int64_t size = dtype_bytes(type);
   const int64_t elements = *element_count(tensor.shape);
   const int64_t row = tensor.shape.empty() ? 1 : std::max<int64_t>(1, tensor.shape.back());
@@ -222,19 +225,20 @@ void SafetensorsFile::read_f32(const TensorInfo& tensor, int64_t first, int64_t 
   }
 }
 
-void write_safetensors(const std::string& path, std::vector<TensorSource> tensors, DType type) {
+void write_safetensors(const std::string& path, std::vector<TensorSource> tensors,
+                       const std::map<std::string, std::string>& metadata) {
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   for (size_t i = 0; i < tensors.size(); ++i)
     ZAZEN_CHECK(tensors[i].name != kMetadata && (i == 0 || tensors[i].name != tensors[i - 1].name), "BAD_ARGUMENT", "[", path,
                 "] expected tensor names that differ, got ", shown(tensors[i].name), " twice or reserved");
-  const std::string header = header_of(tensors, type);
+  const std::string header = header_of(tensors, metadata);
   const uint64_t length = header.size();
   AtomicFile target(path);
   target.file().pwrite_exact(&length, kPrefix, 0);
   target.file().pwrite_exact(header.data(), static_cast<int64_t>(header.size()), kPrefix);
   int64_t offset = kPrefix + static_cast<int64_t>(header.size());
   std::vector<float> chunk;
-  for (const TensorSource& tensor : tensors) offset = write_tensor(target.file(), tensor, type, offset, chunk);
+  for (const TensorSource& tensor : tensors) offset = write_tensor(target.file(), tensor, offset, chunk);
   target.commit();
 }
 

@@ -58,10 +58,12 @@ struct TensorSource {
   std::string name;
   std::vector<int64_t> shape;
   std::function<void(int64_t first, int64_t count, float* out)> read;
+  DType type = DType::f32;  // in the file: F32 or BF16, which is rounded to nearest from what is read
 };
 
-// Writes F32 or BF16 tensors, sorted by name, with the metadata {"format": "pt"} that transformers asks for. BF16 is rounded to
-// nearest from what is read. The same tensors give the same bytes. The file appears whole or not at all.
-void write_safetensors(const std::string& path, std::vector<TensorSource> tensors, DType type = DType::f32);
+// Writes tensors, sorted by name, with the metadata {"format": "pt"} that transformers asks for and `metadata` beside it. The
+// same tensors give the same bytes. The file appears whole or not at all.
+void write_safetensors(const std::string& path, std::vector<TensorSource> tensors,
+                       const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace zazen

@@ -1,6 +1,7 @@
 #include "model/checkpoint.h"
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 
 #include "core/safetensors.h"
@@ -9,6 +10,12 @@ namespace zazen {
 namespace {
 
 constexpr int64_t kChunk = 1 << 18;  // elements read at a time
+constexpr char kStep[] = "step";     // metadata of a state file
+
+float to_float(float value) { return value; }
+float to_float(bf16 value) { return bf16_to_f32(value.bits); }
+void from_float(float& to, float value) { to = value; }
+void from_float(bf16& to, float value) { to = f32_to_bf16(value); }
 
 std::vector<int64_t> shape_of(const Parameter& p) {
   return p.columns ? std::vector<int64_t>{p.rows, p.columns} : std::vector<int64_t>{p.rows};
@@ -49,6 +56,54 @@ void check(const std::vector<SafetensorsFile>& files, const ModelSpec& spec, con
   for (const auto& p : parameters.all()) file_of(files, p).require(p.name, shape_of(p));
 }
 
+// Hands each element of a parameter's tensor to set(i, value), i its logical place; `chunk` is [kChunk] of scratch.
+template <class Set>
+void read_parameter(const SafetensorsFile& file, const TensorInfo& tensor, const Parameter& p, Buffer<float>& chunk,
+                    const Set& set) {
+  for (int64_t first = 0; first < p.count(); first += kChunk) {
+    const int64_t count = std::min(kChunk, p.count() - first);
+    file.read_f32(tensor, first, count, chunk.data());
+    for (int64_t i = 0; i < count; ++i) set(first + i, chunk[static_cast<size_t>(i)]);
+  }
+}
+
+std::string state_name(const StateBuffer& buffer, const Parameter& p) { return buffer.name + "." + p.name; }
+
+TensorSource state_source(const StateBuffer& buffer, const Parameter& p) {
+  const auto read = [&p, data = buffer.data](int64_t first, int64_t count, float* out) {
+    with_type(data, [&](const auto* from) {
+      for (int64_t i = 0; i < count; ++i) out[i] = to_float(from[p.at(first + i)]);
+    });
+  };
+  return {state_name(buffer, p), shape_of(p), read, buffer.data.type};
+}
+
+void check(const SafetensorsFile& file, const ParameterList& parameters, const std::vector<StateBuffer>& buffers) {
+  std::set<std::string> known;
+  for (const auto& buffer : buffers)
+    for (const auto& p : parameters.all()) {
+      const TensorInfo& tensor = file.require(*known.insert(state_name(buffer, p)).first, shape_of(p));
+      ZAZEN_CHECK(tensor.dtype == buffer.data.type, "SAFETENSORS_DTYPE", "[", file.path(), "] tensor \"", tensor.name,
+                  "\": expected dtype ", dtype_name(buffer.data.type), ", got ", dtype_name(tensor.dtype),
+                  "; the file is the state of another engine");
+    }
+  for (const auto& tensor : file.tensors())
+    ZAZEN_CHECK(known.count(tensor.name), "TENSOR_UNEXPECTED", "[", file.path(),
+                "] expected only the state of this model's optimizer, got \"", tensor.name,
+                "\"; the file is the state of another engine");
+}
+
+int64_t step_of(const SafetensorsFile& file) {
+  const auto found = file.metadata().find(kStep);
+  const std::string stated = found == file.metadata().end() ? "" : found->second;
+  int64_t step = -1;
+  const char* end = stated.data() + stated.size();
+  const auto [last, error] = std::from_chars(stated.data(), end, step);
+  ZAZEN_CHECK(error == std::errc() && last == end && step >= 0, "SAFETENSORS_METADATA", "[", file.path(),
+              "] expected the metadata \"step\" with a whole number, got \"", stated, "\"; the file is no state of an engine");
+  return step;
+}
+
 }  // namespace
 
 void check_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters) {
@@ -62,22 +117,47 @@ void load_weights(const std::vector<std::string>& paths, const ModelSpec& spec, 
   Buffer<float> chunk(kChunk);
   for (const auto& p : parameters.all()) {
     const SafetensorsFile& file = file_of(files, p);
-    const TensorInfo& tensor = file.require(p.name, shape_of(p));
-    for (int64_t first = 0; first < p.count(); first += kChunk) {
-      const int64_t count = std::min(kChunk, p.count() - first);
-      file.read_f32(tensor, first, count, chunk.data());
-      for (int64_t i = 0; i < count; ++i) store.set(p, first + i, chunk[static_cast<size_t>(i)]);
-    }
+    read_parameter(file, file.require(p.name, shape_of(p)), p, chunk, [&](int64_t i, float value) { store.set(p, i, value); });
   }
 }
 
 void save_weights(const std::string& path, const ParameterList& parameters, TensorView weights) {
   std::vector<TensorSource> tensors;
   for (const auto& p : parameters.all())
-    tensors.push_back({p.name, shape_of(p), [&p, weights](int64_t first, int64_t count, float* out) {
+    tensors.push_back({p.name, shape_of(p),
+                       [&p, weights](int64_t first, int64_t count, float* out) {
                          for (int64_t i = 0; i < count; ++i) out[i] = weight_of(weights, p, first + i);
-                       }});
-  write_safetensors(path, std::move(tensors), weights.type);
+                       },
+                       weights.type});
+  write_safetensors(path, std::move(tensors));
+}
+
+void save_state(const std::string& path, const ParameterList& parameters, const std::vector<StateBuffer>& buffers,
+                int64_t step) {
+  std::vector<TensorSource> tensors;
+  for (const auto& buffer : buffers)
+    for (const auto& p : parameters.all()) tensors.push_back(state_source(buffer, p));
+  write_safetensors(path, std::move(tensors), {{kStep, std::to_string(step)}});
+}
+
+void check_state(const std::string& path, const ParameterList& parameters, const std::vector<StateBuffer>& buffers) {
+  const SafetensorsFile file(path);
+  check(file, parameters, buffers);
+  step_of(file);
+}
+
+int64_t load_state(const std::string& path, const ParameterList& parameters, const std::vector<StateBuffer>& buffers) {
+  const SafetensorsFile file(path);
+  check(file, parameters, buffers);
+  const int64_t step = step_of(file);
+  Buffer<float> chunk(kChunk);
+  for (const auto& buffer : buffers)
+    for (const auto& p : parameters.all())
+      with_type(buffer.data, [&](auto* to) {
+        read_parameter(file, file.require(state_name(buffer, p), shape_of(p)), p, chunk,
+                       [&](int64_t i, float value) { from_float(to[p.at(i)], value); });
+      });
+  return step;
 }
 
 }  // namespace zazen

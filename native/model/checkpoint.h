@@ -1,4 +1,5 @@
-// Weights to and from safetensors files with Hugging Face names: read from one file or several, written to one.
+// Weights to and from safetensors files with Hugging Face names: read from one file or several, written to one. And what
+// training keeps beside them, in a file of its own.
 #pragma once
 
 #include <string>
@@ -16,5 +17,21 @@ void load_weights(const std::vector<std::string>& paths, const ModelSpec& spec, 
                   const WeightStore& store);
 // In the type of the weights.
 void save_weights(const std::string& path, const ParameterList& parameters, TensorView weights);
+
+// A buffer in the layout of gradients, an element for each weight. In a file its tensors are NAME.PARAMETER, row-major:
+// "exp_avg.model.norm.weight".
+struct StateBuffer {
+  std::string name;
+  TensorRef data;
+};
+
+// Writes the buffers, and the optimizer steps taken as the metadata "step".
+void save_state(const std::string& path, const ParameterList& parameters, const std::vector<StateBuffer>& buffers,
+                int64_t step);
+// Every buffer must be in the file, whole and in its own type, and nothing else; check_state says so from the header alone.
+// load_state fills the buffers and returns the steps. Errors: those of core/safetensors.h, TENSOR_UNEXPECTED,
+// SAFETENSORS_METADATA.
+void check_state(const std::string& path, const ParameterList& parameters, const std::vector<StateBuffer>& buffers);
+int64_t load_state(const std::string& path, const ParameterList& parameters, const std::vector<StateBuffer>& buffers);
 
 }  // namespace zazen

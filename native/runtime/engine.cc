@@ -37,9 +37,7 @@ Engine::Engine(const EngineConfig& config, const std::vector<std::string>& paths
 }
 
 Scores Engine::score(const ScoreArgs& args, bool reference, Control& control) {
-  ZAZEN_CHECK(!reference || !reference_.empty(), "NO_REFERENCE",
-              "[logprobs] expected an engine with reference weights, got none; create it with reference: true");
-  return scorer_.run(reference ? reference_.view() : weights_.view(), args, control);
+  return scorer_.run(reference ? require_reference().view() : weights_.view(), args, control);
 }
 
 Trainer& Engine::trainer() {
@@ -49,6 +47,34 @@ Trainer& Engine::trainer() {
 }
 
 void Engine::save(const std::string& path) const { save_weights(path, parameters_, weights_.view()); }
+
+std::vector<StateBuffer> Engine::state() {
+  std::vector<StateBuffer> buffers = trainer().state();
+  if (master_.size() > 0) buffers.push_back({"master", master_.data()});
+  return buffers;
+}
+
+void Engine::save_state(const StatePaths& paths) {
+  zazen::save_state(paths.optimizer, parameters_, state(), trainer().steps());
+  if (!paths.reference.empty()) save_weights(paths.reference, parameters_, require_reference().view());
+}
+
+void Engine::load_state(const StatePaths& paths) {
+  check_state(paths.optimizer, parameters_, state());
+  if (!paths.reference.empty()) {
+    require_reference();
+    check_weights({paths.reference}, config_.spec, parameters_);
+  }
+  trainer().clear();
+  trainer().set_steps(zazen::load_state(paths.optimizer, parameters_, state()));
+  if (!paths.reference.empty()) load_weights({paths.reference}, config_.spec, parameters_, {reference_.ref()});
+}
+
+TensorBuffer& Engine::require_reference() {
+  ZAZEN_CHECK(!reference_.empty(), "NO_REFERENCE",
+              "[engine] expected an engine with reference weights, got none; create it with reference: true");
+  return reference_;
+}
 
 std::vector<float> Engine::gradient(const std::string& name) {
   for (const auto& p : parameters_.all())

@@ -21,6 +21,10 @@ struct EngineConfig {
   DType moments = DType::f32;  // f32 or bf16
 };
 
+struct StatePaths {
+  std::string optimizer, reference;  // the reference's is empty where it is left out
+};
+
 class Engine {
  public:
   // Weights from the files, or random ones when there are none. With `reference`, a frozen copy of them is kept.
@@ -35,12 +39,19 @@ class Engine {
   }
   OptimResult step(const OptimArgs& args) { return trainer().step(store(), args); }
   void save(const std::string& path) const;
+  // What training keeps beside the weights: the optimizer's state with the masters of bf16 weights, and the frozen reference
+  // where there is one. Loading checks both files before it changes anything, and clears the gradients. A read that fails after
+  // that leaves the state mixed.
+  void save_state(const StatePaths& paths);
+  void load_state(const StatePaths& paths);
   std::vector<float> gradient(const std::string& name);
 
   const ParameterList& parameters() const { return parameters_; }
 
  private:
   Trainer& trainer();
+  TensorBuffer& require_reference();
+  std::vector<StateBuffer> state();
   WeightStore store() { return {weights_.ref(), master_.data()}; }
 
   EngineConfig config_;

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "model/checkpoint.h"
 #include "model/head.h"
 #include "runtime/control.h"
 #include "runtime/micro_batch.h"
@@ -43,6 +44,12 @@ class Trainer {
   // weights and moments stay as they were.
   // bf16 weights are rounded anew from their masters.
   OptimResult step(const WeightStore& store, const OptimArgs& args);
+
+  // What the optimizer keeps from step to step, beside the weights: its moments by name, and the steps taken. Gradients are no
+  // part.
+  std::vector<StateBuffer> state() { return {{"exp_avg", m_.ref()}, {"exp_avg_sq", v_.ref()}}; }
+  int64_t steps() const { return step_; }
+  void set_steps(int64_t steps) { step_ = steps; }
 
   // Gradient of one parameter in row-major order, the tied embedding's share included.
   std::vector<float> gradient(const Parameter& parameter) const;

@@ -13,6 +13,8 @@ export interface NativeEngine {
   forwardBackward(args: object): Promise<NativeSums>;
   optimStep(args: object): Promise<{ gradNorm: number; step: number }>;
   save(args: object): Promise<void>;
+  saveState(args: object): Promise<void>;
+  loadState(args: object): Promise<void>;
   gradient(args: object): Promise<Float32Array>;
   abort(): void;
   dispose(): void;
@@ -58,9 +60,17 @@ export interface NativeAddon {
   };
   measurePeak(args: object): { gflops: number; rows: number; outputs: number; inputs: number };
   isas(): { best: string; available: string[] };
+  libc(): string;
 }
 
 const FILES = ["build/Release/zazen.node", "build/zazen.node"];
+
+/** Where the addon of this build lies, or where it was looked for in vain. */
+export function addonFile(): { readonly file: string | undefined; readonly tried: readonly string[] } {
+  const root = new URL("../../", import.meta.url);
+  const tried = FILES.map((name) => fileURLToPath(new URL(name, root)));
+  return { file: tried.find(existsSync), tried };
+}
 
 let loaded: NativeAddon | undefined;
 
@@ -71,13 +81,11 @@ export function addon(): NativeAddon {
 }
 
 function load(): NativeAddon {
-  const root = new URL("../../", import.meta.url);
-  const file = FILES.map((name) => fileURLToPath(new URL(name, root))).find(existsSync);
+  const { file, tried } = addonFile();
   if (!file) {
-    const tried = FILES.map((name) => fileURLToPath(new URL(name, root))).join(", ");
     throw new ZazenError(
       "ADDON_MISSING",
-      `[engine] expected the native addon, got none at ${tried}; run: npm run build`,
+      `[engine] expected the native addon, got none at ${tried.join(", ")}; run: npm run build`,
     );
   }
   try {

@@ -35,7 +35,7 @@ import {
   checkTrainBatch,
   fail,
 } from "./validate.js";
-import { WEIGHTS_FILE, weightFiles } from "./weights.js";
+import { OPTIMIZER_FILE, REFERENCE_FILE, WEIGHTS_FILE, weightFiles } from "./weights.js";
 
 const DEFAULT_STD = 0.02;
 /** A weight whose gradient has always been 0 steps by 0 / (0 + eps): eps must not be 0 in float32. */
@@ -61,14 +61,16 @@ export class Engine {
   /** Parameters, a tied head counted once. */
   readonly parameters: number;
   readonly #native: NativeEngine;
+  readonly #reference: boolean;
   #running: Promise<unknown> | undefined;
   #disposed = false;
 
-  private constructor(spec: ModelSpec, native: NativeEngine, parameters: number, dtype: DType) {
+  private constructor(spec: ModelSpec, native: NativeEngine, parameters: number, options: Required<EngineOptions>) {
     this.spec = spec;
-    this.dtype = dtype;
+    this.dtype = options.dtype;
     this.#native = native;
     this.parameters = parameters;
+    this.#reference = options.reference;
   }
 
   /**
@@ -97,7 +99,7 @@ export class Engine {
     const native = new (addon().Engine)();
     try {
       const parameters = await native.open({ ...nativeSpec(spec), ...filled, ...source });
-      return new Engine(spec, native, parameters, filled.dtype);
+      return new Engine(spec, native, parameters, filled);
     } catch (error) {
       native.dispose();
       throw toZazenError(error);
@@ -200,6 +202,29 @@ export class Engine {
     await makeFolder(folder);
     await this.#call(undefined, (native) => native.save({ path: join(folder, WEIGHTS_FILE) }));
     await writeModelConfig(folder, this.spec, this.dtype);
+  }
+
+  /**
+   * Writes what training keeps beside the weights into `folder`, each file whole or not at all: optimizer.safetensors with the moments
+   * (`exp_avg.NAME` and `exp_avg_sq.NAME`, row-major, in their type), the masters of bfloat16 weights (`master.NAME`, F32) and the steps
+   * taken; reference.safetensors where there is a reference. `save` and `saveState` between two optimizer steps hold all that the next
+   * ones depend on.
+   */
+  async saveState(folder: string): Promise<void> {
+    await makeFolder(folder);
+    await this.#call(undefined, (native) => native.saveState(this.#statePaths(folder)));
+  }
+
+  /**
+   * Goes on from what `saveState` wrote for a model of this shape and these types; gathered gradients are cleared. Throws InputError
+   * FILE_*, SAFETENSORS_*, TENSOR_*, before anything is changed unless the disk fails in the middle: dispose the engine then.
+   */
+  async loadState(folder: string): Promise<void> {
+    await this.#call(undefined, (native) => native.loadState(this.#statePaths(folder)));
+  }
+
+  #statePaths(folder: string) {
+    return { optimizer: join(folder, OPTIMIZER_FILE), reference: this.#reference ? join(folder, REFERENCE_FILE) : "" };
   }
 
   /** Stops what runs and frees native memory; idempotent. Later calls reject with ENGINE_DISPOSED. */

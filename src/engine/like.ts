@@ -12,6 +12,8 @@ export type EngineLike = Pick<
   | "forwardBackward"
   | "optimStep"
   | "save"
+  | "saveState"
+  | "loadState"
   | "dispose"
   | typeof Symbol.asyncDispose
 >;

@@ -6,6 +6,9 @@ import { InputError } from "../errors.js";
 import { shown } from "./spec-fault.js";
 
 export const WEIGHTS_FILE = "model.safetensors";
+/** What training keeps beside the weights. */
+export const OPTIMIZER_FILE = "optimizer.safetensors";
+export const REFERENCE_FILE = "reference.safetensors";
 const INDEX_FILE = "model.safetensors.index.json";
 const PICKLED = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 

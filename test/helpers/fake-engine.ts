@@ -53,7 +53,7 @@ export class FakeEngine implements EngineLike {
   readonly calls: string[] = [];
   readonly batches: { batch: TrainBatch; loss: LossSpec }[] = [];
   #table: Float64Array; // [V, V]
-  readonly #reference: Float64Array; // [V, V]
+  #reference: Float64Array; // [V, V]
   readonly #gradient: Float64Array; // [V, V]
   readonly #first: Float64Array; // [V, V]
   readonly #second: Float64Array; // [V, V]
@@ -184,6 +184,22 @@ export class FakeEngine implements EngineLike {
     this.#call("save");
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, "table.json"), JSON.stringify({ spec: this.spec, table: [...this.#table] }));
+  }
+
+  async saveState(folder: string): Promise<void> {
+    this.#call("saveState");
+    const arrays = { first: this.#first, second: this.#second, reference: this.#reference };
+    const state = Object.entries(arrays).map(([name, values]) => [name, [...values]]);
+    writeFileSync(join(folder, "moments.json"), JSON.stringify({ steps: this.#steps, ...Object.fromEntries(state) }));
+  }
+
+  async loadState(folder: string): Promise<void> {
+    this.#call("loadState");
+    const { steps, first, second, reference } = JSON.parse(readFileSync(join(folder, "moments.json"), "utf8"));
+    this.#steps = steps;
+    this.#first.set(first);
+    this.#second.set(second);
+    this.#reference = Float64Array.from(reference);
   }
 
   async dispose(): Promise<void> {
