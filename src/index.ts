@@ -62,10 +62,14 @@ export { makeGroups } from "./rollout/group.js";
 export { packSequences, unpackSamples } from "./rollout/pack.js";
 export { type Sampled, type SampleRequest, sampleCompletions } from "./rollout/sample.js";
 export type { Group, Sample } from "./rollout/types.js";
+export { type Checkpoint, findCheckpoint, type TokenizerWriter } from "./train/checkpoint.js";
 export { TrainError } from "./train/guard.js";
+export type { HeldOut } from "./train/held-out.js";
+export type { CheckpointSettings, Keeping } from "./train/keeper.js";
+export { openPolicy, type PolicyOrigin } from "./train/open-policy.js";
 export { type Collected, type PolicyPlan, policyLoss, trainPolicy } from "./train/policy.js";
 export { type PolicyTask, type ReinforceSettings, reinforce } from "./train/reinforce.js";
-export { Run, type RunHost } from "./train/run.js";
+export { type Resumption, Run, type RunHost } from "./train/run.js";
 export { copyTokenizer, RunFolder } from "./train/run-folder.js";
 export {
   type Demonstration,

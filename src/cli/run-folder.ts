@@ -10,7 +10,9 @@ import { InputError, type ZazenError } from "../errors.js";
 export async function requireEmpty(path: string): Promise<void> {
   const names = await list(path);
   if (names.length === 0) return;
-  const message = `[train --out] expected an empty or a new folder, got ${path} with ${names.length} entries; choose another`;
+  const message = `[train --out] expected an empty or a new folder, got ${path} with ${names.length} entries; choose another${
+    names.includes("recipe.json") ? `, or go on with the run in it: --resume ${path}` : ""
+  }`;
   throw new InputError("RUN_FOLDER_NOT_EMPTY", message);
 }
 

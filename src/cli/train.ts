@@ -1,16 +1,19 @@
 // `zazen train`: runs a recipe, shows its progress, and leaves a run folder.
 import { Command } from "commander";
-import type { Recipe, RunSummary } from "../methods/recipe.js";
+import { InputError, ZazenError } from "../errors.js";
+import type { Recipe, RunContext, RunSummary } from "../methods/recipe.js";
 import { duration } from "../report/format.js";
 import type { RecipeRun } from "./find-recipe.js";
 import { collect } from "./flags.js";
 import { commonHelp, InterruptedError, log, printJson, printLines } from "./output.js";
+import type { ResumeOptions } from "./resume.js";
 import { makeRunFolder, requireEmpty } from "./run-folder.js";
 import { abortOnSignal } from "./signals.js";
 
-export interface TrainOptions {
-  readonly set?: readonly string[];
+export interface TrainOptions extends ResumeOptions {
   readonly out?: string;
+  /** A run folder; true: the newest one. */
+  readonly resume?: string | true;
   readonly dryRun?: boolean;
   readonly json?: boolean;
 }
@@ -29,57 +32,111 @@ Examples:
   zazen train quickstart
   zazen train quickstart --set grpo.steps=20 --set seed=1 --out runs/short
   zazen train my-recipe.yaml --dry-run
+  zazen train --resume runs/short
 
 JSON: {recipe, out, summary}; with --dry-run {recipe, config, plan}.
-SIGINT or SIGTERM once: the run stops after the step in hand and keeps what it has written.`;
+SIGINT or SIGTERM once: the run finishes the step in hand, saves a checkpoint and ends; twice: it ends at once.
+--resume goes on from the last whole checkpoint and gives the run that would not have stopped, bit for bit. With it,
+--set takes the settings of threads, logging and checkpoint, and more steps where the learning rate is constant.`;
 
 export function trainCommand(): Command {
   return new Command("train")
     .summary("train a model by a recipe")
     .description("Trains a model by a recipe, and leaves a run folder with metrics, rollouts and weights.")
-    .argument("<RECIPE|FILE>", "name of a recipe, or a recipe file")
+    .argument("[RECIPE|FILE]", "name of a recipe, or a recipe file")
     .option("--set <key=value>", "a setting, dotted key and YAML value; repeatable, overrides the file", collect)
     .option("--out <DIR>", "run folder, empty or new (default: runs/<recipe>-<time>)")
+    .option("--resume [DIR]", "go on with the run in DIR, without DIR the newest under runs/")
+    .option("--allow-inexact-resume", "resume although the build or the libraries are others")
     .option("--dry-run", "show what the run would do and its settings, and write nothing")
     .option("--json", "print one JSON document; progress goes to stderr")
     .addHelpText("after", help + commonHelp)
-    .action(async (target: string, options: TrainOptions) => {
+    .action(async (target: string | undefined, options: TrainOptions) => {
       const { recipes } = await import("../methods/index.js");
-      await train(recipes, target, options);
+      await (options.resume === undefined ? train(recipes, target, options) : resume(recipes, target, options));
     });
 }
 
-export async function train(recipes: readonly Recipe[], target: string, options: TrainOptions): Promise<void> {
+export async function train(
+  recipes: readonly Recipe[],
+  target: string | undefined,
+  options: TrainOptions,
+): Promise<void> {
+  if (target === undefined) throw usage("expected RECIPE or FILE, or --resume, got neither");
+  if (options.allowInexactResume === true) throw usage("expected --allow-inexact-resume with --resume, got it alone");
   const { resolveTarget } = await import("./find-recipe.js");
   const found = await resolveTarget(recipes, target, options.set ?? []);
   if (options.out !== undefined) await requireEmpty(options.out);
   if (options.dryRun === true) return showPlan(found, options.json === true);
-  const result = await run(found, options, abortOnSignal());
-  if (options.json === true) printJson(result);
+  const out = await makeRunFolder(options.out, found.recipe.name, new Date());
+  await run(found, { out }, options.json === true, []);
 }
 
-/** Runs the recipe in its folder. */
-async function run({ recipe, config }: RecipeRun, options: TrainOptions, signal: AbortSignal): Promise<TrainResult> {
+async function resume(recipes: readonly Recipe[], target: string | undefined, options: TrainOptions): Promise<void> {
+  if (target !== undefined) throw usage(`expected --resume without a recipe, which the run folder has, got ${target}`);
+  if (options.out !== undefined) throw usage("expected --resume without --out: the run goes on in its folder");
+  const { findRun } = await import("./resume.js");
+  const found = await findRun(recipes, options.resume ?? true, options);
+  const { out, checkpoint, summary, remarks } = found;
+  const from = checkpoint === null ? "its beginning; no checkpoint was written yet" : checkpoint.path;
+  const lines = [...remarks, summary === null ? `goes on from ${from}` : "finished: there is nothing to do"];
+  if (options.dryRun === true) return showPlan(found, options.json === true, lines);
+  if (summary === null) return run(found, { out, resume: { checkpoint } }, options.json === true, lines);
+  log(`the run in ${out} is finished; nothing was done`);
+  if (options.json === true) printJson({ recipe: found.recipe.name, out, summary } satisfies TrainResult);
+}
+
+const usage = (message: string): InputError => new InputError("USAGE", `[train] ${message}`);
+
+/** Runs the recipe in its folder, and prints its document where that is asked for. */
+async function run(found: RecipeRun, place: Place, json: boolean, remarks: readonly string[]): Promise<void> {
+  const result = await runRecipe(found, place, json, remarks, abortOnSignal());
+  if (json) printJson(result);
+}
+
+type Place = Pick<RunContext, "out" | "resume">;
+
+async function runRecipe(
+  { recipe, config }: RecipeRun,
+  place: Place,
+  json: boolean,
+  remarks: readonly string[],
+  signal: AbortSignal,
+): Promise<TrainResult> {
   const { terminalReporter } = await import("../report/terminal.js");
-  const out = await makeRunFolder(options.out, recipe.name, new Date());
-  const reporter = terminalReporter({ output: options.json === true ? process.stderr : process.stdout });
+  const { out } = place;
+  const { holdRun } = await import("./run-lock.js");
+  using _ = holdRun(out);
+  const reporter = terminalReporter({ output: json ? process.stderr : process.stdout });
   const say = (text: string) => reporter.emit({ type: "note", level: "info", text });
   const began = performance.now();
   try {
-    say((await opening(recipe, config, out)).join("\n"));
-    const summary = await recipe.run(config, { out, signal, emit: (event) => reporter.emit(event) });
+    say([...(await opening(recipe, config, out)), ...remarks].join("\n"));
+    const summary = await recipe.run(config, { ...place, signal, emit: (event) => reporter.emit(event) });
     signal.throwIfAborted();
     say(`Done in ${duration((performance.now() - began) / 1000)}. Run folder: ${out}`);
     return { recipe: recipe.name, out, summary };
   } catch (error) {
-    if (!(signal.reason instanceof InterruptedError)) {
-      log(`the run failed; what was written is in ${out}`);
-      throw error;
+    const kept = `what was written is in ${out}${await goOn(out)}`;
+    if (signal.reason instanceof InterruptedError && isStop(error, signal)) {
+      throw new InterruptedError(signal.reason.signal, `${signal.reason.message}; ${kept}`);
     }
-    throw new InterruptedError(signal.reason.signal, `${signal.reason.message}; what was written is in ${out}`);
+    log(`the run failed; ${kept}`);
+    throw error;
   } finally {
     reporter.close();
   }
+}
+
+/** Whether a run ended as it was asked to, and not by a fault on its way, such as a disk that is full. */
+function isStop(error: unknown, { reason }: AbortSignal): boolean {
+  return error === reason || (error instanceof ZazenError && error.code === "ABORTED");
+}
+
+/** How to go on, where there is something to go on from. */
+async function goOn(out: string): Promise<string> {
+  const { listCheckpoints } = await import("../train/checkpoint.js");
+  return listCheckpoints(out).length === 0 ? "" : `; go on with it: npx zazen train --resume ${out}`;
 }
 
 /** What will happen, on which machine, and where it is kept. */
@@ -95,8 +152,8 @@ async function opening(recipe: Recipe, config: unknown, out: string): Promise<re
   ];
 }
 
-async function showPlan({ recipe, config }: RecipeRun, json: boolean): Promise<void> {
-  const plan = recipe.plan(config);
+async function showPlan({ recipe, config }: RecipeRun, json: boolean, remarks: readonly string[] = []): Promise<void> {
+  const plan = [...recipe.plan(config), ...remarks];
   if (json) return printJson({ recipe: recipe.name, config, plan });
   const { formatRecipe } = await import("../config/recipe-file.js");
   printLines([

@@ -1,6 +1,7 @@
 // A recipe's settings as rows: key, type, default, range, help, all read from its schema's JSON Schema.
 // It knows the parts of JSON Schema that settings need (numbers, strings, enums, lists, groups); the rest shows as "any".
 import { type ZodType, z } from "zod";
+import type { OnResume } from "./fragments.js";
 
 export interface Setting {
   /** Dotted: "optimizer.learningRate". */
@@ -11,12 +12,15 @@ export interface Setting {
   /** "" when every value of the type will do. */
   readonly range: string;
   readonly help: string;
+  /** Whether it may change when a run is resumed; absent: it may not. */
+  readonly resume?: OnResume;
 }
 
 /** The parts of a JSON Schema that are read here. */
 interface Node {
   readonly type?: string | readonly string[];
   readonly description?: string;
+  readonly resume?: OnResume;
   readonly default?: unknown;
   readonly const?: unknown;
   readonly enum?: readonly unknown[];
@@ -42,7 +46,7 @@ export function jsonSchema(schema: ZodType): Record<string, unknown> {
 
 /** Every setting of a recipe, in the order of its schema. */
 export function describeSettings(schema: ZodType): readonly Setting[] {
-  return rows("", jsonSchema(schema) as Node, undefined, "");
+  return rows("", jsonSchema(schema) as Node, undefined, "", {});
 }
 
 /** Keys of settings and of the groups that hold them: "optimizer", "optimizer.learningRate", ... */
@@ -59,20 +63,32 @@ export function expectation(setting: Setting): string {
   return setting.range === "" ? setting.type : `${setting.type} ${setting.range}`;
 }
 
-/** `outer` is the default that an enclosing group gives to this key; it goes before the node's own. */
-function rows(key: string, node: Node, outer: unknown, groupHelp: string): readonly Setting[] {
+/**
+ * `outer` is the default that an enclosing group gives to this key; it goes before the node's own. `group` is what the group says of all
+ * that it holds.
+ */
+function rows(
+  key: string,
+  node: Node,
+  outer: unknown,
+  groupHelp: string,
+  group: Pick<Setting, "resume">,
+): readonly Setting[] {
   const own = outer === undefined ? node.default : outer;
   const help = node.description ?? groupHelp;
+  const resume = node.resume === undefined ? group : { resume: node.resume };
   const groups = [node, ...branches(node)].filter((each) => each.properties !== undefined);
   if (groups.length === 0)
-    return [{ key, type: typeOf(node), default: own, range: rangeOf(node), help }, ...itemRows(key, node)];
-  return [...mergeProperties(groups)].flatMap(([name, child]) => rows(join(key, name), child, field(own, name), ""));
+    return [{ key, type: typeOf(node), default: own, range: rangeOf(node), help, ...resume }, ...itemRows(key, node)];
+  return [...mergeProperties(groups)].flatMap(([name, child]) =>
+    rows(join(key, name), child, field(own, name), "", resume),
+  );
 }
 
 /** The fields of a list of groups: "data[].weight". */
 function itemRows(key: string, node: Node): readonly Setting[] {
   const items = [node, ...branches(node)].flatMap((each) => (each.items?.properties === undefined ? [] : [each.items]));
-  return items.flatMap((each) => rows(`${key}[]`, each, undefined, ""));
+  return items.flatMap((each) => rows(`${key}[]`, each, undefined, "", {}));
 }
 
 /** A field that several forms of a union have takes any of their values. */

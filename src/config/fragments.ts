@@ -6,6 +6,12 @@ import { z } from "zod";
 export const group = <Shape extends z.ZodRawShape>(shape: Shape) =>
   z.strictObject(shape).prefault({} as z.input<z.ZodObject<Shape, z.core.$strict>>);
 
+/** Whether a setting, or every setting of a group, may change when a run is resumed; one that does not say may not. */
+export type OnResume = "free" | "raise";
+
+/** Metadata of a setting: "free" to change, or "raise": to a larger number, where the schedule does not depend on it. */
+export const onResume = (resume: OnResume): { readonly resume: OnResume } => ({ resume });
+
 export interface OptimizerSettings {
   readonly learningRate: number;
   readonly beta1: number;

@@ -27,9 +27,10 @@ export interface TrialScore {
   readonly arithmetic: number | null;
 }
 
+/** Plain JSON. */
 export interface TrialEvaluation {
   readonly score: TrialScore;
-  readonly samples: readonly Sample[]; // one a problem
+  readonly completions: readonly (readonly number[])[]; // ids, one a problem
   readonly grades: readonly TrialGrade[]; // one a problem
 }
 
@@ -50,7 +51,8 @@ export async function evaluateTrial(engine: EngineLike, question: TrialQuestion)
     seed,
     signal,
   });
-  return { score: { pass, ...thoughtFigures(grades), arithmetic: arithmeticShare(samples) }, samples, grades };
+  const score = { pass, ...thoughtFigures(grades), arithmetic: arithmeticShare(samples) };
+  return { score, completions: samples.map(({ completion }) => Array.from(completion)), grades };
 }
 
 /** Means over grades: how long and how hard the policy thought. */

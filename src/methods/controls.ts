@@ -1,5 +1,6 @@
 // The arms that keep the trial honest: the same seconds spent on more SFT, no training at all but giving up forbidden while decoding,
 // and the same recipe without thinking.
+import { basename, join } from "node:path";
 import { giveUpIds } from "../tasks/countdown-trial.js";
 import type { PartPlan } from "../train/clock.js";
 import type { TrainCost } from "../train/steps.js";
@@ -23,48 +24,53 @@ export async function runControls(trial: Trial, folder: string, sft: Arm, grpo: 
 }
 
 /** More of the same: a second round of SFT with its own schedule, over the seconds. */
-async function sftContinued(trial: Trial, folder: string, first: TrainCost, seconds: number): Promise<Arm> {
+function sftContinued(trial: Trial, folder: string, first: TrainCost, seconds: number): Promise<Arm> {
   const { run } = trial;
-  await using engine = await savedPolicy(trial, folder);
-  run.begin("sft-continued", seconds);
-  const steps = Math.ceil((fasterContinued * seconds * first.steps) / first.seconds);
-  const cost = await warmStart(trial, engine, true, 1, steps);
-  run.begin("evaluate-sft-continued");
-  const judged = await judge(trial, engine, true);
-  return { name: "sftContinued", title: "SFT continued", cost, judged, parameters: engine.parameters };
+  return run.once("arm sft-continued", async () => {
+    await using engine = await savedPolicy(trial, "sft-continued", folder);
+    const steps = Math.ceil((fasterContinued * seconds * first.steps) / first.seconds);
+    const cost = await run.part("sft-continued", () => warmStart(trial, engine, true, 1, steps), seconds);
+    const judged = await run.part("evaluate-sft-continued", () => judge(trial, engine, true));
+    return { name: "sftContinued", title: "SFT continued", cost, judged, parameters: engine.parameters };
+  });
 }
 
 /** The warm start as it is, without the token that gives up. */
-async function noGivingUp(trial: Trial, folder: string): Promise<Arm> {
-  await using engine = await savedPolicy(trial, folder);
-  trial.run.begin("no-giving-up");
-  const judged = await judge(trial, engine, true, giveUpIds());
-  return { name: "noGivingUp", title: "SFT, no giving up", cost: null, judged, parameters: engine.parameters };
+function noGivingUp(trial: Trial, folder: string): Promise<Arm> {
+  return trial.run.once("arm no-giving-up", async () => {
+    await using engine = await savedPolicy(trial, "no-giving-up", folder);
+    const judged = await trial.run.part("no-giving-up", () => judge(trial, engine, true, giveUpIds()));
+    return { name: "noGivingUp", title: "SFT, no giving up", cost: null, judged, parameters: engine.parameters };
+  });
 }
 
 /** The whole recipe on the same problems with answers only. */
 async function withoutThinking(trial: Trial, seconds: number): Promise<Arm[]> {
+  const folder = join(trial.run.folder.path, "model-no-thinking-sft");
+  return [await unthinkingSft(trial, folder), await unthinkingGrpo(trial, folder, seconds)];
+}
+
+function unthinkingSft(trial: Trial, folder: string): Promise<Arm> {
+  const { run } = trial;
+  return run.once("arm no-thinking-sft", async () => {
+    await using engine = await newPolicy(trial, "no-thinking-sft");
+    const cost = await run.part("no-thinking-sft", () => warmStart(trial, engine, false));
+    await run.folder.saveModel(basename(folder), engine, trialTokenizer(trial.settings.model.maxPositions));
+    const judged = await run.part("evaluate-no-thinking-sft", () => judge(trial, engine, false));
+    return { name: "noThinkingSft", title: "no thinking: SFT", cost, judged, parameters: engine.parameters };
+  });
+}
+
+function unthinkingGrpo(trial: Trial, folder: string, seconds: number): Promise<Arm> {
   const { run, settings } = trial;
-  await using engine = await newPolicy(trial);
-  const parameters = engine.parameters;
-  run.begin("no-thinking-sft");
-  const warm = await warmStart(trial, engine, false);
-  const folder = await run.folder.saveModel(
-    "model-no-thinking-sft",
-    engine,
-    trialTokenizer(settings.model.maxPositions),
-  );
-  run.begin("evaluate-no-thinking-sft");
-  const before = await judge(trial, engine, false);
-  await using policy = await savedPolicy(trial, folder);
-  run.begin("no-thinking-grpo", seconds);
-  const cost = await improve(trial, policy, "no-thinking-grpo", false, settings.grpo.steps * shorterWithoutThoughts);
-  run.begin("evaluate-no-thinking-grpo");
-  const after = await judge(trial, policy, false);
-  return [
-    { name: "noThinkingSft", title: "no thinking: SFT", cost: warm, judged: before, parameters },
-    { name: "noThinkingGrpo", title: "no thinking: GRPO", cost, judged: after, parameters },
-  ];
+  const part = "no-thinking-grpo";
+  return run.once("arm no-thinking-grpo", async () => {
+    await using engine = await savedPolicy(trial, part, folder);
+    const steps = settings.grpo.steps * shorterWithoutThoughts;
+    const cost = await run.part(part, () => improve(trial, engine, part, false, steps), seconds);
+    const judged = await run.part("evaluate-no-thinking-grpo", () => judge(trial, engine, false));
+    return { name: "noThinkingGrpo", title: "no thinking: GRPO", cost, judged, parameters: engine.parameters };
+  });
 }
 
 /** The parts that the controls add to a run. */

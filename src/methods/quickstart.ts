@@ -5,12 +5,13 @@ import { z } from "zod";
 import { group } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
+import type { TokenizerWriter } from "../train/checkpoint.js";
 import type { PartPlan } from "../train/clock.js";
 import { TrainError } from "../train/guard.js";
 import { Run } from "../train/run.js";
 import { controlParts, runControls } from "./controls.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import { engineSettings, grpoPart, logging, scratchModel, seed, sftPart } from "./settings.js";
+import { checkpoints, engineSettings, grpoPart, logging, scratchModel, seed, sftPart } from "./settings.js";
 import {
   demonstrationPart,
   improve,
@@ -52,6 +53,7 @@ const schema = z.strictObject({
       .default(0.15)
       .describe("Pass rate after SFT below which GRPO does not start."),
   }),
+  checkpoint: checkpoints({ every: 0, seconds: 10 }),
   logging: logging(),
 });
 
@@ -72,50 +74,46 @@ export function makeQuickstart(engines: EngineSource): Recipe<QuickstartConfig> 
 export const quickstartRecipe = makeQuickstart(Engine);
 
 async function quickstart(engines: EngineSource, config: QuickstartConfig, context: RunContext): Promise<RunSummary> {
-  const began = performance.now();
-  const elapsed = () => (performance.now() - began) / 1000;
-  using run = new Run(context, "quickstart", config, parts(config));
-  const trial = openTrial(run, engines, config);
   const tokenizer = trialTokenizer(config.model.maxPositions);
+  using run = new Run(context, "quickstart", config, parts(config), { ...config.checkpoint, tokenizer });
+  const trial = openTrial(context, run, engines, config);
 
   const warm = await warmArm(trial, tokenizer);
-  const arms = [warm.arm];
-  let seconds = elapsed();
+  const folder = join(context.out, "model-sft");
+  const arms = [warm];
   const { minimumPass } = config.evaluation;
-  const { rate } = warm.arm.judged.sampled.score.pass;
-  if (rate >= minimumPass) {
-    const improved = await grpoArm(trial, warm.folder, tokenizer);
-    arms.push(improved);
-    seconds = elapsed();
-    if (config.controls) arms.push(...(await runControls(trial, warm.folder, warm.arm, improved)));
-  }
-  const summary = report(trial, context.out, arms, { main: seconds, total: elapsed() });
+  const { rate } = warm.judged.sampled.score.pass;
+  if (rate >= minimumPass) arms.push(await grpoArm(trial, folder, tokenizer));
+  const seconds = await run.once("seconds", async () => run.elapsed);
+  if (rate >= minimumPass && config.controls) arms.push(...(await runControls(trial, folder, arms[0]!, arms[1]!)));
+  const summary = report(trial, context.out, arms, { main: seconds, total: run.elapsed });
   if (rate < minimumPass) throw tooWeak(rate, minimumPass);
   return summary;
 }
 
-async function warmArm(trial: Trial, tokenizer: ReturnType<typeof trialTokenizer>) {
+/** From random weights by supervised training; the model is kept as model-sft. */
+function warmArm(trial: Trial, tokenizer: TokenizerWriter): Promise<Arm> {
   const { run } = trial;
-  await using engine = await newPolicy(trial);
-  saySize(run, engine);
-  run.begin("sft");
-  const cost = await warmStart(trial, engine, true);
-  const folder = await run.folder.saveModel("model-sft", engine, tokenizer);
-  run.begin("evaluate-sft");
-  const judged = await judge(trial, engine, true);
-  const arm: Arm = { name: "sft", title: "SFT", cost, judged, parameters: engine.parameters };
-  return { folder, arm };
+  return run.once("arm sft", async () => {
+    await using engine = await newPolicy(trial, "sft");
+    saySize(run, engine);
+    const cost = await run.part("sft", () => warmStart(trial, engine, true));
+    await run.folder.saveModel("model-sft", engine, tokenizer);
+    const judged = await run.part("evaluate-sft", () => judge(trial, engine, true));
+    return { name: "sft", title: "SFT", cost, judged, parameters: engine.parameters };
+  });
 }
 
-async function grpoArm(trial: Trial, start: string, tokenizer: ReturnType<typeof trialTokenizer>): Promise<Arm> {
+/** From the warm start in `folder` by reinforcement. */
+function grpoArm(trial: Trial, folder: string, tokenizer: TokenizerWriter): Promise<Arm> {
   const { run, settings } = trial;
-  await using engine = await savedPolicy(trial, start);
-  run.begin("grpo");
-  const cost = await improve(trial, engine, "grpo", true, settings.grpo.steps);
-  await run.folder.saveModel("model", engine, tokenizer);
-  run.begin("evaluate-grpo");
-  const judged = await judge(trial, engine, true);
-  return { name: "grpo", title: "SFT, then GRPO", cost, judged, parameters: engine.parameters };
+  return run.once("arm grpo", async () => {
+    await using engine = await savedPolicy(trial, "grpo", folder);
+    const cost = await run.part("grpo", () => improve(trial, engine, "grpo", true, settings.grpo.steps));
+    await run.folder.saveModel("model", engine, tokenizer);
+    const judged = await run.part("evaluate-grpo", () => judge(trial, engine, true));
+    return { name: "grpo", title: "SFT, then GRPO", cost, judged, parameters: engine.parameters };
+  });
 }
 
 /** Seconds with and without the controls. */

@@ -1,13 +1,9 @@
 // What a recipe is: a name, a schema that holds every default, and a run.
 import type { ZodType } from "zod";
-import type { RunEvent } from "../report/events.js";
+import type { RunHost } from "../train/run.js";
 
-export interface RunContext {
-  /** The run folder; exists and is empty when the run begins. */
-  readonly out: string;
-  readonly signal: AbortSignal;
-  emit(event: RunEvent): void;
-}
+/** Where a run writes, a folder that exists, and is empty when it begins for the first time; whom it tells, and when it is to stop. */
+export type RunContext = RunHost;
 
 /** What a run leaves behind, also written to `summary.json` in the run folder. Plain JSON. */
 export type RunSummary = Readonly<Record<string, unknown>>;

@@ -12,9 +12,10 @@ import { Tokenizer } from "../prompt/tokenizer.js";
 import type { Sample } from "../rollout/types.js";
 import { type CountdownProblem, checkCountdownProblem, gradeCountdown } from "../tasks/countdown.js";
 import { gradeTrial, TRIAL_VOCAB_SIZE, type TrialProblem, trialSplit } from "../tasks/countdown-trial.js";
+import type { TokenizerWriter } from "../train/checkpoint.js";
 import type { PolicyTask } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
-import { copyTokenizer, type TokenizerWriter } from "../train/run-folder.js";
+import { copyTokenizer } from "../train/run-folder.js";
 import { type ChatSettings, chatPart, templateOptions } from "./data-settings.js";
 import { trialTask } from "./trial.js";
 import { standInPrompt, trialPrompt } from "./words.js";
@@ -59,6 +60,8 @@ export interface TaskConfig {
 /** A task with its held-out problems. */
 export interface RlvrTask<P extends Numbered> extends PolicyTask<P> {
   readonly heldOut: readonly P[];
+  /** Held-out problems that a run is watched by while it trains; other than `heldOut` where there are others. */
+  readonly watched: readonly P[];
   readonly isCorrect: (problem: P, sample: Sample) => boolean;
   readonly tokenizer: TokenizerWriter;
   /** What became of the rows of each source; none of the built-in trial. */
@@ -83,6 +86,7 @@ export function trialVerified(
   return {
     ...trialTask(split.train, seed, thinking),
     heldOut: split.evaluation.slice(0, evaluation.problems),
+    watched: split.monitor.slice(0, evaluation.problems),
     isCorrect: (problem, sample) => gradeTrial(problem, sample.completion, { thinking }).correct,
     tokenizer: copyTokenizer(model),
     sources: [],
@@ -107,6 +111,7 @@ export async function countdownVerified(config: TaskConfig): Promise<RlvrTask<As
   const tokenizer = await Tokenizer.load(config.model);
   const train = await loadProblems(config.data, config, tokenizer);
   const held = config.evaluation.data === "" ? [] : await loadProblems(config.evaluation.data, config, tokenizer);
+  const heldOut = held.flatMap(({ records }) => records).slice(0, config.evaluation.problems);
   const source = new Mixture(train, { seed: config.seed, exhausted: config.mixture.exhausted });
   const read = answerReader(tokenizer, THINKING_FORMATS[config.format]);
   const isCorrect = (problem: AskedProblem, sample: Sample) =>
@@ -118,7 +123,8 @@ export async function countdownVerified(config: TaskConfig): Promise<RlvrTask<As
     reward: (problem, sample) => (isCorrect(problem, sample) ? 1 : 0),
     describe: (problem, sample) => ({ prompt: problem.promptText, ...read(sample, false) }),
     metrics: () => ({}),
-    heldOut: held.flatMap(({ records }) => records).slice(0, config.evaluation.problems),
+    heldOut,
+    watched: heldOut,
     isCorrect,
     tokenizer: copyTokenizer(config.model),
     sources: [...train, ...held].map(({ report }) => report),

@@ -5,14 +5,17 @@ import { dataSetting, showSources } from "../config/data.js";
 import { group } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
+import { InputError } from "../errors.js";
 import { type Pass, passAt1 } from "../eval/pass-at-1.js";
 import { showShare } from "../objective/intervals.js";
+import type { HeldOut } from "../train/held-out.js";
+import { openPolicy } from "../train/open-policy.js";
 import { reinforce } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { Run } from "../train/run.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { countdownVerified, type RlvrTask, taskSettings, trialVerified } from "./rlvr-task.js";
-import { engineOptions, engineSettings, grpoPart, logging, seed } from "./settings.js";
+import { checkpoints, engineOptions, engineSettings, grpoPart, heldOutSettings, logging, seed } from "./settings.js";
 import { sayNext, saySize } from "./words.js";
 
 const schema = z.strictObject({
@@ -35,7 +38,9 @@ const schema = z.strictObject({
       .default(256)
       .describe("Held-out problems judged before and after; 0 is none."),
     data: dataSetting("", "Held-out problems; countdown-trial has its own."),
+    ...heldOutSettings,
   }),
+  checkpoint: checkpoints({ every: 10 }),
   logging: logging(),
 });
 
@@ -56,7 +61,7 @@ export const rlvrRecipe = makeRlvr(Engine);
 
 async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunContext): Promise<RunSummary> {
   const options = { ...engineOptions(config), reference: config.grpo.loss.klCoefficient > 0 };
-  await using engine = await engines.load(config.model, options);
+  await using engine = await openPolicy(context, "grpo", { engines, from: config.model, options });
   return config.task === "countdown"
     ? await trainOn(await countdownVerified(config), engine, config, context)
     : await trainOn(trialVerified(config, engine), engine, config, context);
@@ -69,12 +74,14 @@ async function trainOn<P extends Numbered>(
   context: RunContext,
 ): Promise<RunSummary> {
   const { seed, grpo, logging } = config;
-  using run = new Run(context, "rlvr", config, parts(config, task.heldOut.length));
+  const { tokenizer } = task;
+  checkWatched(task.watched.length, config);
+  using run = new Run(context, "rlvr", config, parts(config, task.heldOut.length), { ...config.checkpoint, tokenizer });
   saySize(run, engine);
+  const part = { phase: "grpo", steps: grpo.steps, seed, logging, heldOut: watch(run, engine, task, config) };
   const before = await judge(run, engine, task, config, "evaluate-before");
-  run.begin("grpo");
-  const train = await reinforce(run, engine, task, grpo, { phase: "grpo", steps: grpo.steps, seed, logging });
-  const model = await run.folder.saveModel("model", engine, task.tokenizer);
+  const train = await run.part("grpo", () => reinforce(run, engine, task, grpo, part));
+  const model = await run.folder.saveModel("model", engine, tokenizer);
   const after = await judge(run, engine, task, config, "evaluate-after");
   if (before !== null && after !== null) showTable(run, before, after);
   sayNext(run, model, task.tryPrompt);
@@ -97,30 +104,61 @@ interface Judged {
   readonly greedy: Pass;
 }
 
-/** pass@1 on the held-out problems: right means a reward of 1. Null where there are none. */
+/** pass@1 on the held-out problems, sampled and greedy. Null where there are none. */
 async function judge<P extends Numbered>(
   run: Run,
   engine: EngineLike,
   task: RlvrTask<P>,
-  { seed, grpo }: RlvrConfig,
+  config: RlvrConfig,
   part: string,
 ): Promise<Judged | null> {
   if (task.heldOut.length === 0) return null;
-  run.begin(part);
-  const at = (temperature: number) =>
-    passAt1(engine, {
-      problems: task.heldOut,
-      promptOf: task.promptOf,
-      isCorrect: task.isCorrect,
-      sampling: { ...grpo.sampling, temperature },
-      seed,
-      signal: run.signal,
-    });
-  const sampled = (await at(grpo.sampling.temperature)).pass;
-  run.step(1, { "pass@1": sampled.rate, tokens_per_second: sampled.tokensPerSecond }, "sampled");
-  const greedy = (await at(0)).pass;
-  run.step(2, { "pass@1": greedy.rate, tokens_per_second: greedy.tokensPerSecond }, "greedy");
-  return { sampled, greedy };
+  const at = (temperature: number) => pass(run, engine, task, task.heldOut, config, temperature);
+  return run.part(part, async () => {
+    const sampled = await at(config.grpo.sampling.temperature);
+    run.step(1, { "pass@1": sampled.rate, tokens_per_second: sampled.tokensPerSecond }, "sampled");
+    const greedy = await at(0);
+    run.step(2, { "pass@1": greedy.rate, tokens_per_second: greedy.tokensPerSecond }, "greedy");
+    return { sampled, greedy };
+  });
+}
+
+function checkWatched(problems: number, { evaluation }: RlvrConfig): void {
+  if (evaluation.every === 0 || problems > 0) return;
+  throw new InputError(
+    "RECIPE_VALUE",
+    `[recipe rlvr] evaluation.every: expected 0 without held-out problems, got ${evaluation.every}; ` +
+      "set evaluation.data and evaluation.problems",
+  );
+}
+
+/** pass@1 while training, at the temperature of training. */
+function watch<P extends Numbered>(
+  run: Run,
+  engine: EngineLike,
+  task: RlvrTask<P>,
+  config: RlvrConfig,
+): HeldOut | undefined {
+  const { evaluation, grpo } = config;
+  if (evaluation.every === 0) return undefined;
+  const measure = async () => {
+    const { rate } = await pass(run, engine, task, task.watched, config, grpo.sampling.temperature);
+    return { "eval/pass@1": rate };
+  };
+  return { ...evaluation, figure: "eval/pass@1", better: "higher", measure };
+}
+
+/** One sample a problem; right means a reward of 1. */
+async function pass<P extends Numbered>(
+  run: Run,
+  engine: EngineLike,
+  { promptOf, isCorrect }: RlvrTask<P>,
+  problems: readonly P[],
+  { seed, grpo }: RlvrConfig,
+  temperature: number,
+): Promise<Pass> {
+  const sampling = { ...grpo.sampling, temperature };
+  return (await passAt1(engine, { problems, promptOf, isCorrect, sampling, seed, signal: run.signal })).pass;
 }
 
 function showTable(run: Run, before: Judged, after: Judged): void {

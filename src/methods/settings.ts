@@ -6,6 +6,7 @@ import {
   group,
   loss,
   type OptimizerSettings,
+  onResume,
   optimizer,
   type SamplingSettings,
   sampling,
@@ -21,7 +22,13 @@ export const seed = () =>
     .describe("Same seed, same run.");
 
 const threads = () =>
-  z.int().min(0).max(1024).default(0).describe("Threads of the CPU engine; 0 takes the cores this process may use.");
+  z
+    .int()
+    .min(0)
+    .max(1024)
+    .default(0)
+    .describe("Threads of the CPU engine; 0 takes the cores this process may use.")
+    .meta(onResume("free"));
 
 const dtype = () =>
   z
@@ -96,7 +103,7 @@ export interface SftDefaults {
 /** A supervised part. */
 export function sftPart(defaults: SftDefaults) {
   return group({
-    steps: z.int().min(1).max(10_000_000).default(defaults.steps).describe("Optimizer steps."),
+    steps: z.int().min(1).max(10_000_000).default(defaults.steps).describe("Optimizer steps.").meta(onResume("raise")),
     tokensPerStep: z.int().min(1).default(defaults.tokensPerStep).describe("Tokens a step, prompts included."),
     optimizer: optimizer(defaults.optimizer),
   });
@@ -113,7 +120,7 @@ export interface GrpoDefaults {
 /** A part of group-relative policy optimisation: Shao et al. 2024. */
 export function grpoPart(defaults: GrpoDefaults) {
   return group({
-    steps: z.int().min(1).max(10_000_000).default(defaults.steps).describe("Rollouts."),
+    steps: z.int().min(1).max(10_000_000).default(defaults.steps).describe("Rollouts.").meta(onResume("raise")),
     prompts: z.int().min(1).max(65_536).default(defaults.prompts).describe("Problems, and so groups, a step."),
     samplesPerPrompt: z.int().min(2).max(4096).default(defaults.samplesPerPrompt).describe("Samples a group."),
     sampling: sampling(defaults.sampling).refine((s) => s.temperature > 0, "a temperature > 0 to train at"),
@@ -142,5 +149,28 @@ export function logging() {
   return group({
     rolloutGroups: z.int().min(0).default(2).describe("Groups of each step written to rollouts.jsonl."),
     showEvery: z.int().min(1).default(10).describe("Steps between rollouts on the screen."),
-  });
+  }).meta(onResume("free"));
 }
+
+/** What a run can be resumed from. */
+export function checkpoints(defaults: { readonly every: number; readonly seconds?: number }) {
+  return group({
+    every: z.int().min(0).default(defaults.every).describe("Steps of a part between checkpoints; 0 is off."),
+    seconds: z
+      .number()
+      .min(0)
+      .default(defaults.seconds ?? 0)
+      .describe("Seconds between checkpoints; 0 is off."),
+    keep: z.int().min(1).max(10_000).default(2).describe("Checkpoints kept, the best one aside."),
+  }).meta(onResume("free"));
+}
+
+/** Evaluation between the steps of a part. */
+export const heldOutSettings = {
+  every: z.int().min(0).default(0).describe("Steps between evaluations while training; 0 is none."),
+  patience: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe("Evaluations in a row without a better figure that end the training; 0 is off."),
+};

@@ -38,6 +38,8 @@ export interface DataHost {
 
 export interface Demonstrations extends DemonstrationSource, Disposable {
   readonly reports: readonly SourceReport[];
+  /** The first of them, source by source, at most `count`. */
+  first(count: number): Demonstration[];
 }
 
 /** Rows that are encoded at a time, and characters of them: a conversation is written anew for each of its turns. */
@@ -74,6 +76,12 @@ export async function openDemonstrations(
   const mixture = new Mixture(parts, { seed: settings.seed, exhausted: settings.mixture.exhausted });
   return {
     reports,
+    first: (count) => {
+      const all = stores.flatMap((store) =>
+        Array.from({ length: Math.min(count, store.length) }, (_, i) => store.at(i)!),
+      );
+      return all.slice(0, count);
+    },
     next: () => mixture.next(1)[0]!,
     save: () => mixture.save(),
     restore: (state) => mixture.restore(state),

@@ -2,20 +2,34 @@
 // hub, or the built-in trial.
 import { z } from "zod";
 import { dataSetting, mixturePart, showSources } from "../config/data.js";
+import { group } from "../config/fragments.js";
 import type { SourceReport } from "../data/source.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import { InputError } from "../errors.js";
 import { Tokenizer } from "../prompt/tokenizer.js";
 import { TRIAL_VOCAB_SIZE, trialSplit } from "../tasks/countdown-trial.js";
+import type { TokenizerWriter } from "../train/checkpoint.js";
+import type { HeldOut } from "../train/held-out.js";
+import { openPolicy, type PolicyOrigin } from "../train/open-policy.js";
 import { Run } from "../train/run.js";
-import { copyTokenizer, type TokenizerWriter } from "../train/run-folder.js";
-import { type DemonstrationSource, trainSft } from "../train/sft.js";
+import { copyTokenizer } from "../train/run-folder.js";
+import { type Demonstration, type DemonstrationSource, meanLoss, trainSft } from "../train/sft.js";
 import { chatPart, examplesPart } from "./data-settings.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import { engineOptions, engineSettings, llamaSpec, logging, scratchModel, seed, sftPart } from "./settings.js";
-import { openDemonstrations, reportLine } from "./sft-data.js";
-import { demonstrationPart, trialDemonstrations, trialSpec, trialTokenizer } from "./trial.js";
+import {
+  checkpoints,
+  engineOptions,
+  engineSettings,
+  heldOutSettings,
+  llamaSpec,
+  logging,
+  scratchModel,
+  seed,
+  sftPart,
+} from "./settings.js";
+import { type Learner, openDemonstrations, reportLine } from "./sft-data.js";
+import { demonstrationPart, heldOutDemonstrations, trialDemonstrations, trialSpec, trialTokenizer } from "./trial.js";
 import { sayNext, saySize, standInPrompt, trialPrompt } from "./words.js";
 
 const trialName = "countdown-trial";
@@ -37,6 +51,12 @@ const schema = z.strictObject({
     tokensPerStep: 4096,
     optimizer: { learningRate: 1e-4, schedule: "cosine", warmupSteps: 20 },
   }),
+  evaluation: group({
+    data: dataSetting("", "Held-out demonstrations; the built-in trial has its own."),
+    demonstrations: z.int().min(1).max(100_000).default(256).describe("Held-out demonstrations, at most."),
+    ...heldOutSettings,
+  }),
+  checkpoint: checkpoints({ every: 100 }),
   logging: logging(),
 });
 
@@ -56,16 +76,17 @@ export function makeSft(engines: EngineSource): Recipe<SftConfig> {
 export const sftRecipe = makeSft(Engine);
 
 async function sft(engines: EngineSource, config: SftConfig, context: RunContext): Promise<RunSummary> {
-  const { steps, tokensPerStep, optimizer } = config.sft;
-  await using engine = await openModel(engines, config);
+  const { steps } = config.sft;
+  await using engine = await openPolicy(context, "sft", await origin(engines, config));
   using data = await openData(config, engine, context);
   const { demonstrations, tokenizer, tryPrompt, reports } = data;
+  const parts = [{ name: "sft", title: "SFT on demonstrations", steps, work: 1 }];
   // Only now: bad input leaves the folder empty, and the corrected command may use it.
-  using run = new Run(context, "sft", config, [{ name: "sft", title: "SFT on demonstrations", steps, work: 1 }]);
+  using run = new Run(context, "sft", config, parts, { ...config.checkpoint, tokenizer });
   saySize(run, engine);
   for (const line of reports.map(reportLine)) if (line !== null) run.note("info", line);
-  run.begin("sft");
-  const cost = await trainSft(run, engine, { steps, tokensPerStep, optimizer, demonstrations });
+  const heldOut = watch(run, engine, data.heldOut, config);
+  const cost = await run.part("sft", () => trainSft(run, engine, { ...config.sft, demonstrations, heldOut }));
   const model = await run.folder.saveModel("model", engine, tokenizer);
   sayNext(run, model, tryPrompt);
   const summary = {
@@ -80,10 +101,23 @@ async function sft(engines: EngineSource, config: SftConfig, context: RunContext
   return summary;
 }
 
-async function openModel(engines: EngineSource, config: SftConfig): Promise<EngineLike> {
-  if (config.model !== "") return engines.load(config.model, engineOptions(config));
+async function origin(engines: EngineSource, config: SftConfig): Promise<PolicyOrigin> {
+  const options = engineOptions(config);
+  if (config.model !== "") return { engines, from: config.model, options };
   const spec = config.data === trialName ? trialSpec(config.scratch) : await fileSpec(config);
-  return engines.create(spec, { seed: config.seed }, engineOptions(config));
+  return { engines, from: { spec, seed: config.seed }, options };
+}
+
+/** The loss on held-out demonstrations while training. */
+function watch(
+  run: Run,
+  engine: EngineLike,
+  demonstrations: readonly Demonstration[],
+  { evaluation }: SftConfig,
+): HeldOut | undefined {
+  if (demonstrations.length === 0) return undefined;
+  const measure = async () => ({ "eval/loss": await meanLoss(engine, demonstrations, run.signal) });
+  return { ...evaluation, figure: "eval/loss", better: "lower", measure };
 }
 
 async function fileSpec({ scratch, tokenizer: folder }: SftConfig) {
@@ -100,6 +134,8 @@ async function fileSpec({ scratch, tokenizer: folder }: SftConfig) {
 
 interface Data extends Disposable {
   readonly demonstrations: DemonstrationSource;
+  /** None where the settings ask for no evaluation. */
+  readonly heldOut: readonly Demonstration[];
   readonly tokenizer: TokenizerWriter;
   /** What a user may ask the trained model. */
   readonly tryPrompt: string;
@@ -119,24 +155,46 @@ function trialData(config: SftConfig, { spec }: EngineLike): Data {
     );
   }
   const { seed, thinking } = config;
-  const { train, evaluation } = trialSplit();
-  const demonstrations = trialDemonstrations(train, seed, 0, { ...config.demonstrations, thinking });
-  const tryPrompt = trialPrompt(evaluation[0]!, thinking);
-  const tokenizer = trialTokenizer(spec.maxPositions);
-  return { demonstrations, tokenizer, tryPrompt, reports: [], [Symbol.dispose]: () => {} };
+  const { train, evaluation, monitor } = trialSplit();
+  const options = { ...config.demonstrations, thinking };
+  const watched = config.evaluation.every === 0 ? [] : monitor.slice(0, config.evaluation.demonstrations);
+  return {
+    demonstrations: trialDemonstrations(train, seed, 0, options),
+    heldOut: heldOutDemonstrations(watched, seed, options),
+    tokenizer: trialTokenizer(spec.maxPositions),
+    tryPrompt: trialPrompt(evaluation[0]!, thinking),
+    reports: [],
+    [Symbol.dispose]: () => {},
+  };
 }
 
 async function fileData(config: SftConfig, { spec }: EngineLike, context: RunContext): Promise<Data> {
   const folder = config.model === "" ? config.tokenizer : config.model;
   using tokenizer = await Tokenizer.load(folder);
-  const demonstrations = await openDemonstrations(config, { folder, tokenizer, spec }, context);
+  const learner = { folder, tokenizer, spec };
+  const watched = await loadHeldOut(config, learner, context);
+  const demonstrations = await openDemonstrations(config, learner, context);
   return {
     demonstrations,
+    heldOut: watched.demonstrations,
     tokenizer: copyTokenizer(folder),
     tryPrompt: standInPrompt,
-    reports: demonstrations.reports,
+    reports: [...demonstrations.reports, ...watched.reports],
     [Symbol.dispose]: () => demonstrations[Symbol.dispose](),
   };
+}
+
+async function loadHeldOut(config: SftConfig, learner: Learner, context: RunContext) {
+  const { data, every, demonstrations: count } = config.evaluation;
+  if (every === 0) return { demonstrations: [], reports: [] };
+  if (data === "") {
+    throw new InputError(
+      "RECIPE_VALUE",
+      "[recipe sft] evaluation.data: expected held-out demonstrations, got nothing; set it, or evaluation.every to 0",
+    );
+  }
+  using held = await openDemonstrations({ ...config, data }, learner, context);
+  return { demonstrations: held.first(count), reports: held.reports };
 }
 
 function describePlan({ model, scratch, data, sft }: SftConfig): readonly string[] {

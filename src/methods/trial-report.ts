@@ -110,8 +110,8 @@ export function beforeAndAfter(trial: Trial, before: Arm, after: Arm) {
   const [a, b] = [before.judged.greedy, after.judged.greedy];
   const gained = trial.heldOut.findIndex((_, p) => !a.grades[p]!.correct && b.grades[p]!.correct);
   const place = Math.max(0, gained);
-  const shown = ({ samples, grades }: typeof a): ShownSample => ({
-    ...describeTrial(trial.heldOut[place]!, samples[place]!, grades[place]!, true),
+  const shown = ({ completions, grades }: typeof a): ShownSample => ({
+    ...describeTrial(trial.heldOut[place]!, completions[place]!, grades[place]!, true),
     reward: grades[place]!.correct ? 1 : 0,
   });
   const json = { before: shown(a), after: shown(b) };

@@ -24,10 +24,11 @@ import {
   trialSplit,
   trialTokenizerFiles,
 } from "../tasks/countdown-trial.js";
+import type { TokenizerWriter } from "../train/checkpoint.js";
+import { openPolicy } from "../train/open-policy.js";
 import { type PolicyTask, reinforce } from "../train/reinforce.js";
-import type { Metrics, Run, ShownSample } from "../train/run.js";
-import type { TokenizerWriter } from "../train/run-folder.js";
-import { type DemonstrationSource, trainSft } from "../train/sft.js";
+import type { Metrics, Run, RunHost, ShownSample } from "../train/run.js";
+import { type Demonstration, type DemonstrationSource, trainSft } from "../train/sft.js";
 import type { TrainCost } from "../train/steps.js";
 import {
   type EngineSettings,
@@ -61,6 +62,7 @@ export function demonstrationPart() {
 
 /** What the parts of one run share. */
 export interface Trial {
+  readonly host: RunHost;
   readonly run: Run;
   readonly engines: EngineSource;
   readonly settings: TrialSettings;
@@ -79,9 +81,10 @@ export interface TrialSettings extends EngineSettings {
   readonly logging: { readonly rolloutGroups: number; readonly showEvery: number };
 }
 
-export function openTrial(run: Run, engines: EngineSource, settings: TrialSettings): Trial {
+export function openTrial(host: RunHost, run: Run, engines: EngineSource, settings: TrialSettings): Trial {
   const split = trialSplit();
   return {
+    host,
     run,
     engines,
     settings,
@@ -91,7 +94,7 @@ export function openTrial(run: Run, engines: EngineSource, settings: TrialSettin
 }
 
 /** Streams of random numbers of one seed, kept apart. */
-const streams = { demonstrations: 1, problems: 2 } as const;
+const streams = { demonstrations: 1, problems: 2, heldOut: 3 } as const;
 
 export function trialSpec(model: ScratchModel): ModelSpec {
   return llamaSpec({ ...model, vocabSize: TRIAL_VOCAB_SIZE, eosTokenId: symbolId("<eos>") });
@@ -106,14 +109,16 @@ export function trialTokenizer(maxPositions: number): TokenizerWriter {
   };
 }
 
-/** A policy with random weights. */
-export function newPolicy({ engines, settings }: Trial): Promise<EngineLike> {
-  return engines.create(trialSpec(settings.model), { seed: settings.seed }, engineOptions(settings));
+/** The policy that `part` trains, from random weights. */
+export function newPolicy({ host, engines, settings }: Trial, part: string): Promise<EngineLike> {
+  const { model, seed } = settings;
+  return openPolicy(host, part, { engines, from: { spec: trialSpec(model), seed }, options: engineOptions(settings) });
 }
 
-/** The policy of a saved folder, with fresh optimizer moments, and a frozen copy of it where the loss asks for one. */
-export function savedPolicy({ engines, settings }: Trial, folder: string): Promise<EngineLike> {
-  return engines.load(folder, { ...engineOptions(settings), reference: settings.grpo.loss.klCoefficient > 0 });
+/** The policy that `part` trains, from a saved folder with fresh moments, and a frozen copy of it where the loss asks for one. */
+export function savedPolicy({ host, engines, settings }: Trial, part: string, folder: string): Promise<EngineLike> {
+  const options = { ...engineOptions(settings), reference: settings.grpo.loss.klCoefficient > 0 };
+  return openPolicy(host, part, { engines, from: folder, options });
 }
 
 /** Demonstrations made on the fly; `round` keeps a second round of training from repeating the first. */
@@ -132,6 +137,19 @@ export function trialDemonstrations(
     save: () => stream.save(),
     restore: (state) => stream.restore(state),
   };
+}
+
+/** A demonstration of each problem, the same ones for a seed. */
+export function heldOutDemonstrations(
+  problems: readonly TrialProblem[],
+  seed: number,
+  options: DemonstrationOptions,
+): Demonstration[] {
+  const stream = random(seed, streams.heldOut);
+  return problems.map((problem) => ({
+    prompt: encodePrompt(problem, options),
+    completion: demonstration(problem, stream, options),
+  }));
 }
 
 /** Supervised warm start. */
@@ -175,7 +193,7 @@ export function trialTask(train: readonly TrialMultiset[], seed: number, thinkin
     },
     promptOf: (problem) => Int32Array.from(encodePrompt(problem, { thinking })),
     reward: (problem, sample) => (grade(problem, sample).correct ? 1 : 0),
-    describe: (problem, sample) => describeTrial(problem, sample, grade(problem, sample), thinking),
+    describe: (problem, sample) => describeTrial(problem, [...sample.completion], grade(problem, sample), thinking),
     metrics: (groups) =>
       thinking ? thoughtMetrics(groups.flatMap(({ problem, samples }) => samples.map((s) => grade(problem, s)))) : {},
   };
@@ -216,12 +234,12 @@ function passMetrics({ score }: TrialEvaluation): Record<string, number> {
 /** A sample as text: the prompt without its opening mark, the thought, the answer. */
 export function describeTrial(
   problem: TrialProblem,
-  { completion }: Sample,
+  completion: readonly number[], // ids
   { answerText }: TrialGrade,
   thinking: boolean,
 ): Omit<ShownSample, "reward"> {
   const end = completion.indexOf(symbolId("</think>"));
-  const thought = completion.subarray(0, end < 0 ? completion.length : end);
+  const thought = completion.slice(0, end < 0 ? completion.length : end);
   return {
     prompt: `${problem.numbers.join(" ")} -> ${problem.target}`,
     thinking: thinking ? decodeTrial(thought) : null,

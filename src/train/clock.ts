@@ -24,15 +24,16 @@ export class RunClock {
     this.#parts = parts;
   }
 
-  /** The named part begins; the one before it is over. */
+  /** The named part begins; those before it are over, or were skipped. */
   begin(name: string): PartPlan {
-    const next = this.#parts.find((part) => part.name === name);
+    const place = this.#parts.findIndex((part) => part.name === name);
+    const next = this.#parts[place];
     if (next === undefined) {
       throw new Error(`[clock] expected one of ${this.#parts.map((part) => part.name).join(", ")}, got ${name}`);
     }
     this.#finish();
     this.#current = next;
-    this.#parts = this.#parts.filter((part) => part !== next);
+    this.#parts = this.#parts.slice(place + 1);
     return next;
   }
 

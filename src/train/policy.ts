@@ -15,6 +15,7 @@ import { learningRate } from "../objective/schedule.js";
 import { packGroups } from "../rollout/batch.js";
 import type { Group } from "../rollout/types.js";
 import { finiteLoss, optimizerStep } from "./guard.js";
+import type { HeldOut } from "./held-out.js";
 import { type PolicyUpdate, policyMetrics, throughput } from "./metrics.js";
 import type { Metrics, Run } from "./run.js";
 import { Tally, type TrainCost, trainingSteps } from "./steps.js";
@@ -42,6 +43,8 @@ export interface PolicyPlan<P> {
   readonly miniBatches: number;
   /** What `collect` draws from, where that has a place that moves from step to step. */
   readonly source?: Resumable | undefined;
+  /** What is measured between steps. */
+  readonly heldOut?: HeldOut | undefined;
   collect(step: number): Promise<Collected<P>>;
   /** Called after each step with its groups. */
   report(step: number, groups: readonly Group<P>[]): void;
@@ -51,7 +54,7 @@ export interface PolicyPlan<P> {
 export async function trainPolicy<P>(run: Run, engine: EngineLike, plan: PolicyPlan<P>): Promise<TrainCost> {
   const tally = new Tally();
   const state = resumables({ tally, ...(plan.source && { source: plan.source }) });
-  for await (const step of trainingSteps(run, { steps: plan.steps, state })) {
+  for await (const step of trainingSteps(run, { engine, steps: plan.steps, state, heldOut: plan.heldOut })) {
     const rollout = await plan.collect(step);
     const kept = rollout.groups.filter((group) => teaches(group, plan.loss));
     const lr = learningRate(plan.optimizer, step, plan.steps);

@@ -7,6 +7,7 @@ import { type RewardFunction, scoreDefaults, scoreSamples } from "../reward/scor
 import { makeGroups } from "../rollout/group.js";
 import { sampleCompletions } from "../rollout/sample.js";
 import type { Group, Sample } from "../rollout/types.js";
+import type { HeldOut } from "./held-out.js";
 import { type Collected, type PolicyPlan, trainPolicy } from "./policy.js";
 import { logRollouts, type Numbered, type RolloutLog } from "./rollout-log.js";
 import type { Metrics, Run } from "./run.js";
@@ -25,7 +26,7 @@ export interface PolicyTask<P extends Numbered> {
 }
 
 export interface ReinforceSettings
-  extends Omit<PolicyPlan<Numbered>, "steps" | "temperature" | "source" | "collect" | "report"> {
+  extends Omit<PolicyPlan<Numbered>, "steps" | "temperature" | "source" | "heldOut" | "collect" | "report"> {
   readonly prompts: number;
   readonly samplesPerPrompt: number;
   readonly sampling: SamplingSettings;
@@ -37,6 +38,7 @@ export interface ReinforcePart {
   readonly steps: number;
   readonly seed: number;
   readonly logging: { readonly rolloutGroups: number; readonly showEvery: number };
+  readonly heldOut?: HeldOut | undefined;
 }
 
 /** Improves the policy on a task as the part of the run that has begun. */
@@ -53,6 +55,7 @@ export function reinforce<P extends Numbered>(
     steps: part.steps,
     temperature: settings.sampling.temperature,
     source: task.source,
+    heldOut: part.heldOut,
     collect: (step) => collect(run, engine, task, settings, part.seed, step),
     report: (step, rollout) =>
       logRollouts(run, part.phase, step, rollout, { groups, showEvery, describe: task.describe }),

@@ -1,57 +1,75 @@
 // The run folder: recipe.json, metrics.jsonl, rollouts.jsonl, summary.json and model folders. Each jsonl line is one write, so a
-// killed process loses at most the line it was writing. Leaves out what goes into the lines.
-import {
-  closeSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
-import { join } from "node:path";
+// killed process loses at most the line it was writing. Leaves out what goes into the lines, and checkpoints.
+import { closeSync, copyFileSync, existsSync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { EngineLike } from "../engine/like.js";
-import { ZazenError } from "../errors.js";
+import type { TokenizerWriter } from "./checkpoint.js";
+import { attempt, type Disk, diskError, nodeDisk, writeWhole } from "./disk.js";
 
-/** Writes a model's tokenizer beside its weights. */
-export type TokenizerWriter = (folder: string) => void | Promise<void>;
+/** Files that lines are appended to. */
+const lineFiles = ["metrics.jsonl", "rollouts.jsonl"] as const;
+type LineFile = (typeof lineFiles)[number];
+
+/** The recipe of a run with every setting. */
+export const recipeFile = "recipe.json";
+/** The final figures; a run that has them is finished. */
+export const summaryFile = "summary.json";
+
+/** Bytes of each line file; a file that is not named has none. */
+export type Sizes = Readonly<Record<string, number>>;
 
 export class RunFolder {
-  readonly #metrics: number;
-  readonly #rollouts: number;
+  readonly #files = new Map<LineFile, number>();
   #open = true;
 
-  /** Opens `path`, making it if needed, and writes recipe.json. */
+  /** Opens `path`, making it if needed, and writes recipe.json. A run that goes on has its line files cut to `sizes`, and no summary. */
   constructor(
     readonly path: string,
     recipe: string,
     config: unknown,
+    sizes: Sizes | null = null,
+    readonly disk: Disk = nodeDisk,
   ) {
-    mkdirSync(path, { recursive: true });
-    writeWhole(join(path, "recipe.json"), { recipe, config });
-    this.#metrics = openSync(join(path, "metrics.jsonl"), "a");
-    this.#rollouts = openSync(join(path, "rollouts.jsonl"), "a");
+    disk.makeFolder(path);
+    disk.sync(dirname(path));
+    writeJson(disk, join(path, recipeFile), { recipe, config });
+    if (sizes !== null) {
+      disk.remove(join(path, summaryFile));
+      for (const name of lineFiles) disk.cut(join(path, name), sizes[name] ?? 0);
+    }
+    for (const name of lineFiles) {
+      const file = join(path, name);
+      this.#files.set(
+        name,
+        attempt(file, () => openSync(file, "a")),
+      );
+    }
   }
 
   /** One line of metrics.jsonl. */
   metrics(record: Readonly<Record<string, string | number>>): void {
-    appendLine(this.#metrics, record);
+    this.#append("metrics.jsonl", record);
   }
 
   /** One line of rollouts.jsonl. */
   rollout(record: Readonly<Record<string, unknown>>): void {
-    appendLine(this.#rollouts, record);
+    this.#append("rollouts.jsonl", record);
   }
 
   summary(record: Readonly<Record<string, unknown>>): void {
-    writeWhole(join(this.path, "summary.json"), record);
+    writeJson(this.disk, join(this.path, summaryFile), record);
+  }
+
+  /** Puts all lines on the disk; returns the sizes of their files. */
+  flush(): Sizes {
+    for (const name of lineFiles) this.disk.sync(join(this.path, name));
+    return Object.fromEntries([...this.#files].map(([name, file]) => [name, fstatSync(file).size]));
   }
 
   /** Saves weights and tokenizer as a Hugging Face folder under `name`; returns its path. */
   async saveModel(name: string, engine: EngineLike, tokenizer: TokenizerWriter): Promise<string> {
     const folder = join(this.path, name);
-    mkdirSync(folder, { recursive: true });
+    this.disk.makeFolder(folder);
     await engine.save(folder);
     await tokenizer(folder);
     return folder;
@@ -61,8 +79,11 @@ export class RunFolder {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    closeSync(this.#metrics);
-    closeSync(this.#rollouts);
+    for (const file of this.#files.values()) closeSync(file);
+  }
+
+  #append(name: LineFile, record: unknown): void {
+    appendLine(join(this.path, name), this.#files.get(name)!, record);
   }
 }
 
@@ -77,17 +98,18 @@ export function copyTokenizer(from: string): TokenizerWriter {
   };
 }
 
-function appendLine(file: number, record: unknown): void {
+/** A line that does not fit on the disk is taken back, so that the file ends with a whole one. */
+function appendLine(path: string, file: number, record: unknown): void {
   const line = Buffer.from(`${JSON.stringify(record)}\n`);
-  const written = writeSync(file, line);
-  if (written === line.length) return;
-  throw new ZazenError(
-    "DISK",
-    `[run folder] expected to write ${line.length} bytes, wrote ${written}; free some disk space`,
-  );
+  const { size } = fstatSync(file);
+  try {
+    for (let done = 0; done < line.length; ) done += writeSync(file, line, done); // a full disk is an error of the second write
+  } catch (error) {
+    ftruncateSync(file, size);
+    throw diskError(path, error);
+  }
 }
 
-function writeWhole(path: string, record: unknown): void {
-  writeFileSync(`${path}.part`, `${JSON.stringify(record, null, 2)}\n`);
-  renameSync(`${path}.part`, path); // a reader sees the old file or the new one, never half of it
+function writeJson(disk: Disk, path: string, record: unknown): void {
+  writeWhole(disk, path, `${JSON.stringify(record, null, 2)}\n`);
 }

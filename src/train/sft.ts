@@ -7,6 +7,7 @@ import type { TrainBatch } from "../engine/types.js";
 import { learningRate } from "../objective/schedule.js";
 import { packSequences, wholeSequence } from "../rollout/pack.js";
 import { finiteLoss, optimizerStep } from "./guard.js";
+import type { HeldOut } from "./held-out.js";
 import type { Run } from "./run.js";
 import { Tally, type TrainCost, trainingSteps } from "./steps.js";
 
@@ -24,6 +25,7 @@ export interface SftPlan {
   readonly tokensPerStep: number;
   readonly optimizer: OptimizerSettings;
   readonly demonstrations: DemonstrationSource;
+  readonly heldOut?: HeldOut | undefined;
 }
 
 /** Demonstrations one after another, from where it stands. */
@@ -38,7 +40,8 @@ export interface DemonstrationSource extends Resumable {
 export async function trainSft(run: Run, engine: EngineLike, plan: SftPlan): Promise<TrainCost> {
   const filler = new Filler(plan.demonstrations, plan.tokensPerStep);
   const tally = new Tally();
-  for await (const step of trainingSteps(run, { steps: plan.steps, state: resumables({ tally, filler }) })) {
+  const state = resumables({ tally, filler });
+  for await (const step of trainingSteps(run, { engine, steps: plan.steps, state, heldOut: plan.heldOut })) {
     const last = Math.max(step, run.stepsInTime(step - 1, plan.steps));
     const batch = packDemonstrations(filler.next());
     const loss = finiteLoss(
@@ -57,6 +60,17 @@ export async function trainSft(run: Run, engine: EngineLike, plan: SftPlan): Pro
     });
   }
   return tally.cost(run.seconds);
+}
+
+/** Mean negative log-likelihood of a trained token over all demonstrations. */
+export async function meanLoss(
+  engine: EngineLike,
+  demonstrations: readonly Demonstration[],
+  signal: AbortSignal,
+): Promise<number> {
+  const { weights, ...packed } = packDemonstrations(demonstrations);
+  const { logprobs } = await engine.logprobs({ ...packed, signal });
+  return logprobs.reduce((sum, logprob, t) => (weights[t] === 0 ? sum : sum - weights[t]! * logprob), 0);
 }
 
 /** Packs demonstrations; every trained token counts 1 / (trained tokens of the batch). */

@@ -1,6 +1,8 @@
 // The steps of a training part: where they begin, when they end, and what goes on between two of them. A loop over them is the algorithm
 // and nothing else: `for await (const step of trainingSteps(run, plan))`.
-import type { Json, Resumable } from "../data/resumable.js";
+import { type Json, type Resumable, resumables } from "../data/resumable.js";
+import type { EngineLike } from "../engine/like.js";
+import { BestSoFar, type HeldOut } from "./held-out.js";
 import type { Run } from "./run.js";
 
 /** What a training part cost. */
@@ -38,20 +40,45 @@ export class Tally implements Resumable {
 }
 
 export interface StepsPlan {
-  /** Steps of the part; its seconds may end it before. */
+  readonly engine: EngineLike;
+  /** Steps of the part; its seconds or its patience may end it before. */
   readonly steps: number;
   /** All that moves from step to step, weights and moments aside. */
   readonly state: Resumable;
+  readonly heldOut?: HeldOut | undefined;
 }
 
 /**
- * The numbers of the steps, counted from 1, of the part of the run that has begun. A step is over when the next one is asked for; when
- * the run is to stop, it rejects there and not within a step.
+ * The numbers of the steps, counted from 1, of the part of the run that has begun; where the run goes on within the part, those that are
+ * left. Between two steps the held-out figure is measured and a checkpoint written, where they are due. When the run is to stop, the step
+ * in hand is finished and saved; then this rejects with the reason.
  */
 export async function* trainingSteps(run: Run, plan: StepsPlan): AsyncGenerator<number, void, void> {
-  for (let step = 1; step <= plan.steps && !run.over; step++) {
+  const { engine, heldOut } = plan;
+  const best = new BestSoFar(heldOut ?? { better: "higher", patience: 0 });
+  const state = resumables({ loop: plan.state, best });
+  const save = () => run.save(engine, state, best.trained);
+  run.restore(state);
+  while (run.stepsDone < plan.steps && !run.over && !best.exhausted) {
     run.throwIfStopped();
-    using _ = run.uninterrupted();
-    yield step;
+    const step = run.nextStep();
+    {
+      using _ = run.uninterrupted();
+      yield step;
+      const improved = heldOut !== undefined && (await evaluate(run, heldOut, best, step));
+      if (improved || run.saveIsDue) await save();
+    }
+    if (run.stopping) await save();
   }
+  await save();
+  run.throwIfStopped();
+}
+
+/** Measures the held-out figure after a step that asks for it; says whether it is the best so far. */
+async function evaluate(run: Run, heldOut: HeldOut, best: BestSoFar, step: number): Promise<boolean> {
+  if (heldOut.every === 0 || step % heldOut.every !== 0) return false;
+  const metrics = await heldOut.measure();
+  const improved = best.note(metrics[heldOut.figure] ?? Number.NaN, run.trained);
+  run.measured(step, metrics, heldOut.figure, best.value);
+  return improved;
 }

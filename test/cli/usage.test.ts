@@ -35,7 +35,7 @@ describe.skipIf(!cliIsBuilt)("as a process", { timeout: 30_000 }, () => {
   test.each([
     [[], ""],
     [["trian"], "unknown command 'trian'"],
-    [["train"], "missing required argument"],
+    [["train"], "expected RECIPE or FILE, or --resume, got neither"],
     [["train", "a", "b"], "too many arguments"],
     [["recipes", "--jsn"], "unknown option '--jsn'"],
     [["generate", "--prompt", "x"], "required option '--model <DIR>' not specified"],

@@ -3,6 +3,7 @@
 
 const policyLaw = ["test/engine/law2.test.ts"];
 const cutLaw = ["test/engine/law4.test.ts"];
+const resumeLaw = ["test/train/resume.test.ts"];
 
 export const faults = [
   {
@@ -112,6 +113,38 @@ export const faults = [
     find: "const auto problem = args.problems[static_cast<size_t>(sequence.sample / args.samples)];",
     replace: "const auto problem = static_cast<uint32_t>(sequence.sample / args.samples);",
     tests: policyLaw,
+  },
+  {
+    law: 5,
+    name: "a resumed optimizer has forgotten its steps",
+    file: "native/runtime/engine.cc",
+    find: "trainer().set_steps(zazen::load_state(paths.optimizer, parameters_, state()));",
+    replace: "zazen::load_state(paths.optimizer, parameters_, state());",
+    tests: ["test/engine/resume.test.ts"],
+  },
+  {
+    law: 5,
+    name: "a demonstration that waits for the next step is not in a checkpoint",
+    file: "src/train/sft.ts",
+    find: "this.#held = held;",
+    replace: "this.#held = null;",
+    tests: resumeLaw,
+  },
+  {
+    law: 5,
+    name: "lines behind the checkpoint stay in the jsonl files",
+    file: "src/train/run-folder.ts",
+    find: "disk.cut(join(path, name), sizes[name] ?? 0);",
+    replace: "disk.sync(join(path, name));",
+    tests: resumeLaw,
+  },
+  {
+    law: 5,
+    name: "a checkpoint has its name before its files are written",
+    file: "src/train/checkpoint.ts",
+    find: "const aside = path + half;",
+    replace: "const aside = path;",
+    tests: resumeLaw,
   },
   {
     law: 8,

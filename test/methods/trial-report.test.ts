@@ -23,7 +23,7 @@ function arm(title: string, correct: number, thought: Partial<TrialScore>): Arm 
       answerText: "",
     };
   });
-  const evaluation = { score, samples: [], grades };
+  const evaluation = { score, completions: [], grades };
   return { name: title, title, cost: null, judged: { sampled: evaluation, greedy: evaluation }, parameters: 1 };
 }
 
