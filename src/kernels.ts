@@ -1,6 +1,7 @@
 // The three kernels Zazen is named for, on plain typed arrays: for embedding in other programs, tests and benchmarks.
 // The engine runs the same native code on its own memory.
 import { addon, defaultThreads, toZazenError } from "./engine/addon.js";
+import type { KlEstimator, PolicyObjective, RatioLevel } from "./engine/types.js";
 import { checkLoss, checkNumber, checkTemperature, fail } from "./engine/validate.js";
 
 /** Group-relative advantages: r - mean(group), divided by the group's standard deviation when `scaleByStd`. */
@@ -74,20 +75,30 @@ export interface PolicyLossInput {
   readonly oldLogprobs: Float32Array; // [T] recorded when the tokens were sampled
   /** Needed when klCoefficient is not 0. */
   readonly refLogprobs?: Float32Array; // [T]
+  /** Log-probs that the ratio is to, where they are not the old ones. */
+  readonly samplerLogprobs?: Float32Array; // [T]
+  /** Factor of each token's surrogate; default 1. */
+  readonly importance?: Float32Array; // [T]
   /** Needed when entropyCoefficient is not 0. */
   readonly entropy?: Float32Array; // [T]
   readonly advantages: Float32Array; // [T]
   /** What each token counts, the normaliser included; 0 leaves it out. */
   readonly weights: Float32Array; // [T]
+  /** Needed for the ratio of sequences: sequence s is tokens cuSeqlens[s] .. cuSeqlens[s + 1] - 1. */
+  readonly cuSeqlens?: Int32Array; // [S + 1]
 }
 
+/** The fields of PolicyLoss, without kind and temperature; each has a default. */
 export interface PolicyLossOptions {
+  readonly ratio?: RatioLevel; // "token"
+  readonly objective?: PolicyObjective; // "clip"
   readonly clipLow?: number; // 0.2
   readonly clipHigh?: number; // 0.2
-  /** > 1 bounds the surrogate of negative advantages; 0 is off. Default 0. */
+  /** > 1 bounds the clip surrogate of negative advantages; 0 is off. Default 0. */
   readonly dualClip?: number;
-  /** Coefficient of the k3 estimator of KL(policy || reference). Default 0. */
+  /** Coefficient of the KL(policy || reference). Default 0. */
   readonly klCoefficient?: number;
+  readonly klEstimator?: KlEstimator; // "k3"
   /** Default 0. */
   readonly entropyCoefficient?: number;
 }
@@ -97,31 +108,37 @@ export interface PolicyLossResult {
   /** Means over tokens with weight != 0. */
   readonly kl: number;
   readonly ratio: number;
+  /** Tokens whose surrogate a bound decided; of these, below 1 - clipLow and above 1 + clipHigh. */
   readonly clipFraction: number;
+  readonly clipLowFraction: number;
+  readonly clipHighFraction: number;
   readonly tokens: number;
   readonly dLogprobs: Float32Array; // [T] d loss / d logprobs
   readonly dEntropy: Float32Array; // [T] d loss / d entropy
 }
 
 /**
- * The KL-regularised clipped policy loss and its gradient:
- * sum_t w_t (-min(ratio A, clip(ratio) A) + kl k3 - entropy H), ratio = exp(logp - old) (Schulman et al. 2017, eq. 7;
- * k3: Schulman 2020; dual clip: Ye et al. 2020, eq. 5).
- * @throws InputError BAD_ARGUMENT when shapes disagree, a setting is out of range or an array that a coefficient needs is missing
+ * The policy loss and its gradient, as PolicyLoss defines it: clipped or CISPO, the ratio of tokens or of sequences, a KL to a reference,
+ * an entropy bonus.
+ * @throws InputError BAD_ARGUMENT when shapes disagree, a setting is out of range or an array that a setting needs is missing
  */
 export function policyLoss(input: PolicyLossInput, options: PolicyLossOptions = {}): PolicyLossResult {
   const { clipLow = 0.2, clipHigh = 0.2, dualClip = 0, klCoefficient = 0, entropyCoefficient = 0 } = options;
-  const settings = { clipLow, clipHigh, dualClip, klCoefficient, entropyCoefficient };
+  const { ratio = "token", objective = "clip", klEstimator = "k3" } = options;
+  const bounds = { clipLow, clipHigh, dualClip, klCoefficient, entropyCoefficient };
+  const settings = { ...bounds, ratio, objective, klEstimator };
   checkLoss({ kind: "policy", temperature: 1, ...settings });
-  const { logprobs, oldLogprobs, refLogprobs, entropy, advantages, weights } = input;
+  const { logprobs, oldLogprobs, refLogprobs, samplerLogprobs, importance, entropy, advantages, weights } = input;
+  const { cuSeqlens } = input;
   if (klCoefficient !== 0 && !refLogprobs)
     fail("BAD_ARGUMENT", "policyLoss refLogprobs", "an array, since klCoefficient is not 0", "none");
   if (entropyCoefficient !== 0 && !entropy)
     fail("BAD_ARGUMENT", "policyLoss entropy", "an array, since entropyCoefficient is not 0", "none");
-  const optional = { ...(refLogprobs && { refLogprobs }), ...(entropy && { entropy }) };
-  const arrays = { logprobs, oldLogprobs, advantages, weights, ...optional };
+  if (ratio === "sequence") checkOffsets("policyLoss cuSeqlens", cuSeqlens, logprobs.length);
+  const given = Object.entries({ refLogprobs, samplerLogprobs, importance, entropy }).filter(([, array]) => array);
+  const arrays = { logprobs, oldLogprobs, advantages, weights, ...Object.fromEntries(given) };
   for (const [name, array] of Object.entries(arrays)) floats(`policyLoss ${name}`, array, logprobs.length);
-  const sums = native(() => addon().policyLoss({ ...settings, ...arrays }));
+  const sums = native(() => addon().policyLoss({ ...settings, ...arrays, ...(ratio === "sequence" && { cuSeqlens }) }));
   const { loss, tokens, dLogprobs, dEntropy } = sums;
   const mean = (sum: number) => sum / tokens;
   return {
@@ -130,6 +147,8 @@ export function policyLoss(input: PolicyLossInput, options: PolicyLossOptions = 
     kl: mean(sums.kl),
     ratio: mean(sums.ratio),
     clipFraction: mean(sums.clipped),
+    clipLowFraction: mean(sums.clippedLow),
+    clipHighFraction: mean(sums.clippedHigh),
     dLogprobs,
     dEntropy,
   };
@@ -148,7 +167,7 @@ function floats(where: string, array: unknown, length?: number): void {
   if (length !== undefined && array.length !== length) fail("BAD_ARGUMENT", where, `${length} elements`, array.length);
 }
 
-function checkOffsets(where: string, offsets: Int32Array, end: number): void {
+function checkOffsets(where: string, offsets: Int32Array | undefined, end: number): void {
   if (!(offsets instanceof Int32Array)) fail("BAD_ARGUMENT", where, "an Int32Array", typeof offsets);
   if (offsets[0] !== 0 || offsets.at(-1) !== end)
     fail("BAD_ARGUMENT", where, `offsets from 0 to ${end}`, `${offsets[0]} .. ${offsets.at(-1)}`);

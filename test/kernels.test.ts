@@ -200,6 +200,9 @@ describe("logprobGather", () => {
   });
 });
 
+/** What every case of the policy loss has. */
+type LossArrays = Required<Omit<PolicyLossInput, "samplerLogprobs" | "importance" | "cuSeqlens">>;
+
 describe("policyLoss", () => {
   interface Case {
     readonly name: string;
@@ -216,7 +219,7 @@ describe("policyLoss", () => {
   type Inputs = Readonly<Record<"logp" | "old" | "ref" | "entropy" | "advantages" | "weights", number[]>>;
   const fixture = readJson("policy_loss.json") as { readonly inputs: Inputs; readonly cases: readonly Case[] };
 
-  const inputOf = ({ logp, old, ref, entropy, advantages, weights }: Inputs): Required<PolicyLossInput> => ({
+  const inputOf = ({ logp, old, ref, entropy, advantages, weights }: Inputs): LossArrays => ({
     logprobs: Float32Array.from(logp),
     oldLogprobs: Float32Array.from(old),
     refLogprobs: Float32Array.from(ref),
@@ -248,7 +251,8 @@ describe("policyLoss", () => {
     return bound > 0 ? logp.filter((_, t) => bounded(t)).length : 0;
   }
 
-  const all: Required<PolicyLossOptions> = {
+  type Bounds = Required<Omit<PolicyLossOptions, "ratio" | "objective" | "klEstimator">>;
+  const all: Bounds = {
     clipLow: 0.2,
     clipHigh: 0.3,
     dualClip: 2,
@@ -257,7 +261,7 @@ describe("policyLoss", () => {
   };
 
   /** One token's loss, straight from the definition. */
-  function slow(input: Required<PolicyLossInput>, t: number, o: Required<PolicyLossOptions>): number {
+  function slow(input: LossArrays, t: number, o: Bounds): number {
     const at = (array: Float32Array) => array[t]!;
     const ratio = Math.exp(at(input.logprobs) - at(input.oldLogprobs));
     const clipped = Math.min(Math.max(ratio, 1 - o.clipLow), 1 + o.clipHigh);
@@ -290,7 +294,7 @@ describe("policyLoss", () => {
   });
 
   /** Central difference of a token's loss, or null at a corner of the clip. */
-  function differenceAt(input: Required<PolicyLossInput>, name: "logprobs", t: number): number | null {
+  function differenceAt(input: LossArrays, name: "logprobs", t: number): number | null {
     const h = 2 ** -10;
     const shifted = (by: number) => slow({ ...input, [name]: input[name].map((x) => x + by) }, t, all);
     const [left, right] = [(shifted(0) - shifted(-h)) / h, (shifted(h) - shifted(0)) / h];
@@ -323,6 +327,14 @@ describe("policyLoss", () => {
     ["no clip", {}, { clipLow: Number.NaN }, "[loss clipLow]"],
     ["a dual clip within the clip", {}, { dualClip: 0.5 }, "[loss dualClip]"],
     ["no entropy", { entropy: undefined }, { entropyCoefficient: 1 }, "[policyLoss entropy]"],
+    ["few sampler log-probs", { samplerLogprobs: few }, {}, "[policyLoss samplerLogprobs] expected 37"],
+    ["few factors", { importance: few }, {}, "[policyLoss importance] expected 37"],
+    ["sequences without offsets", {}, { ratio: "sequence" }, "[policyLoss cuSeqlens] expected an Int32Array"],
+    ["offsets that end early", { cuSeqlens: Int32Array.of(0, 36) }, { ratio: "sequence" }, "offsets from 0 to 37, got 0"],
+    ["another ratio", {}, { ratio: "word" as "token" }, "[loss ratio] expected token, sequence, got word"],
+    ["another objective", {}, { objective: "ppo" as "clip" }, "[loss objective] expected clip, cispo, got ppo"],
+    ["another estimator", {}, { klEstimator: "k4" as "k3" }, "[loss klEstimator] expected k1, k2, k3, got k4"],
+    ["a dual clip of CISPO", {}, { objective: "cispo", dualClip: 3 }, "[loss dualClip] expected 0"],
   ])("%s", (_name, changes, options, message) => {
     const call = () => policyLoss({ ...good, ...changes } as PolicyLossInput, options);
     expect(call).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT", message: expect.stringContaining(message) }));

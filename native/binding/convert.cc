@@ -17,6 +17,14 @@ Array typed(const Napi::Object& object, const char* key, napi_typedarray_type ty
   return field(object, key, valid, expected).As<Array>();
 }
 
+// The place of a field's text in a list, as a value of the enumeration that the list spells.
+template <class Enum>
+Enum choice(const Napi::Object& object, const char* key, const std::vector<std::string>& names) {
+  const auto found = std::find(names.begin(), names.end(), string(object, key));
+  ZAZEN_CHECK(found != names.end(), "BAD_ARGUMENT", "[native] ", key, ": expected one of its names");
+  return static_cast<Enum>(found - names.begin());
+}
+
 bool absent(const Napi::Object& object, const char* key) {
   const Napi::Value value = object.Get(key);
   return value.IsUndefined() || value.IsNull();
@@ -47,6 +55,18 @@ DType dtype(const Napi::Object& object, const char* key) {
   ZAZEN_CHECK(name == "float32" || name == "bfloat16", "BAD_ARGUMENT", "[native] expected ", key, " float32 or bfloat16, got ",
               name);
   return name == "bfloat16" ? DType::bf16 : DType::f32;
+}
+
+PolicyLossArgs policy_loss_args(const Napi::Object& object) {
+  const auto real = [&](const char* key) { return static_cast<float>(number(object, key)); };
+  return {real("clipLow"),
+          real("clipHigh"),
+          real("dualClip"),
+          real("klCoefficient"),
+          real("entropyCoefficient"),
+          choice<RatioLevel>(object, "ratio", {"token", "sequence"}),
+          choice<Objective>(object, "objective", {"clip", "cispo"}),
+          choice<KlEstimator>(object, "klEstimator", {"k1", "k2", "k3"})};
 }
 
 Napi::Object object(const Napi::Value& value, const char* where) {

@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/dtype.h"
+#include "kernels/kernels.h"
 
 namespace zazen::binding {
 
@@ -23,6 +24,9 @@ Napi::Object object(const Napi::Value& value, const char* where);
 // Copies of typed arrays; an undefined or null value is an empty vector.
 std::vector<float> floats(const Napi::Object& object, const char* key);
 std::vector<int32_t> ints(const Napi::Object& object, const char* key);
+
+// {clipLow, clipHigh, dualClip, klCoefficient, entropyCoefficient, ratio, objective, klEstimator}
+PolicyLossArgs policy_loss_args(const Napi::Object& object);
 
 // Views, for calls that finish before they return.
 Napi::Float32Array float_array(const Napi::Object& object, const char* key);

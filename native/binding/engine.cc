@@ -59,17 +59,16 @@ GenerateArgs generate_args(const Napi::Object& args) {
 }
 
 TrainArgs train_args(const Napi::Object& args) {
-  return {packed_tokens(args), floats(args, "weights"), floats(args, "advantages"), floats(args, "oldLogprobs"),
-          floats(args, "refLogprobs")};
+  return {packed_tokens(args),         floats(args, "weights"),         floats(args, "advantages"), floats(args, "oldLogprobs"),
+          floats(args, "refLogprobs"), floats(args, "samplerLogprobs"), floats(args, "importance")};
 }
 
 LossArgs loss_args(const Napi::Object& args) {
   LossArgs loss;
   if (string(args, "kind") == "sft") return loss;
-  const auto real = [&](const char* key) { return static_cast<float>(number(args, key)); };
   loss.kind = LossKind::policy;
-  loss.temperature = real("temperature");
-  loss.policy = {real("clipLow"), real("clipHigh"), real("dualClip"), real("klCoefficient"), real("entropyCoefficient")};
+  loss.temperature = static_cast<float>(number(args, "temperature"));
+  loss.policy = policy_loss_args(args);
   return loss;
 }
 
@@ -115,6 +114,8 @@ Napi::Value sums_object(Napi::Env env, const PolicyLossSums& sums) {
   out.Set("kl", sums.kl);
   out.Set("ratio", sums.ratio);
   out.Set("clipped", sums.clipped);
+  out.Set("clippedLow", sums.clipped_low);
+  out.Set("clippedHigh", sums.clipped_high);
   out.Set("entropy", sums.entropy);
   out.Set("maxAbsDrift", sums.max_abs_drift);
   out.Set("tokens", static_cast<double>(sums.tokens));
@@ -131,6 +132,7 @@ void EngineObject::define(Napi::Env env, Napi::Object exports) {
                    InstanceMethod<&EngineObject::logprobs>("logprobs"),
                    InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
                    InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
+                   InstanceMethod<&EngineObject::sync_reference>("syncReference"),
                    InstanceMethod<&EngineObject::save_state>("saveState"),
                    InstanceMethod<&EngineObject::load_state>("loadState"), InstanceMethod<&EngineObject::gradient>("gradient"),
                    InstanceMethod<&EngineObject::abort>("abort"), InstanceMethod<&EngineObject::dispose>("dispose")}));
@@ -241,6 +243,13 @@ Napi::Value EngineObject::perform(const Napi::CallbackInfo& info, Act act) {
     return 0;
   };
   return run<int>(info, std::move(work), [](Napi::Env env, int) { return env.Undefined(); });
+}
+
+Napi::Value EngineObject::sync_reference(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto mix = static_cast<float>(number(object(info[0], "syncReference"), "mix"));
+    return perform(info, [mix](Engine& engine) { engine.sync_reference(mix); });
+  });
 }
 
 Napi::Value EngineObject::save(const Napi::CallbackInfo& info) {

@@ -62,30 +62,40 @@ Napi::Value logprob_gather(const Napi::CallbackInfo& info) {
   });
 }
 
-// {logprobs, oldLogprobs, refLogprobs?, entropy?, advantages, weights [T], clipLow, ...}
+// {logprobs, oldLogprobs, refLogprobs?, samplerLogprobs?, importance?, entropy?, advantages, weights [T], cuSeqlens?, clipLow,
+// ...}
 //   -> {loss, ..., dLogprobs [T], dEntropy [T]}
 Napi::Value policy_loss(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Env env = info.Env();
     const Napi::Object args = object(info[0], "policyLoss");
-    const auto real = [&](const char* key) { return static_cast<float>(number(args, key)); };
     const auto optional = [&](const char* key) -> const float* {
       return args.Get(key).IsTypedArray() ? float_array(args, key).Data() : nullptr;
     };
     const auto logp = float_array(args, "logprobs");
     auto dlogp = Napi::Float32Array::New(env, logp.ElementLength()),
          dentropy = Napi::Float32Array::New(env, logp.ElementLength());
-    const PolicyLossArgs loss{real("clipLow"), real("clipHigh"), real("dualClip"), real("klCoefficient"),
-                              real("entropyCoefficient")};
+    PolicyLossInputs in{logp.Data(), float_array(args, "oldLogprobs").Data(), float_array(args, "advantages").Data(),
+                        float_array(args, "weights").Data()};
+    in.ref = optional("refLogprobs");
+    in.entropy = optional("entropy");
+    in.sampler = optional("samplerLogprobs");
+    in.importance = optional("importance");
+    if (args.Get("cuSeqlens").IsTypedArray()) {
+      const auto offsets = int_array(args, "cuSeqlens");
+      in.cu_tokens = offsets.Data();
+      in.sequences = static_cast<int64_t>(offsets.ElementLength()) - 1;
+    }
     PolicyLossSums sums;
-    kernels().policy_loss(sums, dlogp.Data(), dentropy.Data(), logp.Data(), float_array(args, "oldLogprobs").Data(),
-                          optional("refLogprobs"), optional("entropy"), float_array(args, "advantages").Data(),
-                          float_array(args, "weights").Data(), loss, static_cast<int64_t>(logp.ElementLength()));
+    kernels().policy_loss(sums, dlogp.Data(), dentropy.Data(), in, policy_loss_args(args),
+                          static_cast<int64_t>(logp.ElementLength()));
     Napi::Object out = Napi::Object::New(env);
     out.Set("loss", sums.loss);
     out.Set("kl", sums.kl);
     out.Set("ratio", sums.ratio);
     out.Set("clipped", sums.clipped);
+    out.Set("clippedLow", sums.clipped_low);
+    out.Set("clippedHigh", sums.clipped_high);
     out.Set("tokens", static_cast<double>(sums.tokens));
     out.Set("dLogprobs", dlogp);
     out.Set("dEntropy", dentropy);

@@ -98,17 +98,41 @@ struct AdamwArgs {
   int64_t step, first;    // number of the step, and of the first element: they key the rounding of bf16 moments
 };
 
-// PPO-style clipped policy loss with the k3 estimator of the KL to a reference (Schulman 2020, "Approximating KL divergence"):
-//   ratio = exp(logp - old); surrogate = min(ratio A, clip(ratio, 1 - clip_low, 1 + clip_high) A)
-//   loss = sum_t weight_t * (-surrogate + kl_coef * (exp(d) - d - 1) - entropy_coef * H), d = ref - logp
-// dual_clip > 1 also bounds the loss of negative advantages: surrogate >= dual_clip * A (Ye et al. 2020, eq. 5); 0 is off.
+// Whose probability the ratio is of: a token's, or a whole sequence's, length-normalised (GSPO, Zheng et al. 2025, eq. 7).
+enum class RatioLevel { token, sequence };
+// clip: min(ratio A, clip(ratio) A) (Schulman et al. 2017, eq. 7). cispo: clip(ratio) A logp, the clipped ratio a constant
+// (MiniMax-M1 2025, eq. 4).
+enum class Objective { clip, cispo };
+// Estimators of KL(policy || reference) from one sample, d = ref - logp (Schulman 2020, "Approximating KL divergence"):
+// k1 = -d, k2 = d^2 / 2, k3 = exp(d) - d - 1.
+enum class KlEstimator { k1, k2, k3 };
+
+//   loss = sum_t weight_t * (-importance_t * surrogate_t + kl_coef * kl_t - entropy_coef * H_t)
+// of the ratio exp(logp - sampler) or, over a sequence, exp(mean(logp - sampler)), clipped to 1 - clip_low .. 1 + clip_high.
+// The gradient of a sequence's ratio goes through all of its tokens.
+// dual_clip > 1 also bounds the clip objective for negative advantages: surrogate >= dual_clip * A (Ye et al. 2020, eq. 5);
+// 0 is off.
 struct PolicyLossArgs {
   float clip_low, clip_high, dual_clip, kl_coef, entropy_coef;
+  RatioLevel ratio = RatioLevel::token;
+  Objective objective = Objective::clip;
+  KlEstimator kl = KlEstimator::k3;
+};
+
+struct PolicyLossInputs {
+  const float *logp, *old, *advantages, *weights;  // [T]
+  const float* ref = nullptr;                      // [T]; needed when kl_coef is not 0
+  const float* entropy = nullptr;                  // [T]; needed when entropy_coef is not 0
+  const float* sampler = nullptr;                  // [T], log-probs that the ratio is to; null: `old`
+  const float* importance = nullptr;               // [T], a factor of the surrogate; null: 1
+  const int32_t* cu_tokens = nullptr;              // [sequences + 1], 0 .. T; needed for the ratio of sequences
+  int64_t sequences = 0;
 };
 
 // Sums over tokens with weight != 0, in double and in token order: over several calls they have the bits of one.
 struct PolicyLossSums {
   double loss = 0, kl = 0, ratio = 0, clipped = 0, entropy = 0;  // loss is weighted; the others are plain sums
+  double clipped_low = 0, clipped_high = 0;                      // of `clipped`: below, above; the dual clip is neither
   double max_abs_drift = 0;                                      // max |logp - old|
   int64_t tokens = 0;
 };
@@ -205,11 +229,9 @@ struct Kernels {
                  const SamplingArgs&, int64_t R, int64_t V);
 
   // ---- policy_loss.cc
-  // Adds to `sums`. dlogp [T], dentropy [T] (may be null when entropy_coef is 0); ref may be null when kl_coef is 0; entropy
-  // may be null.
-  void (*policy_loss)(PolicyLossSums& sums, float* dlogp, float* dentropy, const float* logp, const float* old,
-                      const float* ref, const float* entropy, const float* advantages, const float* weights,
-                      const PolicyLossArgs&, int64_t T);
+  // Adds to `sums`; sets dlogp [T] and dentropy [T] (may be null when entropy_coef is 0).
+  void (*policy_loss)(PolicyLossSums& sums, float* dlogp, float* dentropy, const PolicyLossInputs& in, const PolicyLossArgs&,
+                      int64_t T);
 
   // ---- advantage.cc
   // advantages [n] from rewards [n] in groups given by cu_groups [groups + 1]: r - mean, divided by (std + eps) when

@@ -18,18 +18,20 @@ inline int64_t head_chunk_rows(const ModelSpec& spec) {
   return std::clamp(fits, kHeadChunkMinRows, kHeadChunkMaxRows);
 }
 
+// C rows of a chunk, R rows in all.
 struct HeadWorkspace {
-  TensorBuffer hidden;                                // [R, H], of the model's type
-  Buffer<float> dhidden;                              // [R, H]
-  Buffer<float> logits;                               // [R, padded V]
-  Buffer<float> logp, lse, entropy, dlogp, dentropy;  // [R]
-  Buffer<float> old, reference, advantages, weights;  // [R]
+  TensorBuffer hidden;                                                     // [C, H], of the model's type
+  Buffer<float> dhidden;                                                   // [C, H]
+  Buffer<float> logits;                                                    // [C, padded V]
+  Buffer<float> logp, lse, entropy, dlogp, dentropy;                       // [R]
+  Buffer<float> old, reference, sampler, importance, advantages, weights;  // [R]
   void plan(const ModelSpec& spec, int64_t rows) {
-    const auto r = static_cast<size_t>(std::min(rows, head_chunk_rows(spec)));
-    hidden.reserve(spec.dtype, static_cast<int64_t>(r) * spec.hidden);
-    dhidden.reserve(r * static_cast<size_t>(spec.hidden));
-    logits.reserve(r * static_cast<size_t>(spec.padded_vocab()));
-    for (auto* b : {&logp, &lse, &entropy, &dlogp, &dentropy, &old, &reference, &advantages, &weights}) b->reserve(r);
+    const auto r = static_cast<size_t>(rows), c = static_cast<size_t>(std::min(rows, head_chunk_rows(spec)));
+    hidden.reserve(spec.dtype, static_cast<int64_t>(c) * spec.hidden);
+    dhidden.reserve(c * static_cast<size_t>(spec.hidden));
+    logits.reserve(c * static_cast<size_t>(spec.padded_vocab()));
+    for (auto* b : {&logp, &lse, &entropy, &dlogp, &dentropy, &old, &reference, &sampler, &importance, &advantages, &weights})
+      b->reserve(r);
   }
 };
 

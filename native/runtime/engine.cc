@@ -1,11 +1,14 @@
 #include "runtime/engine.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "model/checkpoint.h"
 
 namespace zazen {
 namespace {
+
+constexpr int64_t kSyncChunk = 1 << 18;  // elements a thread mixes at a time
 
 // The list of a model whose files, if there are any, have been found to fit it: before anything of its size is allocated.
 ParameterList checked_parameters(const ModelSpec& spec, const std::vector<std::string>& paths) {
@@ -38,6 +41,29 @@ Engine::Engine(const EngineConfig& config, const std::vector<std::string>& paths
 
 Scores Engine::score(const ScoreArgs& args, bool reference, Control& control) {
   return scorer_.run(reference ? require_reference().view() : weights_.view(), args, control);
+}
+
+void Engine::sync_reference(float mix) {
+  ZAZEN_CHECK(!reference_.empty(), "NO_REFERENCE",
+              "[syncReference] expected an engine with reference weights, got none; create it with reference: true");
+  if (mix == 1.0f) {
+    std::memcpy(reference_.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
+    return;
+  }
+  const auto mixed = [mix](float r, float w) { return (1.0f - mix) * r + mix * w; };
+  const int64_t size = parameters_.elements();
+  parallel_for(pool_, ceil_div(size, kSyncChunk), [&](int64_t chunk) {
+    const int64_t first = chunk * kSyncChunk, end = std::min(size, first + kSyncChunk);
+    if (config_.spec.dtype == DType::f32) {
+      float* r = static_cast<float*>(reference_.ref().data);
+      const float* w = static_cast<const float*>(weights_.view().data);
+      for (int64_t i = first; i < end; ++i) r[i] = mixed(r[i], w[i]);
+    } else {
+      bf16* r = static_cast<bf16*>(reference_.ref().data);
+      const bf16* w = static_cast<const bf16*>(weights_.view().data);
+      for (int64_t i = first; i < end; ++i) r[i] = f32_to_bf16(mixed(bf16_to_f32(r[i].bits), bf16_to_f32(w[i].bits)));
+    }
+  });
 }
 
 Trainer& Engine::trainer() {

@@ -38,6 +38,8 @@ class Engine {
     return trainer().forward_backward(weights_.view(), args, loss, control);
   }
   OptimResult step(const OptimArgs& args) { return trainer().step(store(), args); }
+  // reference = (1 - mix) reference + mix weights, rounded to the model's type; a mix of 1 copies.
+  void sync_reference(float mix);
   void save(const std::string& path) const;
   // What training keeps beside the weights: the optimizer's state with the masters of bf16 weights, and the frozen reference
   // where there is one. Loading checks both files before it changes anything, and clears the gradients. A read that fails after

@@ -35,10 +35,14 @@ std::vector<Run> decay_runs(const ParameterList& parameters, double weight_decay
   return runs;
 }
 
-void take(Buffer<float>& to, const std::vector<float>& from, const std::vector<int64_t>& tokens, int64_t first, int64_t count) {
+void take(Buffer<float>& to, const std::vector<float>& from, const std::vector<int64_t>& tokens) {
   if (from.empty()) return;
-  for (int64_t i = 0; i < count; ++i)
-    to[static_cast<size_t>(i)] = from[static_cast<size_t>(tokens[static_cast<size_t>(first + i)])];
+  for (size_t i = 0; i < tokens.size(); ++i) to[i] = from[static_cast<size_t>(tokens[i])];
+}
+
+// Whether a token's loss depends on other tokens of its sequence.
+bool needs_sequences(const LossArgs& loss) {
+  return loss.kind == LossKind::policy && loss.policy.ratio == RatioLevel::sequence;
 }
 
 }  // namespace
@@ -80,44 +84,68 @@ void Trainer::train(TensorView weights, const TrainArgs& args, const LossArgs& l
   model_.backward(weights, gradients_.data(), embedding, batch.rows, activations_, workspace_);
 }
 
-// Fills workspace.normed() and the head's gradient. Row r predicts token r + 1; only rows whose token has a weight are
-// computed.
+Trainer::HeadRows Trainer::head_rows(const TrainArgs& args, const MicroBatch& batch) {
+  HeadRows head;
+  for (const Span& span : batch.rows.spans) {
+    for (int64_t r = span.row + 1; r < span.row + span.count; ++r) {
+      const auto token = static_cast<size_t>(batch.first_token + r);
+      if (args.weights[token] == 0.0f) continue;
+      head.tokens.push_back(static_cast<int64_t>(token));
+      head.rows.push_back(static_cast<int32_t>(r - 1));
+      head.targets.push_back(args.tokens.ids[token]);
+    }
+    head.sequences.push_back(static_cast<int32_t>(head.count()));
+  }
+  return head;
+}
+
+// Fills workspace.normed() and the head's gradient, a chunk of rows at a time. A loss of whole sequences needs the log-probs of
+// all chunks first; then a chunk's logits are computed twice, unless there is but one.
 void Trainer::train_head(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
                          PolicyLossSums& sums) {
-  const ModelSpec& spec = model_.spec();
-  const Kernels& k = model_.kernels();
-  const Parameter& head = model_.parameters().head();
-  const int64_t H = spec.hidden, V = spec.vocab, ld = spec.padded_vocab(), chunk = head_chunk_rows(spec);
-  std::vector<int64_t> tokens;  // into the packed tokens
-  std::vector<int32_t> rows, targets;
-  for (int64_t r = 1; r < batch.rows.count(); ++r) {
-    const auto token = static_cast<size_t>(batch.first_token + r);
-    if (args.weights[token] == 0.0f) continue;
-    tokens.push_back(static_cast<int64_t>(token));
-    rows.push_back(static_cast<int32_t>(r - 1));
-    targets.push_back(args.tokens.ids[token]);
-  }
-  std::fill_n(workspace_.normed(), batch.rows.count() * H, 0.0f);
-  const int64_t count = static_cast<int64_t>(rows.size());
-  head_.plan(spec, count);
+  const HeadRows head = head_rows(args, batch);
+  const int64_t count = head.count(), chunk = head_chunk_rows(model_.spec());
+  const bool apart = needs_sequences(loss) && count > chunk;
+  std::fill_n(workspace_.normed(), batch.rows.count() * model_.spec().hidden, 0.0f);
+  head_.plan(model_.spec(), count);
+  take(head_.weights, args.weights, head.tokens);
+  take(head_.advantages, args.advantages, head.tokens);
+  take(head_.old, args.old, head.tokens);
+  take(head_.reference, args.reference, head.tokens);
+  take(head_.sampler, args.sampler, head.tokens);
+  take(head_.importance, args.importance, head.tokens);
+  for (int64_t first = 0; apart && first < count; first += chunk)
+    head_forward(weights, loss, head, first, std::min(chunk, count - first));
+  if (apart) token_loss(args, loss, head, 0, count, sums);
   for (int64_t first = 0; first < count; first += chunk) {
     const int64_t R = std::min(chunk, count - first);
-    head_logits(model_, weights, activations_.normed(), rows.data() + first, R, head_);
-    k.head_forward(model_.pool(), head_.logits.data(), ld, targets.data() + first, loss.temperature, head_.logp.data(),
-                   head_.lse.data(), head_.entropy.data(), R, V);
-    take(head_.weights, args.weights, tokens, first, R);
-    take(head_.advantages, args.advantages, tokens, first, R);
-    take(head_.old, args.old, tokens, first, R);
-    take(head_.reference, args.reference, tokens, first, R);
-    token_loss(loss, !args.reference.empty(), R, sums);
-    const bool entropy_gradient = loss.kind == LossKind::policy && loss.policy.entropy_coef != 0.0f;
-    k.head_backward(model_.pool(), head_.logits.data(), ld, targets.data() + first, head_.lse.data(), head_.entropy.data(),
-                    head_.dlogp.data(), entropy_gradient ? head_.dentropy.data() : nullptr, loss.temperature, R, V);
-    k.linear_backward_weight(model_.pool(), gradients_.data() + head.offset, head_.logits.data(), ld, head_.hidden.view(), H, R,
-                             V, H);
-    head_backward_input(weights, R);
-    k.scatter_rows(model_.pool(), workspace_.normed(), head_.dhidden.data(), rows.data() + first, R, H);
+    head_forward(weights, loss, head, first, R);
+    if (!apart) token_loss(args, loss, head, first, R, sums);
+    head_backward(weights, loss, head, first, R);
   }
+}
+
+// Logits, log-probs and entropies of rows [first, first + R).
+void Trainer::head_forward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R) {
+  const ModelSpec& spec = model_.spec();
+  head_logits(model_, weights, activations_.normed(), head.rows.data() + first, R, head_);
+  model_.kernels().head_forward(model_.pool(), head_.logits.data(), spec.padded_vocab(), head.targets.data() + first,
+                                loss.temperature, head_.logp.data() + first, head_.lse.data() + first,
+                                head_.entropy.data() + first, R, spec.vocab);
+}
+
+// From dlogp and dentropy of rows [first, first + R), whose logits are there.
+void Trainer::head_backward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R) {
+  const Kernels& k = model_.kernels();
+  const int64_t H = model_.spec().hidden, V = model_.spec().vocab, ld = model_.spec().padded_vocab();
+  const bool entropy_gradient = loss.kind == LossKind::policy && loss.policy.entropy_coef != 0.0f;
+  k.head_backward(model_.pool(), head_.logits.data(), ld, head.targets.data() + first, head_.lse.data() + first,
+                  head_.entropy.data() + first, head_.dlogp.data() + first,
+                  entropy_gradient ? head_.dentropy.data() + first : nullptr, loss.temperature, R, V);
+  k.linear_backward_weight(model_.pool(), gradients_.data() + model_.parameters().head().offset, head_.logits.data(), ld,
+                           head_.hidden.view(), H, R, V, H);
+  head_backward_input(weights, R);
+  k.scatter_rows(model_.pool(), workspace_.normed(), head_.dhidden.data(), head.rows.data() + first, R, H);
 }
 
 // dhidden [R, H] = dlogits [R, V] W, with a piece of W transposed at a time.
@@ -133,12 +161,24 @@ void Trainer::head_backward_input(TensorView weights, int64_t R) {
   }
 }
 
-void Trainer::token_loss(const LossArgs& loss, bool has_reference, int64_t R, PolicyLossSums& sums) {
-  if (loss.kind == LossKind::policy)
-    return model_.kernels().policy_loss(sums, head_.dlogp.data(), head_.dentropy.data(), head_.logp.data(), head_.old.data(),
-                                        has_reference ? head_.reference.data() : nullptr, head_.entropy.data(),
-                                        head_.advantages.data(), head_.weights.data(), loss.policy, R);
-  for (int64_t r = 0; r < R; ++r) {
+// The loss of rows [first, first + R): all of them when it needs whole sequences.
+void Trainer::token_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R,
+                         PolicyLossSums& sums) {
+  if (loss.kind == LossKind::policy) {
+    const auto optional = [&](const std::vector<float>& given, const Buffer<float>& taken) {
+      return given.empty() ? nullptr : taken.data() + first;
+    };
+    PolicyLossInputs in{head_.logp.data() + first, head_.old.data() + first, head_.advantages.data() + first,
+                        head_.weights.data() + first};
+    in.ref = optional(args.reference, head_.reference);
+    in.entropy = head_.entropy.data() + first;
+    in.sampler = optional(args.sampler, head_.sampler);
+    in.importance = optional(args.importance, head_.importance);
+    in.cu_tokens = head.sequences.data();
+    in.sequences = static_cast<int64_t>(head.sequences.size()) - 1;
+    return model_.kernels().policy_loss(sums, head_.dlogp.data() + first, head_.dentropy.data() + first, in, loss.policy, R);
+  }
+  for (int64_t r = first; r < first + R; ++r) {
     const auto i = static_cast<size_t>(r);
     sums.loss -= static_cast<double>(head_.weights[i]) * static_cast<double>(head_.logp[i]);
     sums.entropy += static_cast<double>(head_.entropy[i]);

@@ -23,6 +23,7 @@ struct TrainArgs {
   PackedTokens tokens;
   std::vector<float> weights;                     // [T]
   std::vector<float> advantages, old, reference;  // [T], as the loss asks for
+  std::vector<float> sampler, importance;         // [T], or empty
 };
 
 struct OptimArgs {
@@ -56,11 +57,23 @@ class Trainer {
   void clear();
 
  private:
+  // The rows of a micro-batch whose token has a weight: row rows[i] predicts targets[i].
+  struct HeadRows {
+    std::vector<int64_t> tokens;         // into the packed tokens
+    std::vector<int32_t> rows, targets;  // rows of the micro-batch
+    std::vector<int32_t> sequences{0};   // of sequence s: sequences[s] .. sequences[s + 1]
+    int64_t count() const { return static_cast<int64_t>(rows.size()); }
+  };
+  static HeadRows head_rows(const TrainArgs& args, const MicroBatch& batch);
+
   void train(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, PolicyLossSums& sums);
   void train_head(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
                   PolicyLossSums& sums);
+  void head_forward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R);
+  void head_backward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R);
   void head_backward_input(TensorView weights, int64_t R);
-  void token_loss(const LossArgs& loss, bool has_reference, int64_t R, PolicyLossSums& sums);
+  void token_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R,
+                  PolicyLossSums& sums);
   void throw_if_aborted(const Control& control);
   void join_tied_gradient();
   void round_weights(const WeightStore& store);

@@ -12,6 +12,7 @@ export interface NativeEngine {
   logprobs(args: object): Promise<NativeScores>;
   forwardBackward(args: object): Promise<NativeSums>;
   optimStep(args: object): Promise<{ gradNorm: number; step: number }>;
+  syncReference(args: object): Promise<void>;
   save(args: object): Promise<void>;
   saveState(args: object): Promise<void>;
   loadState(args: object): Promise<void>;
@@ -40,6 +41,8 @@ export interface NativeSums {
   kl: number;
   ratio: number;
   clipped: number;
+  clippedLow: number;
+  clippedHigh: number;
   entropy: number;
   maxAbsDrift: number;
   tokens: number;
@@ -54,6 +57,8 @@ export interface NativeAddon {
     kl: number;
     ratio: number;
     clipped: number;
+    clippedLow: number;
+    clippedHigh: number;
     tokens: number;
     dLogprobs: Float32Array;
     dEntropy: Float32Array;

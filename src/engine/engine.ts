@@ -34,6 +34,7 @@ import {
   checkTemperature,
   checkTrainBatch,
   fail,
+  fillLoss,
 } from "./validate.js";
 import { OPTIMIZER_FILE, REFERENCE_FILE, WEIGHTS_FILE, weightFiles } from "./weights.js";
 
@@ -157,10 +158,11 @@ export class Engine {
     checkPacked("forwardBackward", batch, this.spec);
     checkLoss(loss);
     checkTrainBatch(batch, loss);
-    const { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs, signal } = batch;
-    const arrays = { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs };
+    const { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance } = batch;
+    const { signal } = batch;
+    const arrays = { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance };
     // The arrays last: a field of the loss must not take the place of one that was checked.
-    const args = { ...loss, ...arrays, aborted: signal?.aborted ?? false };
+    const args = { ...fillLoss(loss), ...arrays, aborted: signal?.aborted ?? false };
     const sums = await this.#call(signal, (native) => native.forwardBackward(args));
     const mean = (sum: number) => sum / sums.tokens;
     return {
@@ -169,6 +171,8 @@ export class Engine {
       entropy: mean(sums.entropy),
       mismatchMaxAbs: loss.kind === "policy" ? sums.maxAbsDrift : Number.NaN,
       clipFraction: mean(sums.clipped),
+      clipLowFraction: mean(sums.clippedLow),
+      clipHighFraction: mean(sums.clippedHigh),
       ratio: loss.kind === "policy" ? mean(sums.ratio) : Number.NaN,
       kl: mean(sums.kl),
     };
@@ -187,6 +191,15 @@ export class Engine {
     checkNumber("optimStep weightDecay", filled.weightDecay, 0, 1e3);
     checkNumber("optimStep maxGradNorm", filled.maxGradNorm, 0, 1e9);
     return this.#call(undefined, (native) => native.optimStep(filled));
+  }
+
+  /**
+   * Moves the reference to the policy: reference = (1 - mix) reference + mix weights, mix in 0 .. 1; 1 copies. Gorbatovski et al., "Learn
+   * your reference model", 2024. Rejects with NO_REFERENCE where the engine has none.
+   */
+  async syncReference(mix: number): Promise<void> {
+    checkNumber("syncReference mix", mix, 0, 1);
+    return this.#call(undefined, (native) => native.syncReference({ mix }));
   }
 
   /** Gradient gathered so far of one parameter, by its Hugging Face name, row-major. For tests and diagnosis. */

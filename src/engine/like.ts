@@ -11,6 +11,7 @@ export type EngineLike = Pick<
   | "logprobs"
   | "forwardBackward"
   | "optimStep"
+  | "syncReference"
   | "save"
   | "saveState"
   | "loadState"

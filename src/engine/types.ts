@@ -158,19 +158,33 @@ export interface SftLoss {
   readonly kind: "sft";
 }
 
+/** Whose probability a ratio is of: a token's, or a whole sequence's, length-normalised. */
+export type RatioLevel = "token" | "sequence";
+export type PolicyObjective = "clip" | "cispo";
+export type KlEstimator = "k1" | "k2" | "k3";
+
 /**
- * Clipped policy gradient: ratio = exp(logp - old); sum_t weight_t * (-min(ratio A, clip(ratio) A) + kl * k3 - entropy * H).
- * Schulman et al. 2017 eq. 7; k3: Schulman 2020; dual clip: Ye et al. 2020 eq. 5.
+ * sum_t weight_t * (-importance_t * surrogate_t + klCoefficient * kl_t - entropyCoefficient * H_t), with the ratio exp(logp - old) of a
+ * token (Schulman et al. 2017) or exp(mean(logp - old)) of a sequence, whose gradient goes through all its tokens (GSPO, Zheng et al.
+ * 2025, eq. 7). Surrogates: "clip" min(ratio A, clip(ratio) A) (Schulman et al. 2017, eq. 7); "cispo" clip(ratio) A logp, the clipped
+ * ratio a constant (MiniMax-M1 2025, eq. 4). KL to the reference from d = ref - logp (Schulman 2020): k1 = -d, whose gradient has no
+ * pull to the reference on average; k2 = d^2 / 2; k3 = exp(d) - d - 1.
  */
 export interface PolicyLoss {
   readonly kind: "policy";
   readonly temperature: number;
+  /** Default "token". */
+  readonly ratio?: RatioLevel;
+  /** Default "clip". */
+  readonly objective?: PolicyObjective;
   readonly clipLow: number;
   readonly clipHigh: number;
-  /** Bound of the surrogate for negative advantages, > 1; 0 is off. */
+  /** Bound of the clip surrogate for negative advantages, > 1; 0 is off (Ye et al. 2020, eq. 5). */
   readonly dualClip: number;
-  /** Coefficient of the k3 KL to the reference; 0 needs no reference log-probs. */
+  /** Coefficient of the KL to the reference; 0 needs no reference log-probs. */
   readonly klCoefficient: number;
+  /** Default "k3". */
+  readonly klEstimator?: KlEstimator;
   readonly entropyCoefficient: number;
 }
 
@@ -188,6 +202,10 @@ export interface TrainBatch extends PackedTokens {
   readonly oldLogprobs?: Float32Array; // [T]
   /** For "policy" with KL: log-probs under the reference. */
   readonly refLogprobs?: Float32Array; // [T]
+  /** For "policy": log-probs that the ratio is to, where they are not those of the policy: a filtered sampler's. Default: oldLogprobs. */
+  readonly samplerLogprobs?: Float32Array; // [T]
+  /** For "policy": factor of each token's surrogate, such as an importance weight, or 0 to leave it out. Default 1. */
+  readonly importance?: Float32Array; // [T]
   readonly signal?: AbortSignal;
 }
 
@@ -196,9 +214,13 @@ export interface LossMetrics {
   readonly loss: number;
   readonly tokens: number;
   readonly entropy: number;
-  /** max |logp - old|; the on-policy law says 0 on the first update of a rollout. NaN for sft. */
+  /** max |logp - oldLogprobs|; the on-policy law says 0 on the first update of a rollout. NaN for sft. */
   readonly mismatchMaxAbs: number;
+  /** Tokens whose surrogate a bound decided; for "cispo" those whose ratio was clipped. */
   readonly clipFraction: number;
+  /** Of these, below 1 - clipLow and above 1 + clipHigh; what is left is the dual clip's. */
+  readonly clipLowFraction: number;
+  readonly clipHighFraction: number;
   readonly ratio: number;
   readonly kl: number;
 }

@@ -98,6 +98,8 @@ export function checkTrainBatch(batch: TrainBatch, loss: LossSpec): void {
     ["advantages", batch.advantages, policy],
     ["oldLogprobs", batch.oldLogprobs, policy],
     ["refLogprobs", batch.refLogprobs, policy && loss.klCoefficient !== 0],
+    ["samplerLogprobs", batch.samplerLogprobs, false],
+    ["importance", batch.importance, false],
   ];
   for (const [name, array, needed] of arrays) {
     if (array === undefined && !needed) continue;
@@ -131,4 +133,20 @@ export function checkLoss(loss: LossSpec): void {
     fail("BAD_ARGUMENT", "loss dualClip", "0, or a number above 1 and at most 1000000", loss.dualClip);
   checkNumber("loss klCoefficient", loss.klCoefficient, 0, 1e6);
   checkNumber("loss entropyCoefficient", loss.entropyCoefficient, -1e6, 1e6);
+  const { ratio, objective, klEstimator } = fillLoss(loss);
+  checkChoice("loss ratio", ratio, ["token", "sequence"]);
+  checkChoice("loss objective", objective, ["clip", "cispo"]);
+  checkChoice("loss klEstimator", klEstimator, ["k1", "k2", "k3"]);
+  if (objective === "cispo" && loss.dualClip !== 0)
+    fail("BAD_ARGUMENT", "loss dualClip", '0 for the objective "cispo", which it does not bound', loss.dualClip);
+}
+
+function checkChoice(where: string, value: string, choices: readonly string[]): void {
+  if (!choices.includes(value)) fail("BAD_ARGUMENT", where, choices.join(", "), value);
+}
+
+/** A loss with every default filled in. */
+export function fillLoss<Loss extends LossSpec>(loss: Loss): Required<Loss>;
+export function fillLoss(loss: LossSpec): LossSpec {
+  return loss.kind === "policy" ? { ratio: "token", objective: "clip", klEstimator: "k3", ...loss } : loss;
 }

@@ -15,6 +15,8 @@ const sequences = randomSequences(LENGTHS, oddSpec.vocabSize, 4);
 const losses: readonly (readonly [string, LossSpec])[] = [
   ["sft", { kind: "sft" }],
   ["policy", { ...policyAt(0.7), klCoefficient: 0.1, entropyCoefficient: 0.01 }],
+  ["sequence ratio", { ...policyAt(0.7), ratio: "sequence", klCoefficient: 0.1, klEstimator: "k2" }],
+  ["cispo", { ...policyAt(0.7), objective: "cispo", clipLow: 1, clipHigh: 3, entropyCoefficient: 0.01 }],
 ];
 
 /** Sequences [first, last) with per-token numbers that depend on the place in the whole batch. */
@@ -31,6 +33,8 @@ function batchOf(first = 0, last = sequences.length): TrainBatch {
     advantages: fill((t) => wave(t, 2)),
     oldLogprobs: fill((t) => -5 + 0.3 * wave(t, 3)),
     refLogprobs: fill((t) => -5 + 0.3 * wave(t, 4)),
+    samplerLogprobs: fill((t) => -5 + 0.3 * wave(t, 5)),
+    importance: fill((t) => (wave(t, 6) > 0.9 ? 0 : 1 + 0.5 * wave(t, 6))),
   };
 }
 

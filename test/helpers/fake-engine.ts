@@ -155,6 +155,8 @@ export class FakeEngine implements EngineLike {
       entropy: sums.entropy / n,
       mismatchMaxAbs: loss.kind === "policy" ? sums.mismatch : Number.NaN,
       clipFraction: sums.clipped / n,
+      clipLowFraction: 0,
+      clipHighFraction: sums.clipped / n,
       ratio: sums.ratio / n,
       kl: sums.kl / n,
     };
@@ -178,6 +180,13 @@ export class FakeEngine implements EngineLike {
     }
     this.#gradient.fill(0);
     return { gradNorm, step: this.#steps };
+  }
+
+  async syncReference(mix: number): Promise<void> {
+    this.#call("syncReference");
+    this.#table.forEach((value, i) => {
+      this.#reference[i] = (1 - mix) * this.#reference[i]! + mix * value;
+    });
   }
 
   async save(folder: string): Promise<void> {

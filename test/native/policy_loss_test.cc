@@ -8,7 +8,8 @@ namespace {
 
 struct Batch {
   int64_t T;
-  Floats logp, old, ref, entropy, advantages, weights;
+  Floats logp, old, ref, entropy, advantages, weights, sampler, importance;
+  Ints cu;  // sequences of 0 to 23 tokens
   explicit Batch(int64_t tokens)
       : T(tokens),
         logp(random_floats(T, 1, -3, 0)),
@@ -16,24 +17,64 @@ struct Batch {
         ref(random_floats(T, 3, -3, 0)),
         entropy(random_floats(T, 4, 0, 2)),
         advantages(random_floats(T, 5)),
-        weights(random_floats(T, 6, 0, 0.1f)) {
+        weights(random_floats(T, 6, 0, 0.1f)),
+        sampler(random_floats(T, 7, -3, 0)),
+        importance(random_floats(T, 8, 0, 2)),
+        cu{0} {
     for (int64_t t = 0; t < T; t += 3) weights[t] = 0;
+    for (int64_t t = 5; t < T; t += 7) importance[t] = 0;
+    for (const int32_t length : random_ints(T, 9, 24))
+      if (cu.back() < T) cu.push_back(static_cast<int32_t>(std::min<int64_t>(T, cu.back() + length)));
+    if (cu.back() < T) cu.push_back(static_cast<int32_t>(T));
+  }
+  PolicyLossInputs inputs(bool all) const {
+    PolicyLossInputs in{logp.data(), old.data(), advantages.data(), weights.data()};
+    in.ref = ref.data();
+    in.entropy = entropy.data();
+    if (all) in.sampler = sampler.data();
+    if (all) in.importance = importance.data();
+    in.cu_tokens = cu.data();
+    in.sequences = static_cast<int64_t>(cu.size()) - 1;
+    return in;
   }
 };
 
-double token_loss(double logp, double old, double ref, double entropy, double a, const PolicyLossArgs& args) {
-  const double ratio = std::exp(logp - old), d = ref - logp;
-  const double low = 1 - static_cast<double>(args.clip_low), high = 1 + static_cast<double>(args.clip_high);
-  double surrogate = std::min(ratio * a, std::clamp(ratio, low, high) * a);
-  if (args.dual_clip > 0 && a < 0) surrogate = std::max(surrogate, static_cast<double>(args.dual_clip) * a);
-  return -surrogate + static_cast<double>(args.kl_coef) * (std::expm1(d) - d) -
-         static_cast<double>(args.entropy_coef) * entropy;
+// exp(logp - behaviour) of every token, or of its sequence's mean over tokens with weight.
+Doubles ratios(const Batch& b, const Doubles& logp, const Floats& behaviour, RatioLevel level) {
+  Doubles ratio(logp.size());
+  for (size_t t = 0; t < ratio.size(); ++t) ratio[t] = std::exp(logp[t] - static_cast<double>(behaviour[t]));
+  if (level == RatioLevel::token) return ratio;
+  for (size_t s = 0; s + 1 < b.cu.size(); ++s) {
+    double total = 0, n = 0;
+    for (int32_t t = b.cu[s]; t < b.cu[s + 1]; ++t)
+      if (b.weights[t] != 0) total += logp[t] - static_cast<double>(behaviour[t]), ++n;
+    for (int32_t t = b.cu[s]; t < b.cu[s + 1]; ++t) ratio[t] = n > 0 ? std::exp(total / n) : 1.0;
+  }
+  return ratio;
 }
 
-double loss_of(const Batch& b, const Doubles& logp, const Doubles& entropy, const PolicyLossArgs& args) {
+double surrogate(double ratio, double frozen_ratio, double a, double logp, const PolicyLossArgs& args) {
+  const double low = 1 - static_cast<double>(args.clip_low), high = 1 + static_cast<double>(args.clip_high);
+  if (args.objective == Objective::cispo) return std::clamp(frozen_ratio, low, high) * a * logp;
+  const double value = std::min(ratio * a, std::clamp(ratio, low, high) * a);
+  return args.dual_clip > 0 && a < 0 ? std::max(value, static_cast<double>(args.dual_clip) * a) : value;
+}
+
+double divergence(double d, KlEstimator estimator) {
+  return estimator == KlEstimator::k1 ? -d : estimator == KlEstimator::k2 ? d * d / 2 : std::expm1(d) - d;
+}
+
+// At log-probs `logp`; what the objective takes for constant is that of the batch's own.
+double loss_of(const Batch& b, const Doubles& logp, const Doubles& entropy, const PolicyLossArgs& args, bool all = false) {
+  const Floats& behaviour = all ? b.sampler : b.old;
+  const Doubles ratio = ratios(b, logp, behaviour, args.ratio), frozen = ratios(b, doubles(b.logp), behaviour, args.ratio);
   double total = 0;
-  for (int64_t t = 0; t < b.T; ++t)
-    total += b.weights[t] * token_loss(logp[t], b.old[t], b.ref[t], entropy[t], b.advantages[t], args);
+  for (int64_t t = 0; t < b.T; ++t) {
+    const double factor = all ? static_cast<double>(b.importance[t]) : 1.0;
+    total += b.weights[t] * (-factor * surrogate(ratio[t], frozen[t], b.advantages[t], logp[t], args) +
+                             static_cast<double>(args.kl_coef) * divergence(b.ref[t] - logp[t], args.kl) -
+                             static_cast<double>(args.entropy_coef) * entropy[t]);
+  }
   return total;
 }
 
@@ -41,26 +82,39 @@ struct Result {
   Floats dlogp, dentropy;
   PolicyLossSums sums;
 };
-Result run(const Kernels& k, const Batch& b, const PolicyLossArgs& args) {
+Result run(const Kernels& k, const Batch& b, const PolicyLossArgs& args, bool all = false) {
   Result r{Floats(b.T), Floats(b.T), {}};
-  k.policy_loss(r.sums, r.dlogp.data(), r.dentropy.data(), b.logp.data(), b.old.data(), b.ref.data(), b.entropy.data(),
-                b.advantages.data(), b.weights.data(), args, b.T);
+  k.policy_loss(r.sums, r.dlogp.data(), r.dentropy.data(), b.inputs(all), args, b.T);
   return r;
 }
 
-const PolicyLossArgs kVariants[] = {
-    {0.2f, 0.2f, 0, 0, 0}, {0.2f, 0.28f, 0, 0.04f, 0.01f}, {0.2f, 0.2f, 3.0f, 0, 0}, {0.1f, 0.3f, 1.5f, 0.5f, 0.02f}};
+using enum RatioLevel;
+using enum Objective;
+using enum KlEstimator;
+const PolicyLossArgs kVariants[] = {{0.2f, 0.2f, 0, 0, 0},
+                                    {0.2f, 0.28f, 0, 0.04f, 0.01f},
+                                    {0.2f, 0.2f, 3.0f, 0, 0},
+                                    {0.1f, 0.3f, 1.5f, 0.5f, 0.02f},
+                                    {0.2f, 0.2f, 0, 0.3f, 0, token, clip, k1},
+                                    {0.2f, 0.2f, 0, 0.3f, 0, token, clip, k2},
+                                    {1.0f, 2.0f, 0, 0.1f, 0.01f, token, cispo, k3},
+                                    {0.05f, 0.3f, 0, 0, 0, sequence, clip, k3},
+                                    {0.1f, 0.3f, 1.5f, 0.2f, 0.01f, sequence, clip, k2},
+                                    {0.2f, 0.3f, 0, 0.2f, 0, sequence, cispo, k1}};
 
 TEST(policy_loss_and_gradient_match_the_formula) {
   for (const int64_t T : {1, 5, 16, 77})
-    for (const PolicyLossArgs& args : kVariants) {
-      const Batch b(T);
-      const Result r = run(best(), b, args);
-      const Doubles logp = doubles(b.logp), entropy = doubles(b.entropy);
-      CHECK_NEAR(r.sums.loss, loss_of(b, logp, entropy, args), 1e-6);
-      CHECK_ALL_NEAR(r.dlogp, numeric_gradient(logp, [&](const Doubles& x) { return loss_of(b, x, entropy, args); }), 1e-6);
-      CHECK_ALL_NEAR(r.dentropy, numeric_gradient(entropy, [&](const Doubles& x) { return loss_of(b, logp, x, args); }), 1e-6);
-    }
+    for (const PolicyLossArgs& args : kVariants)
+      for (const bool all : {false, true}) {
+        const Batch b(T);
+        const Result r = run(best(), b, args, all);
+        const Doubles logp = doubles(b.logp), entropy = doubles(b.entropy);
+        CHECK_NEAR(r.sums.loss, loss_of(b, logp, entropy, args, all), 1e-6);
+        const auto at_logp = [&](const Doubles& x) { return loss_of(b, x, entropy, args, all); };
+        const auto at_entropy = [&](const Doubles& x) { return loss_of(b, logp, x, args, all); };
+        CHECK_ALL_NEAR(r.dlogp, numeric_gradient(logp, at_logp), 1e-6);
+        CHECK_ALL_NEAR(r.dentropy, numeric_gradient(entropy, at_entropy), 1e-6);
+      }
 }
 
 TEST(policy_loss_counts_tokens_with_weight) {
@@ -74,14 +128,16 @@ TEST(policy_loss_counts_tokens_with_weight) {
     const double d = static_cast<double>(b.ref[t]) - static_cast<double>(b.logp[t]), a = b.advantages[t];
     want.kl += std::expm1(d) - d;
     want.ratio += ratio;
-    want.clipped += (a > 0 && ratio > 1.2) || (a < 0 && ratio < 0.8);
+    want.clipped_high += a > 0 && ratio > 1.2;
+    want.clipped_low += a < 0 && ratio < 0.8;
     want.entropy += static_cast<double>(b.entropy[t]);
     want.max_abs_drift =
         std::max(want.max_abs_drift, std::fabs(static_cast<double>(b.logp[t]) - static_cast<double>(b.old[t])));
     ++want.tokens;
   }
   CHECK(sums.tokens == want.tokens);
-  CHECK(sums.clipped == want.clipped);
+  CHECK(sums.clipped_low == want.clipped_low && sums.clipped_high == want.clipped_high);
+  CHECK(sums.clipped == want.clipped_low + want.clipped_high);
   CHECK_NEAR(sums.kl, want.kl, 1e-6);
   CHECK_NEAR(sums.ratio, want.ratio, 1e-6);
   CHECK_NEAR(sums.entropy, want.entropy, 1e-6);
@@ -89,14 +145,16 @@ TEST(policy_loss_counts_tokens_with_weight) {
 }
 
 TEST(policy_loss_ignores_what_tokens_without_weight_hold) {
-  Batch b(40);
-  const PolicyLossArgs args{0.2f, 0.2f, 2.0f, 0.1f, 0.01f};
-  const Result clean = run(best(), b, args);
-  for (int64_t t = 0; t < b.T; t += 3) b.logp[t] = b.old[t] = b.ref[t] = b.entropy[t] = b.advantages[t] = kNan;
-  const Result dirty = run(best(), b, args);
-  CHECK_BITS(dirty.dlogp, clean.dlogp);
-  CHECK(std::memcmp(&dirty.sums, &clean.sums, sizeof clean.sums) == 0);
-  for (int64_t t = 0; t < b.T; t += 3) CHECK(dirty.dlogp[t] == 0.0f && dirty.dentropy[t] == 0.0f);
+  for (const PolicyLossArgs& args : kVariants) {
+    Batch b(40);
+    const Result clean = run(best(), b, args, true);
+    for (int64_t t = 0; t < b.T; t += 3)
+      for (Floats* array : {&b.logp, &b.old, &b.ref, &b.entropy, &b.advantages, &b.sampler, &b.importance}) (*array)[t] = kNan;
+    const Result dirty = run(best(), b, args, true);
+    CHECK_BITS(dirty.dlogp, clean.dlogp);
+    CHECK(std::memcmp(&dirty.sums, &clean.sums, sizeof clean.sums) == 0);
+    for (int64_t t = 0; t < b.T; t += 3) CHECK(dirty.dlogp[t] == 0.0f && dirty.dentropy[t] == 0.0f);
+  }
 }
 
 // On policy, ratio is 1 exactly: inside the clip, full gradient, no drift.
@@ -128,7 +186,7 @@ TEST(policy_loss_stops_where_a_bound_binds) {
   const Result r = run(best(), b, {0.2f, 0.2f, 3.0f, 0, 0});
   CHECK(r.dlogp[0] == 0.0f && r.dlogp[1] == 0.0f && r.dlogp[3] == 0.0f);
   CHECK_NEAR(r.dlogp[2], std::exp(1.0), 1e-6);
-  CHECK(r.sums.clipped == 3.0);
+  CHECK(r.sums.clipped == 3.0 && r.sums.clipped_high == 1.0 && r.sums.clipped_low == 1.0);
   CHECK_NEAR(r.sums.loss, -1.2 + 0.8 + std::exp(1.0) + 3.0, 1e-6);
 }
 
@@ -152,36 +210,68 @@ TEST(policy_loss_takes_absent_inputs) {
   const PolicyLossArgs args{0.2f, 0.2f, 0, 0, 0};
   Floats dlogp(b.T);
   PolicyLossSums sums;
-  best().policy_loss(sums, dlogp.data(), nullptr, b.logp.data(), b.old.data(), nullptr, nullptr, b.advantages.data(),
-                     b.weights.data(), args, b.T);
+  const PolicyLossInputs in{b.logp.data(), b.old.data(), b.advantages.data(), b.weights.data()};
+  best().policy_loss(sums, dlogp.data(), nullptr, in, args, b.T);
   const Result full = run(best(), b, args);
   CHECK_BITS(dlogp, full.dlogp);
   CHECK(sums.loss == full.sums.loss && sums.kl == 0.0 && sums.entropy == 0.0);
 }
 
+// Sequences [first, last) of a batch.
+Batch part(const Batch& b, size_t first, size_t last) {
+  const int64_t begin = b.cu[first], end = b.cu[last];
+  Batch p(end - begin);
+  const auto cut = [&](Floats& to, const Floats& from) { to = slice(from, begin, end - begin); };
+  cut(p.logp, b.logp), cut(p.old, b.old), cut(p.ref, b.ref), cut(p.entropy, b.entropy), cut(p.sampler, b.sampler);
+  cut(p.advantages, b.advantages), cut(p.weights, b.weights), cut(p.importance, b.importance);
+  p.cu.clear();
+  for (size_t s = first; s <= last; ++s) p.cu.push_back(b.cu[s] - static_cast<int32_t>(begin));
+  return p;
+}
+
 TEST(policy_loss_sums_in_two_calls_have_the_bits_of_one) {
   const Batch b(203);
   for (const PolicyLossArgs& args : kVariants) {
-    const PolicyLossSums whole = run(best(), b, args).sums;
-    PolicyLossSums parts;
-    Floats dlogp(b.T), dentropy(b.T);
-    for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 101}, {101, 102}})
-      best().policy_loss(parts, dlogp.data(), dentropy.data(), b.logp.data() + first, b.old.data() + first,
-                         b.ref.data() + first, b.entropy.data() + first, b.advantages.data() + first, b.weights.data() + first,
-                         args, count);
-    CHECK(parts.loss == whole.loss && parts.kl == whole.kl && parts.ratio == whole.ratio && parts.entropy == whole.entropy);
-    CHECK(parts.clipped == whole.clipped && parts.max_abs_drift == whole.max_abs_drift && parts.tokens == whole.tokens);
+    const Result whole = run(best(), b, args, true);
+    PolicyLossSums sums;
+    Floats gradient;
+    const size_t last = b.cu.size() - 1;
+    for (const auto& [from, to] : {std::pair<size_t, size_t>{0, 1}, {1, last / 2}, {last / 2, last}}) {
+      const Batch p = part(b, from, to);
+      Floats dlogp(p.T), dentropy(p.T);
+      best().policy_loss(sums, dlogp.data(), dentropy.data(), p.inputs(true), args, p.T);
+      append(gradient, dlogp);
+    }
+    CHECK(std::memcmp(&sums, &whole.sums, sizeof sums) == 0);
+    CHECK_BITS(gradient, whole.dlogp);
   }
+}
+
+// Whole sequences at one ratio: the gradient of a token does not depend on where in its sequence it is.
+TEST(policy_loss_of_sequences_shares_the_gradient) {
+  Batch b(10);
+  b.cu = {0, 4, 10};
+  b.weights = Floats(10, 0.1f);
+  b.advantages = Floats(10, 1.0f);
+  b.logp = b.old;
+  const Result r = run(best(), b, {0.2f, 0.2f, 0, 0, 0, sequence, clip, k3});
+  for (int64_t t = 0; t < 10; ++t) CHECK_NEAR(r.dlogp[t], -0.1, 1e-7);
+  b.logp[1] += 4.0f;  // the ratio of the first sequence is e: its tokens have no gradient
+  const Result moved = run(best(), b, {0.2f, 0.2f, 0, 0, 0, sequence, clip, k3});
+  for (int64_t t = 0; t < 4; ++t) CHECK(moved.dlogp[t] == 0.0f);
+  for (int64_t t = 4; t < 10; ++t) CHECK_NEAR(moved.dlogp[t], -0.1, 1e-7);
+  CHECK(moved.sums.clipped_high == 4.0);
 }
 
 TEST(policy_loss_has_the_same_bits_everywhere) {
   const Batch b(1003);
   for (const PolicyLossArgs& args : kVariants)
     SAME_EVERYWHERE([&](const Kernels& k, ThreadPool&) {
-      const Result r = run(k, b, args);
+      const Result r = run(k, b, args, true);
       Floats all = r.dlogp;
       append(all, r.dentropy);
-      for (const double s : {r.sums.loss, r.sums.kl, r.sums.ratio, r.sums.clipped, r.sums.entropy, r.sums.max_abs_drift}) {
+      for (const double s : {r.sums.loss, r.sums.kl, r.sums.ratio, r.sums.clipped, r.sums.clipped_low, r.sums.clipped_high,
+                             r.sums.entropy, r.sums.max_abs_drift}) {
         float halves[2];
         std::memcpy(halves, &s, sizeof s);
         append(all, {halves[0], halves[1]});

@@ -61,8 +61,8 @@ void sample(ThreadPool& pool, int32_t* tokens, float* logp, float* sampler_logp,
             const SamplingArgs& args, int64_t R, int64_t V);
 
 // policy_loss.cc
-void policy_loss(PolicyLossSums& sums, float* dlogp, float* dentropy, const float* logp, const float* old, const float* ref,
-                 const float* entropy, const float* advantages, const float* weights, const PolicyLossArgs& args, int64_t T);
+void policy_loss(PolicyLossSums& sums, float* dlogp, float* dentropy, const PolicyLossInputs& in, const PolicyLossArgs& args,
+                 int64_t T);
 
 // advantage.cc
 void advantage_normalize(float* advantages, const float* rewards, const int32_t* cu_groups, int64_t groups, bool scale_by_std,
