@@ -330,7 +330,12 @@ describe("policyLoss", () => {
     ["few sampler log-probs", { samplerLogprobs: few }, {}, "[policyLoss samplerLogprobs] expected 37"],
     ["few factors", { importance: few }, {}, "[policyLoss importance] expected 37"],
     ["sequences without offsets", {}, { ratio: "sequence" }, "[policyLoss cuSeqlens] expected an Int32Array"],
-    ["offsets that end early", { cuSeqlens: Int32Array.of(0, 36) }, { ratio: "sequence" }, "offsets from 0 to 37, got 0"],
+    [
+      "offsets that end early",
+      { cuSeqlens: Int32Array.of(0, 36) },
+      { ratio: "sequence" },
+      "offsets from 0 to 37, got 0",
+    ],
     ["another ratio", {}, { ratio: "word" as "token" }, "[loss ratio] expected token, sequence, got word"],
     ["another objective", {}, { objective: "ppo" as "clip" }, "[loss objective] expected clip, cispo, got ppo"],
     ["another estimator", {}, { klEstimator: "k4" as "k3" }, "[loss klEstimator] expected k1, k2, k3, got k4"],

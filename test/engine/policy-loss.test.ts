@@ -80,7 +80,7 @@ describe("the reference", () => {
   const step = async (engine: Engine) => {
     const weights = Float32Array.from(tokens.ids, (_, t) => (t === 0 || t === 40 ? 0 : 0.1));
     await engine.forwardBackward({ ...tokens, weights }, { kind: "sft" });
-    await engine.optimStep({ learningRate: 0.05 });
+    await engine.optimStep({ learningRate: 1e-3 });
   };
 
   test("stays as it was, moves a part of the way, or becomes the policy", async () => {
@@ -103,8 +103,8 @@ describe("the reference", () => {
       return (await engine.logprobs({ ...tokens, reference: true })).logprobs[5]!;
     };
     const [from, half, to] = [await pull(0), await pull(0.5), await pull(1)];
-    expect((half - from) / (to - from)).toBeGreaterThan(0.2);
-    expect((half - from) / (to - from)).toBeLessThan(0.8);
+    expect((half - from) / (to - from)).toBeGreaterThan(0.45);
+    expect((half - from) / (to - from)).toBeLessThan(0.55);
   });
 
   test("bad mixes and engines without one are refused", async () => {
