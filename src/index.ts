@@ -43,9 +43,11 @@ export { recipes } from "./methods/index.js";
 export type { Recipe, RunContext, RunSummary } from "./methods/recipe.js";
 export { type LlamaShape, llamaSpec } from "./methods/settings.js";
 export { type AdvantageRule, groupAdvantages, hasSpread } from "./objective/advantage.js";
+export { type EntropyMask, highEntropyMask } from "./objective/entropy-mask.js";
 export { type AdvantageSpec, advantages, usesGroupBaseline } from "./objective/estimators.js";
 export { groupsWithSpread } from "./objective/groups.js";
 export { type Share, showShare, wilson } from "./objective/intervals.js";
+export { sequenceKl, truncatedImportance } from "./objective/kl.js";
 export { maskTruncated, type OverlongRule, overlongPenalty } from "./objective/overlong.js";
 export { type LearningRateRule, learningRate } from "./objective/schedule.js";
 export { type Aggregation, tokenWeights } from "./objective/weights.js";
@@ -58,7 +60,14 @@ export type { RewardFailure, RewardPart } from "./reward/combine.js";
 export { RewardError } from "./reward/faults.js";
 export type { GroupReward, RewardInput, SampleReward } from "./reward/input.js";
 export { type PoolScoreOptions, type PoolScores, RewardPool, type RewardPoolOptions } from "./reward/pool.js";
-export { type RewardFunction, type ScoreOptions, type Scores, scoreDefaults, scoreSamples } from "./reward/score.js";
+export {
+  type RewardFunction,
+  type RewardValue,
+  type ScoreOptions,
+  type Scores,
+  scoreDefaults,
+  scoreSamples,
+} from "./reward/score.js";
 export type { RewardSettings, RewardSpec } from "./reward/spec.js";
 export { packGroups } from "./rollout/batch.js";
 export { makeGroups } from "./rollout/group.js";

@@ -11,6 +11,8 @@ import {
   policyLoss,
 } from "../src/kernels.js";
 import { groupAdvantages } from "../src/objective/advantage.js";
+import { highEntropyMask } from "../src/objective/entropy-mask.js";
+import { tokenWeights } from "../src/objective/weights.js";
 import { bitsOf, fixtures } from "./helpers/engine.js";
 
 /** Of one float32 result, relative to the larger of itself and 1. */
@@ -197,6 +199,64 @@ describe("logprobGather", () => {
   ])("%s", (_name, logits, ids, options, code, message) => {
     const call = () => logprobGather(logits as Float32Array, ids as Int32Array, options);
     expect(call).toThrow(expect.objectContaining({ code, message: expect.stringContaining(message) }));
+  });
+});
+
+describe("policyLoss as TRL and verl compute it", () => {
+  interface Variant {
+    readonly source: string;
+    readonly name: string;
+    readonly aggregate: "token-mean" | "sequence-mean" | "constant";
+    readonly importance: boolean;
+    readonly share: number;
+    readonly settings: PolicyLossOptions;
+    readonly loss: number;
+    readonly dlogp: number[];
+    readonly dentropy: number[];
+    readonly metrics: Readonly<Record<string, number>>;
+    readonly high_entropy?: number[];
+  }
+  type Arrays = Readonly<Record<"logp" | "old" | "ref" | "entropy" | "importance" | "advantages", number[]>>;
+  const { lengths, constant_length, inputs, cases } = readJson("policy_variants.json") as {
+    readonly lengths: number[];
+    readonly constant_length: number;
+    readonly inputs: Arrays;
+    readonly cases: readonly Variant[];
+  };
+  const cuSeqlens = Int32Array.from([0, ...lengths]);
+  for (let s = 1; s < cuSeqlens.length; s++) cuSeqlens[s]! += cuSeqlens[s - 1]!;
+  const advantages = Float32Array.from(lengths.flatMap((length, s) => Array(length).fill(inputs.advantages[s])));
+  const entropy = Float32Array.from(inputs.entropy);
+
+  test.each(cases.map((one) => [`${one.source}: ${one.name}`, one] as const))("%s", (_, one) => {
+    const masks = lengths.map((length) => new Uint8Array(length).fill(1));
+    const weights = Float32Array.from(tokenWeights(masks, one.aggregate, constant_length).flatMap((own) => [...own]));
+    const { mask } = highEntropyMask(entropy, weights, one.share);
+    const factor = (t: number) => (one.importance ? inputs.importance[t]! : 1) * mask[t]!;
+    const input = {
+      logprobs: Float32Array.from(inputs.logp),
+      oldLogprobs: Float32Array.from(inputs.old),
+      refLogprobs: Float32Array.from(inputs.ref),
+      entropy,
+      importance: Float32Array.from(weights, (_weight, t) => factor(t)),
+      advantages,
+      weights,
+      cuSeqlens,
+    };
+    const actual = policyLoss(input, one.settings);
+    // Exponentials of float32 numbers: verl clamps none of these log-ratios.
+    expectClose([actual.loss], [one.loss], 3e-6);
+    expectClose(actual.dLogprobs, one.dlogp, 3e-7);
+    expectClose(actual.dEntropy, one.dentropy, 1e-7);
+    if (one.high_entropy !== undefined) expect([...mask]).toEqual(one.high_entropy);
+    const clipped = one.metrics["actor/pg_clipfrac"];
+    if (clipped !== undefined && one.settings.dualClip === undefined)
+      expect(actual.clipFraction).toBeCloseTo(clipped, 6);
+    const low = one.metrics["clip_ratio/low_mean"];
+    // TRL counts sequences under their ratio, and a kernel tokens.
+    if (low === undefined || one.settings.ratio === "sequence" || one.settings.dualClip !== undefined) return;
+    expect(actual.clipLowFraction).toBeCloseTo(low, 6);
+    expect(actual.clipHighFraction).toBeCloseTo(one.metrics["clip_ratio/high_mean"]!, 6);
   });
 });
 

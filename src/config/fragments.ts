@@ -75,50 +75,139 @@ export function sampling(defaults: Partial<SamplingSettings> = {}) {
 }
 
 export interface LossSettings {
+  readonly ratio: "token" | "sequence";
+  readonly objective: "clip" | "cispo";
   readonly clipLow: number;
   readonly clipHigh: number;
   readonly dualClip: number;
   readonly klCoefficient: number;
+  readonly klEstimator: "k1" | "k2" | "k3";
+  readonly klIn: "loss" | "reward";
   readonly entropyCoefficient: number;
+  readonly highEntropyShare: number;
+  readonly oldPolicy: "policy" | "sampler";
+  readonly importanceCap: number;
 }
 
-/** The clipped policy loss: Schulman et al. 2017, eq. 7; dual clip: Ye et al. 2020, eq. 5; k3: Schulman 2020. */
+const coefficient = (value: number) => z.number().min(0).max(1e6).default(value);
+
+/**
+ * The policy loss. Clip: Schulman et al. 2017, eq. 7; ratio of sequences: GSPO, Zheng et al. 2025; CISPO: MiniMax-M1 2025; dual clip: Ye et
+ * al. 2020, eq. 5; KL estimators: Schulman 2020; tokens of high entropy: Wang et al. 2025; importance weights: Yao et al. 2025.
+ */
 export function loss(defaults: Partial<LossSettings> = {}) {
   const { clipLow = 0.2, clipHigh = 0.2, dualClip = 0, klCoefficient = 0, entropyCoefficient = 0 } = defaults;
+  const { ratio = "token", objective = "clip", klEstimator = "k3", klIn = "loss" } = defaults;
+  const { highEntropyShare = 1, oldPolicy = "policy", importanceCap = 0 } = defaults;
   const dual = z
     .number()
     .max(1e6)
     .refine((bound) => bound === 0 || bound > 1, "0 or a number > 1");
   return group({
-    clipLow: z.number().min(0).lt(1).default(clipLow).describe("The ratio is clipped below 1 - clipLow."),
+    ratio: z.enum(["token", "sequence"]).default(ratio).describe("Ratio of each token, or of whole sequences (GSPO)."),
+    objective: z.enum(["clip", "cispo"]).default(objective).describe("Clipped surrogate, or CISPO's clipped weight."),
+    clipLow: z.number().min(0).max(1).default(clipLow).describe("The ratio is clipped below 1 - clipLow."),
     clipHigh: z.number().min(0).max(100).default(clipHigh).describe("The ratio is clipped above 1 + clipHigh."),
     dualClip: dual.default(dualClip).describe("Bound of the surrogate for negative advantages, > 1; 0 is off."),
-    klCoefficient: z
+    klCoefficient: coefficient(klCoefficient).describe("Weight of the KL to the reference; 0 is off."),
+    klEstimator: z
+      .enum(["k1", "k2", "k3"])
+      .default(klEstimator)
+      .describe("Estimator of the KL; k1 belongs in the reward, in the loss its mean gradient is 0."),
+    klIn: z
+      .enum(["loss", "reward"])
+      .default(klIn)
+      .describe("Where the KL goes: each token's loss, or a sample's reward, summed over its tokens."),
+    entropyCoefficient: coefficient(entropyCoefficient).describe("Weight of the entropy bonus; 0 is off."),
+    highEntropyShare: z
+      .number()
+      .gt(0)
+      .max(1)
+      .default(highEntropyShare)
+      .describe("Train on this share of tokens, those of highest entropy; 1 is all."),
+    oldPolicy: z
+      .enum(["policy", "sampler"])
+      .default(oldPolicy)
+      .describe("What the ratio is to under topK or topP: the policy, or the filtered sampler."),
+    importanceCap: z
       .number()
       .min(0)
       .max(1e6)
-      .default(klCoefficient)
-      .describe("Weight of the k3 KL to the reference; 0 is off."),
-    entropyCoefficient: z
-      .number()
-      .min(0)
-      .max(1e6)
-      .default(entropyCoefficient)
-      .describe("Weight of the entropy bonus; 0 is off."),
-  });
+      .default(importanceCap)
+      .describe("Weigh tokens by policy / sampler, at most this much; 0 is off."),
+  })
+    .refine((it) => it.objective === "clip" || it.dualClip === 0, "dualClip 0 with the objective cispo")
+    .refine((it) => it.oldPolicy === "policy" || it.importanceCap === 0, "importanceCap 0 with oldPolicy sampler");
 }
 
+export type Estimator = "grpo" | "rloo" | "reinforce" | "reinforce++" | "reinforce++-baseline" | "gdpo";
+
 export interface AdvantageSettings {
+  readonly estimator: Estimator;
   readonly scaleByStd: boolean;
   readonly eps: number;
 }
 
-/** Group advantages: Shao et al. 2024 (with the standard deviation), Liu et al. 2025 (without). */
+/** Advantages: the estimators of objective/estimators.ts, with their sources. */
 export function advantage(defaults: Partial<AdvantageSettings> = {}) {
-  const { scaleByStd = true, eps = 1e-6 } = defaults;
+  const { estimator = "grpo", scaleByStd = true, eps = 1e-6 } = defaults;
   return group({
-    scaleByStd: z.boolean().default(scaleByStd).describe("Divide by the group's standard deviation."),
-    eps: z.number().min(0).max(1).default(eps).describe("Added to the standard deviation."),
+    estimator: z
+      .enum(["grpo", "rloo", "reinforce", "reinforce++", "reinforce++-baseline", "gdpo"])
+      .default(estimator)
+      .describe("How rewards become advantages; Dr. GRPO is grpo without scaleByStd, aggregate constant."),
+    scaleByStd: z.boolean().default(scaleByStd).describe("Divide by the group's standard deviation (grpo)."),
+    eps: z.number().min(0).max(1).default(eps).describe("Added to standard deviations."),
+  }).refine((it) => it.estimator !== "gdpo" || it.eps > 0, "eps > 0 with the estimator gdpo");
+}
+
+export interface DynamicSamplingSettings {
+  readonly maxRefills: number;
+}
+
+/** Dynamic sampling: Yu et al., "DAPO", 2025, eq. 11. */
+export function dynamicSampling({ maxRefills = 0 }: Partial<DynamicSamplingSettings> = {}) {
+  return group({
+    maxRefills: z
+      .int()
+      .min(0)
+      .max(1000)
+      .default(maxRefills)
+      .describe("Times a step replaces groups without spread by further problems; 0 keeps them."),
+  });
+}
+
+export interface OverlongSettings {
+  readonly cacheLength: number;
+  readonly penalty: number;
+  readonly maskTruncated: boolean;
+}
+
+/** Completions that run out of room: Yu et al., "DAPO", 2025, section 3.4. */
+export function overlong(defaults: Partial<OverlongSettings> = {}) {
+  const { cacheLength = 0, penalty = 1, maskTruncated = false } = defaults;
+  return group({
+    cacheLength: z
+      .int()
+      .min(0)
+      .default(cacheLength)
+      .describe("Last tokens of maxTokens over which a penalty on the reward grows; 0 is off."),
+    penalty: z.number().min(0).max(1e6).default(penalty).describe("Penalty of a completion of maxTokens tokens."),
+    maskTruncated: z.boolean().default(maskTruncated).describe("No loss on completions that were cut off."),
+  });
+}
+
+export interface ReferenceSettings {
+  readonly sync: { readonly every: number; readonly mix: number };
+}
+
+/** A reference that follows the policy: Gorbatovski et al., "Learn your reference model", 2024. */
+export function reference({ sync: { every = 0, mix = 1 } = {} }: { sync?: Partial<ReferenceSettings["sync"]> } = {}) {
+  return group({
+    sync: group({
+      every: z.int().min(0).default(every).describe("Steps between moves of the reference; 0 keeps it as it was."),
+      mix: z.number().gt(0).max(1).default(mix).describe("How far it moves towards the policy; 1 copies."),
+    }),
   });
 }
 

@@ -3,11 +3,14 @@ import { z } from "zod";
 import {
   advantage,
   aggregate,
+  dynamicSampling,
   group,
   loss,
   type OptimizerSettings,
   onResume,
   optimizer,
+  overlong,
+  reference,
   type SamplingSettings,
   sampling,
 } from "../config/fragments.js";
@@ -128,6 +131,13 @@ export function grpoPart(defaults: GrpoDefaults) {
     aggregate: aggregate(),
     constantLength: z.int().min(1).default(1024).describe("Tokens that a sequence counts as under aggregate constant."),
     loss: loss(),
+    dynamicSampling: dynamicSampling(),
+    overlong: overlong(),
+    reference: reference(),
+    rewardWeights: z
+      .record(z.string(), z.number())
+      .default({})
+      .describe("Weights of rewards that have names; 1 where none is given."),
     optimizer: optimizer(defaults.optimizer),
     epochs: z.int().min(1).max(64).default(1).describe("Times each rollout is gone through."),
     miniBatches: z.int().min(1).max(4096).default(1).describe("Optimizer steps an epoch."),
@@ -137,7 +147,10 @@ export function grpoPart(defaults: GrpoDefaults) {
       .max(1)
       .default(0.05)
       .describe("Share of rewards that may fail before the run stops."),
-  });
+  }).refine(
+    ({ reference, loss }) => reference.sync.every === 0 || loss.klCoefficient > 0,
+    "loss.klCoefficient > 0 with reference.sync, since nothing else reads the reference",
+  );
 }
 
 export type SftSettings = z.output<ReturnType<typeof sftPart>>;

@@ -187,9 +187,9 @@ export function trialTask(train: readonly TrialMultiset[], seed: number, thinkin
     return known;
   };
   return {
-    problems: (step, count) => {
+    problems: (step, count, first) => {
       const stream = random(seed, streams.problems, step);
-      return Array.from({ length: count }, () => sampleProblem(train, stream));
+      return Array.from({ length: first + count }, () => sampleProblem(train, stream)).slice(first);
     },
     promptOf: (problem) => Int32Array.from(encodePrompt(problem, { thinking })),
     reward: (problem, sample) => (grade(problem, sample).correct ? 1 : 0),

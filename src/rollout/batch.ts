@@ -31,7 +31,7 @@ export function packGroups(
 }
 
 /** Values of completion tokens at their places in the packed tokens; 0 on prompts. */
-function scatter(
+export function scatter(
   samples: readonly Sample[],
   cuSeqlens: Int32Array,
   values: (s: number) => Float32Array, // [C] of sample s

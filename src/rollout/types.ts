@@ -14,9 +14,18 @@ export interface Sample {
   readonly finish: FinishReason;
 }
 
+/** One of several rewards of a group's samples. */
+export interface NamedReward {
+  readonly name: string;
+  readonly weight: number;
+  readonly rewards: Float64Array; // [S]
+}
+
 /** Samples of one problem with their rewards; the mean reward is the baseline of each. */
 export interface Group<P> {
   readonly problem: P;
   readonly samples: readonly Sample[]; // [S]
   readonly rewards: Float64Array; // [S]
+  /** What the rewards are the weighted sum of, where a sample has several. */
+  readonly parts?: readonly NamedReward[]; // [K]
 }

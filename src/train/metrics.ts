@@ -10,6 +10,8 @@ export interface PolicyUpdate {
   readonly gradNorm: number;
   /** Tokens of the sequences, prompts included. */
   readonly sequenceTokens: number;
+  /** What the batch itself had to say. */
+  readonly metrics: Readonly<Record<string, number>>;
   readonly seconds: number;
 }
 
@@ -21,6 +23,7 @@ export function policyMetrics(
   const rewards = groups.flatMap((group) => [...group.rewards]);
   const lengths = samplesOf(groups).map((sample) => sample.completion.length);
   const truncated = samplesOf(groups).filter((sample) => sample.finish === "length").length;
+  const zeroSpread = groups.filter((group) => !hasSpread(group.rewards)).length;
   const over = (field: (update: PolicyUpdate) => number) => mean(updates.map(field));
   return {
     "reward/mean": mean(rewards),
@@ -29,16 +32,35 @@ export function policyMetrics(
     "completion_length/max": lengths.reduce((most, length) => Math.max(most, length), 0),
     "completion_length/truncated": truncated / lengths.length,
     "groups/total": groups.length,
-    "groups/zero_spread": groups.filter((group) => !hasSpread(group.rewards)).length,
+    "groups/zero_spread": zeroSpread,
+    frac_reward_zero_std: zeroSpread / groups.length,
+    ...partMetrics(groups),
     loss: over((u) => u.loss.loss),
     "mismatch/max_abs": updates[0]?.loss.mismatchMaxAbs ?? Number.NaN,
     "drift/max_abs": updates.length > 1 ? updates.at(-1)!.loss.mismatchMaxAbs : Number.NaN,
     ratio: over((u) => u.loss.ratio),
     clip_fraction: over((u) => u.loss.clipFraction),
+    "clip_ratio/low_mean": over((u) => u.loss.clipLowFraction),
+    "clip_ratio/high_mean": over((u) => u.loss.clipHighFraction),
     kl: over((u) => u.loss.kl),
     entropy: over((u) => u.loss.entropy),
     grad_norm: over((u) => u.gradNorm),
+    ...Object.fromEntries(Object.keys(updates[0]?.metrics ?? {}).map((name) => [name, over((u) => u.metrics[name]!)])),
   };
+}
+
+/** Mean and deviation of each of several rewards, before weighting. */
+function partMetrics(groups: readonly Group<unknown>[]): Record<string, number> {
+  const parts = groups[0]?.parts ?? [];
+  return Object.fromEntries(
+    parts.flatMap(({ name }, k) => {
+      const rewards = groups.flatMap((group) => [...group.parts![k]!.rewards]);
+      return [
+        [`reward/${name}`, mean(rewards)],
+        [`reward/${name}/std`, deviation(rewards)],
+      ];
+    }),
+  );
 }
 
 /** Tokens a second of sampling (new tokens), of training (whole sequences) and of the whole step (new tokens). */

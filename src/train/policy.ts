@@ -1,41 +1,45 @@
-// Group-relative policy optimisation: sample groups, subtract each group's mean reward, step the clipped policy loss.
-// Shao et al., "DeepSeekMath", 2024. Leaves out what a problem is and how it is graded: `collect` brings graded groups.
+// Policy optimisation: sample groups, turn rewards into advantages, step the policy loss. Shao et al., "DeepSeekMath", 2024 (GRPO), and
+// its relatives by settings. Leaves out what a problem is and how it is graded: `collect` brings graded groups.
 import {
-  type AdvantageSettings,
   type Aggregate,
   type LossSettings,
   loss as lossGroup,
   type OptimizerSettings,
+  type ReferenceSettings,
 } from "../config/fragments.js";
 import { type Resumable, resumables } from "../data/resumable.js";
 import type { EngineLike } from "../engine/like.js";
 import type { PolicyLoss, TrainBatch } from "../engine/types.js";
-import { groupAdvantages, hasSpread } from "../objective/advantage.js";
+import { highEntropyMask } from "../objective/entropy-mask.js";
+import { truncatedImportance } from "../objective/kl.js";
 import { learningRate } from "../objective/schedule.js";
-import { packGroups } from "../rollout/batch.js";
-import type { Group } from "../rollout/types.js";
-import { finiteLoss, optimizerStep } from "./guard.js";
+import { packGroups, scatter } from "../rollout/batch.js";
+import type { Group, Sample } from "../rollout/types.js";
+import { Diagnosis, type DiagnosisSettings } from "./diagnosis.js";
+import { finiteLoss, optimizerStep, savedBatch } from "./guard.js";
 import type { HeldOut } from "./held-out.js";
 import { type PolicyUpdate, policyMetrics, throughput } from "./metrics.js";
+import { type PrepareSettings, prepareRollout, type TrainedGroup } from "./prepare.js";
 import type { Metrics, Run } from "./run.js";
 import { Tally, type TrainCost, trainingSteps } from "./steps.js";
 
 /** The groups of one step and what it took to get them. */
 export interface Collected<P> {
+  /** Those to train on. */
   readonly groups: readonly Group<P>[];
+  /** All that were sampled, where some were dropped. */
+  readonly sampled?: readonly Group<P>[];
   readonly seconds: number;
   /** Fields of the method's own for metrics.jsonl. */
   readonly metrics: Metrics;
 }
 
-export interface PolicyPlan<P> {
+export interface PolicyPlan<P> extends PrepareSettings, DiagnosisSettings {
   readonly steps: number;
-  readonly temperature: number;
-  readonly advantage: AdvantageSettings;
   readonly aggregate: Aggregate;
   /** Tokens a sequence is divided by under the aggregate "constant". */
   readonly constantLength: number;
-  readonly loss: LossSettings;
+  readonly reference: ReferenceSettings;
   readonly optimizer: OptimizerSettings;
   /** Times each rollout is gone through. */
   readonly epochs: number;
@@ -50,39 +54,51 @@ export interface PolicyPlan<P> {
   report(step: number, groups: readonly Group<P>[]): void;
 }
 
-/** Trains the policy as the part of the run that has begun, to its last step or its last second. Throws TrainError when a loss is not finite. */
+/**
+ * Trains the policy as the part of the run that has begun, to its last step or its last second. Throws TrainError when a loss or a gradient
+ * is not finite; the batch is then in the run folder.
+ */
 export async function trainPolicy<P>(run: Run, engine: EngineLike, plan: PolicyPlan<P>): Promise<TrainCost> {
   const tally = new Tally();
-  const state = resumables({ tally, ...(plan.source && { source: plan.source }) });
+  const diagnosis = new Diagnosis(plan);
+  const state = resumables({ tally, diagnosis, ...(plan.source && { source: plan.source }) });
   for await (const step of trainingSteps(run, { engine, steps: plan.steps, state, heldOut: plan.heldOut })) {
     const rollout = await plan.collect(step);
-    const kept = rollout.groups.filter((group) => teaches(group, plan.loss));
+    const { trained, metrics } = await prepareRollout(engine, plan, rollout.groups, run.signal);
     const lr = learningRate(plan.optimizer, step, plan.steps);
     const updates: PolicyUpdate[] = [];
     for (let epoch = 0; epoch < plan.epochs; epoch++) {
-      for (const part of split(kept, plan.miniBatches)) updates.push(await update(run, engine, plan, part, lr, step));
+      for (const part of split(trained, plan.miniBatches)) {
+        updates.push(await update(run, engine, plan, part, lr, step));
+      }
     }
+    const { every, mix } = plan.reference.sync;
+    if (every > 0 && step % every === 0) await engine.syncReference(mix);
     warnOfMismatch(run, step, updates[0]);
     tally.add(updates.reduce((sum, one) => sum + one.sequenceTokens, 0));
-    const speed = throughput(rollout.groups, rollout.seconds, updates);
-    run.step(step, { ...policyMetrics(rollout.groups, updates), ...speed, lr, ...rollout.metrics });
+    const sampled = rollout.sampled ?? rollout.groups;
+    const figures = { ...policyMetrics(sampled, updates), ...metrics };
+    const speed = throughput(sampled, rollout.seconds, updates);
+    run.step(step, { ...figures, ...speed, lr, ...rollout.metrics });
     plan.report(step, rollout.groups);
+    for (const text of diagnosis.see(step, figures, updates.length)) run.note("warning", text);
   }
+  const nothing = diagnosis.verdict(tally.steps);
+  if (nothing !== null) run.note("warning", nothing);
   return tally.cost(run.seconds);
 }
 
-/**
- * Whether a group has a gradient. Without spread its advantages are 0, so only the pull to the reference and the entropy bonus are
- * left. Groups that teach nothing are not trained on and do not count in the normaliser of the loss.
- */
-function teaches({ rewards }: Group<unknown>, { klCoefficient, entropyCoefficient }: LossSettings): boolean {
-  if (klCoefficient === 0 && entropyCoefficient === 0) return hasSpread(rewards);
-  return rewards.length > 0;
+/** The policy loss at a temperature; settings that are left out have their defaults. */
+export function policyLoss(temperature: number, settings: Partial<LossSettings> = {}): PolicyLoss {
+  return lossOf(temperature, lossGroup().parse(settings));
 }
 
-/** The clipped policy loss at a temperature; settings that are left out have their defaults. */
-export function policyLoss(temperature: number, settings: Partial<LossSettings> = {}): PolicyLoss {
-  return { kind: "policy", temperature, ...lossGroup().parse(settings) };
+/** The part of the settings that the engine computes: a KL in the reward is none of it. */
+function lossOf(temperature: number, settings: LossSettings): PolicyLoss {
+  const { ratio, objective, clipLow, clipHigh, dualClip, klEstimator, entropyCoefficient } = settings;
+  const klCoefficient = settings.klIn === "loss" ? settings.klCoefficient : 0;
+  const bounds = { clipLow, clipHigh, dualClip };
+  return { kind: "policy", temperature, ratio, objective, ...bounds, klCoefficient, klEstimator, entropyCoefficient };
 }
 
 /** One optimizer step on some groups. */
@@ -90,27 +106,72 @@ async function update<P>(
   run: Run,
   engine: EngineLike,
   plan: PolicyPlan<P>,
-  groups: readonly Group<P>[],
+  part: readonly TrainedGroup<P>[],
   lr: number,
   step: number,
 ): Promise<PolicyUpdate> {
   const began = performance.now();
-  const advantages = groups.map((group) => groupAdvantages(group.rewards, plan.advantage));
-  const packed = packGroups(groups, advantages, plan.aggregate, plan.constantLength);
-  const { temperature } = plan;
-  const batch = plan.loss.klCoefficient > 0 ? await withReference(engine, packed, temperature, run.signal) : packed;
-  const settings: PolicyLoss = { ...plan.loss, kind: "policy", temperature };
-  const metrics = await engine.forwardBackward({ ...batch, signal: run.signal }, settings);
-  const finite = finiteLoss(`policy step ${step}`, metrics);
-  const loss = plan.loss.klCoefficient > 0 ? finite : { ...finite, kl: Number.NaN }; // no reference, no KL
-  const { gradNorm } = await optimizerStep(engine, plan.optimizer, lr);
-  return { loss, gradNorm, sequenceTokens: packed.ids.length, seconds: (performance.now() - began) / 1000 };
+  const loss = lossOf(plan.temperature, plan.loss);
+  const { batch, metrics: own } = await batchOf(run, engine, plan, part, loss);
+  const where = `policy step ${step}`;
+  const save = () => savedBatch(run.folder.path, where, batch, loss);
+  const metrics = finiteLoss(where, await engine.forwardBackward({ ...batch, signal: run.signal }, loss), save);
+  const { gradNorm } = await optimizerStep(engine, plan.optimizer, lr, save);
+  const sequenceTokens = batch.ids.length;
+  const kl = loss.klCoefficient > 0 ? metrics.kl : Number.NaN; // no reference, no KL
+  return {
+    loss: { ...metrics, kl },
+    gradNorm,
+    sequenceTokens,
+    metrics: own,
+    seconds: (performance.now() - began) / 1000,
+  };
 }
 
-async function withReference(engine: EngineLike, batch: TrainBatch, temperature: number, signal: AbortSignal) {
-  const { ids, cuSeqlens } = batch;
-  const { logprobs } = await engine.logprobs({ ids, cuSeqlens, temperature, reference: true, signal });
-  return { ...batch, refLogprobs: logprobs.map((value) => (Number.isNaN(value) ? 0 : value)) }; // first tokens have weight 0
+/** The packed batch with all that the loss asks for, and what is worth logging of it. */
+async function batchOf<P>(
+  run: Run,
+  engine: EngineLike,
+  plan: PolicyPlan<P>,
+  part: readonly TrainedGroup<P>[],
+  loss: PolicyLoss,
+): Promise<{ readonly batch: TrainBatch; readonly metrics: Metrics }> {
+  const groups = part.map(({ group }) => group);
+  const advantages = part.map((each) => each.advantages);
+  const packed = packGroups(groups, advantages, plan.aggregate, plan.constantLength);
+  const samples = groups.flatMap((group) => [...group.samples]); // [S]
+  const spread = (values: (sample: Sample, s: number) => Float32Array) =>
+    scatter(samples, packed.cuSeqlens, (s) => values(samples[s]!, s));
+  const reference = part.flatMap((each) => [...(each.reference ?? [])]);
+  const { oldPolicy, importanceCap, highEntropyShare } = plan.loss;
+  const weighed = importanceCap > 0 && spread((s) => truncatedImportance(s.logprobs, s.samplerLogprobs, importanceCap));
+  const high = highEntropyShare < 1 && (await highEntropy(run, engine, packed, loss.temperature, highEntropyShare));
+  const importance = high ? high.mask.map((value, t) => value * (weighed ? weighed[t]! : 1)) : weighed;
+  const batch: TrainBatch = {
+    ...packed,
+    ...(loss.klCoefficient > 0 && { refLogprobs: spread((_, s) => reference[s]!) }),
+    ...(oldPolicy === "sampler" && { samplerLogprobs: spread((sample) => sample.samplerLogprobs) }),
+    ...(importance && { importance }),
+  };
+  const metrics = {
+    ...(weighed && { "importance_sampling_ratio/mean": meanWhere(weighed, packed.weights) }),
+    ...(high && { "high_entropy/threshold": high.threshold }),
+  };
+  return { batch, metrics };
+}
+
+/** A pass for the entropies of the policy as it is: the threshold is the whole batch's, known before its first micro-batch. */
+async function highEntropy(run: Run, engine: EngineLike, batch: TrainBatch, temperature: number, share: number) {
+  const { ids, cuSeqlens, weights } = batch;
+  const { entropy } = await engine.logprobs({ ids, cuSeqlens, temperature, signal: run.signal });
+  const { threshold, mask } = highEntropyMask(entropy, weights, share);
+  return { threshold, mask: Float32Array.from(mask) };
+}
+
+/** Mean of the values whose weight is not 0. */
+function meanWhere(values: Float32Array, weights: Float32Array): number {
+  const counted = values.filter((_, t) => weights[t] !== 0);
+  return counted.reduce((sum, value) => sum + value, 0) / counted.length;
 }
 
 /** Cuts `items` into at most `parts` runs of like length; none when there are no items. */

@@ -1,8 +1,9 @@
 // A policy part for any task with a reward: which problems, their prompts, how samples are graded and shown. Joins rollout, reward and
 // the policy loop; a method that needs other groups writes its own `collect`.
-import type { SamplingSettings } from "../config/fragments.js";
+import type { DynamicSamplingSettings, SamplingSettings } from "../config/fragments.js";
 import type { Resumable } from "../data/resumable.js";
 import type { EngineLike } from "../engine/like.js";
+import { hasSpread } from "../objective/advantage.js";
 import { type RewardFunction, scoreDefaults, scoreSamples } from "../reward/score.js";
 import { makeGroups } from "../rollout/group.js";
 import { sampleCompletions } from "../rollout/sample.js";
@@ -14,8 +15,8 @@ import type { Metrics, Run } from "./run.js";
 import type { TrainCost } from "./steps.js";
 
 export interface PolicyTask<P extends Numbered> {
-  /** The `count` problems of a step, counted from 1. */
-  problems(step: number, count: number): readonly P[];
+  /** `count` problems of a step, counted from 1, after the `first` that it has been given. */
+  problems(step: number, count: number, first: number): readonly P[];
   /** What `problems` draws from, where that has a place that moves from step to step. */
   readonly source?: Resumable | undefined;
   promptOf(problem: P): Int32Array; // ids
@@ -26,10 +27,16 @@ export interface PolicyTask<P extends Numbered> {
 }
 
 export interface ReinforceSettings
-  extends Omit<PolicyPlan<Numbered>, "steps" | "temperature" | "source" | "heldOut" | "collect" | "report"> {
+  extends Omit<
+    PolicyPlan<Numbered>,
+    "steps" | "temperature" | "maxTokens" | "source" | "heldOut" | "collect" | "report"
+  > {
   readonly prompts: number;
   readonly samplesPerPrompt: number;
   readonly sampling: SamplingSettings;
+  readonly dynamicSampling: DynamicSamplingSettings;
+  /** Weights of the rewards that a reward function gives by name; default 1 each. */
+  readonly rewardWeights: Readonly<Record<string, number>>;
   readonly maxErrorShare: number;
 }
 
@@ -54,6 +61,7 @@ export function reinforce<P extends Numbered>(
     ...settings,
     steps: part.steps,
     temperature: settings.sampling.temperature,
+    maxTokens: settings.sampling.maxTokens,
     source: task.source,
     heldOut: part.heldOut,
     collect: (step) => collect(run, engine, task, settings, part.seed, step),
@@ -62,6 +70,16 @@ export function reinforce<P extends Numbered>(
   });
 }
 
+/** Groups sampled at once. */
+interface Round<P> {
+  readonly groups: readonly Group<P>[];
+  readonly errors: number;
+}
+
+/**
+ * The groups of a step. With dynamic sampling those without spread are dropped and as many of the next problems sampled in their place, in
+ * their order, until the step is full or has had its refills.
+ */
 async function collect<P extends Numbered>(
   run: Run,
   engine: EngineLike,
@@ -71,17 +89,55 @@ async function collect<P extends Numbered>(
   step: number,
 ): Promise<Collected<P>> {
   const began = performance.now();
-  const { samplesPerPrompt, sampling, maxErrorShare } = settings;
+  const { prompts, dynamicSampling } = settings;
+  const { maxRefills } = dynamicSampling;
+  const keeps = (group: Group<P>) => maxRefills === 0 || differs(group);
+  const groups: Group<P>[] = [];
+  const sampled: Group<P>[] = [];
+  let errors = 0;
+  let rounds = 0;
+  do {
+    const round = await sampleRound(run, engine, task, settings, seed, step, prompts - groups.length, sampled.length);
+    sampled.push(...round.groups);
+    groups.push(...round.groups.filter(keeps));
+    errors += round.errors;
+    rounds++;
+  } while (groups.length < prompts && rounds <= maxRefills);
+  const dynamic = {
+    "dynamic_sampling/refills": rounds - 1,
+    "dynamic_sampling/dropped": sampled.length - groups.length,
+    "dynamic_sampling/missing": prompts - groups.length,
+  };
+  const metrics = { ...task.metrics(sampled), "reward/errors": errors, ...(maxRefills > 0 && dynamic) };
+  return { groups, sampled, seconds: (performance.now() - began) / 1000, metrics };
+}
+
+/** Whether any of a group's rewards differ: of several, the paper's condition holds for each. */
+function differs({ rewards, parts }: Group<unknown>): boolean {
+  return (parts ?? [{ rewards }]).some((part) => hasSpread(part.rewards));
+}
+
+async function sampleRound<P extends Numbered>(
+  run: Run,
+  engine: EngineLike,
+  task: PolicyTask<P>,
+  settings: ReinforceSettings,
+  seed: number,
+  step: number,
+  count: number,
+  first: number,
+): Promise<Round<P>> {
+  const { samplesPerPrompt, sampling, maxErrorShare, rewardWeights: weights } = settings;
   const { signal } = run;
-  const problems = task.problems(step, settings.prompts);
+  const problems = task.problems(step, count, first);
   const prompts = problems.map((problem) => task.promptOf(problem));
-  const { samples } = await sampleCompletions(engine, { prompts, samplesPerPrompt, sampling, seed, step, signal });
-  const options = { ...scoreDefaults, maxErrorShare, signal };
-  const { rewards, failures } = await scoreSamples(problems, samples, task.reward, options);
-  const groups = makeGroups(problems, samples, rewards);
+  const problemIds = Int32Array.from(problems, (_, i) => first + i);
+  const request = { prompts, samplesPerPrompt, sampling, seed, step, problemIds, signal };
+  const { samples } = await sampleCompletions(engine, request);
+  const options = { ...scoreDefaults, maxErrorShare, weights, signal };
+  const { rewards, failures, parts } = await scoreSamples(problems, samples, task.reward, options);
   if (failures.length > 0) run.note("warning", failureText(step, failures.length, failures[0]!.error));
-  const metrics = { ...task.metrics(groups), "reward/errors": failures.length };
-  return { groups, seconds: (performance.now() - began) / 1000, metrics };
+  return { groups: makeGroups(problems, samples, rewards, parts), errors: failures.length };
 }
 
 function failureText(step: number, count: number, first: Error): string {

@@ -98,7 +98,7 @@ describe("the shared groups", () => {
 
   test("every field has a default and help text", () => {
     const settings = describeSettings(schema);
-    expect(settings.length).toBe(9 + 4 + 5 + 2 + 1);
+    expect(settings.length).toBe(9 + 4 + 12 + 3 + 1);
     expect(settings.filter(({ default: value, help }) => value === undefined || help === "")).toEqual([]);
   });
 
@@ -121,7 +121,7 @@ describe("the shared groups", () => {
     ["sampling", { topP: 0 }],
     ["sampling", { maxTokens: 0 }],
     ["sampling", { temperature: Number.NaN }],
-    ["loss", { clipLow: 1 }],
+    ["loss", { clipLow: 1.1 }],
     ["loss", { dualClip: 0.5 }],
     ["advantage", { eps: -1 }],
   ])("%s refuses %j", (group, value) => {

@@ -1,6 +1,14 @@
 // The policy loop on a bigram table: it learns, skips groups without spread, notices when log-probs are not the recorded ones.
 import { describe, expect, test } from "vitest";
-import { advantage, loss, optimizer, sampling } from "../../src/config/fragments.js";
+import {
+  advantage,
+  dynamicSampling,
+  loss,
+  optimizer,
+  overlong,
+  reference,
+  sampling,
+} from "../../src/config/fragments.js";
 import { type PolicyTask, type ReinforceSettings, reinforce } from "../../src/train/reinforce.js";
 import type { Numbered } from "../../src/train/rollout-log.js";
 import { Run } from "../../src/train/run.js";
@@ -29,6 +37,10 @@ const settings: ReinforceSettings = {
   aggregate: "token-mean",
   constantLength: 64,
   loss: loss().parse({}),
+  dynamicSampling: dynamicSampling().parse({}),
+  overlong: overlong().parse({}),
+  reference: reference().parse({}),
+  rewardWeights: {},
   optimizer: optimizer({ learningRate: 0.1, warmupSteps: 2 }).parse({}),
   epochs: 1,
   miniBatches: 1,
@@ -63,7 +75,8 @@ describe("the loop", () => {
     expect(metrics[0]!["reward/mean"]).toBeLessThan(0.6);
     expect(metrics.at(-1)!["reward/mean"]).toBeGreaterThan(0.9);
     for (const step of metrics) if ("mismatch/max_abs" in step) expect(step["mismatch/max_abs"]).toBe(0);
-    expect(eventsOf(host, "note")).toEqual([]);
+    const notes = eventsOf(host, "note").map(({ text }) => text);
+    expect(notes).toEqual([expect.stringMatching(/^\d+% of the completions of steps 1 to 5 were cut off at 3 tokens/)]);
   });
 
   test("same seed, same metrics; time apart", async () => {
@@ -184,7 +197,8 @@ describe("what it tells", () => {
     const { metrics } = await train(1);
     expect(Object.keys(metrics[0]!).sort()).toEqual(
       [
-        "phase step seconds reward/mean reward/std reward/errors completion_length/mean completion_length/max",
+        "phase step seconds advantages/max advantages/mean advantages/min clip_ratio/high_mean clip_ratio/low_mean frac_reward_zero_std",
+        "reward/mean reward/std reward/errors completion_length/mean completion_length/max",
         "completion_length/truncated groups/total groups/zero_spread loss mismatch/max_abs ratio clip_fraction entropy",
         "grad_norm lr tokens_per_second tokens_per_second/rollout tokens_per_second/train seconds/rollout seconds/train",
         "task/groups",
