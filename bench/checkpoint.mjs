@@ -88,8 +88,9 @@ function plain(bytes) {
 
 async function load() {
   const { checkpoint } = await findCheckpoint(run);
-  await using resumed = await Engine.load(checkpointModel(checkpoint.path));
+  const resumed = await Engine.load(checkpointModel(checkpoint.path));
   await resumed.loadState(checkpoint.path);
+  await resumed.dispose();
 }
 
 await write(1);
