@@ -39,6 +39,7 @@ EngineConfig engine_config(const Napi::Object& args) {
   c.kv_bytes = integer(args, "kvBytes");
   c.trainable = boolean(args, "trainable");
   c.reference = boolean(args, "reference");
+  c.recompute = boolean(args, "recompute");
   return c;
 }
 

@@ -40,14 +40,22 @@ int64_t transposed_elements(const ModelSpec& s) {
 
 }  // namespace
 
-void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool training) {
+void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool training, bool recompute) {
   spec_ = s;
+  recomputed_ = training && recompute;
   layers_.resize(static_cast<size_t>(training ? s.layers : 1));
-  kv_.stride = training ? kv_blocks * s.kv().block_elements() : 0;
+  const bool own_kv = training && !recompute;
+  kv_.stride = own_kv ? kv_blocks * s.kv().block_elements() : 0;
   lay_out_in(memory_, s.dtype, [&](Layouter& out) {
     const TensorRef k = out.take(T * s.key_dim()), v = out.take(T * s.key_dim());
-    for (auto& a : layers_) {
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      LayerActivations& a = layers_[i];
+      const bool shares = recomputed_ && i >= 2;
+      if (shares) a = layers_[i - 2];
       a.input = out.floats(T * s.hidden);
+      a.attention = out.take(T * s.query_dim());
+      a.lse = out.floats(T * s.heads);
+      if (shares) continue;
       a.input_rstd = out.floats(T);
       a.input_normed = out.take(T * s.hidden);
       a.q = out.take(T * s.query_dim());
@@ -59,8 +67,6 @@ void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool tr
       }
       a.k = k;
       a.v = v;
-      a.attention = out.take(T * s.query_dim());
-      a.lse = out.floats(T * s.heads);
       a.middle = out.floats(T * s.hidden);
       a.middle_rstd = out.floats(T);
       a.middle_normed = out.take(T * s.hidden);
@@ -69,7 +75,7 @@ void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool tr
       a.mlp = out.take(T * s.intermediate);
     }
     final_ = {out.floats(T * s.hidden), out.floats(T), out.take(T * s.hidden)};
-    kv_.data = out.take(static_cast<int64_t>(layers_.size()) * kv_blocks * s.kv().block_elements());
+    kv_.data = out.take((own_kv ? s.layers : 1) * kv_blocks * s.kv().block_elements());
   });
   for (size_t i = 0; i < layers_.size(); ++i) layers_[i].output = i + 1 < layers_.size() ? layers_[i + 1].input : final_.output;
 }

@@ -33,15 +33,19 @@ struct FinalActivations {
   TensorRef normed;      // [T, H]
 };
 
-// For training every layer has its own memory, otherwise all layers share one.
+// For training every layer has its own memory, otherwise all layers share one. With `recompute` a layer has its own input,
+// attention output and lse, from which the backward pass computes the rest again: attention costs the square of a sequence's
+// length, the rest what its weights cost. Two neighbouring layers have their own rest, since the weight gradients of one are
+// summed while the rows of the one below are worked on.
 class Activations {
  public:
-  void plan(const ModelSpec& spec, int64_t rows, int64_t kv_blocks, bool training);
+  void plan(const ModelSpec& spec, int64_t rows, int64_t kv_blocks, bool training, bool recompute = false);
   // Arrays from row `first` on.
   LayerActivations layer(int64_t index, int64_t first) const;
   FinalActivations final(int64_t first) const;
   TensorView normed() const { return final_.normed; }
   KvBlocks kv() const { return kv_; }
+  bool recomputed() const { return recomputed_; }
 
  private:
   ModelSpec spec_;
@@ -49,6 +53,7 @@ class Activations {
   std::vector<LayerActivations> layers_;
   FinalActivations final_{};
   KvBlocks kv_{};
+  bool recomputed_ = false;
 };
 
 // Gradients in one layer from some row on. Those of gate and up overwrite the activations.

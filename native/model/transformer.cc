@@ -78,37 +78,23 @@ class Transformer::Pass {
   // middle = input + o(attention(rope(q(n)), rope(k(n)), v(n))), n = rmsnorm(input). Heads of q and k may have a norm before
   // rope.
   void forward_attention(const LayerParameters& p, const LayerActivations& a, TensorRef kv, int64_t window) const {
-    const AttentionArgs attention = attention_args(window);
-    k_.rmsnorm_forward(pool_, a.input_normed, a.input_rstd, a.input, at(p.input_norm), T_, s_.hidden, s_.rms_norm_eps);
-    const TensorRef q = s_.qk_norm ? a.q_raw : a.q, k = s_.qk_norm ? a.k_raw : a.k;
-    linear(q, a.input_normed, p.q);
-    linear(k, a.input_normed, p.k);
-    linear(a.v, a.input_normed, p.v);
-    if (s_.qkv_bias) {
-      k_.bias_forward(pool_, q, at(p.q_bias), T_, s_.query_dim());
-      k_.bias_forward(pool_, k, at(p.k_bias), T_, s_.key_dim());
-      k_.bias_forward(pool_, a.v, at(p.v_bias), T_, s_.key_dim());
-    }
-    if (s_.qk_norm) {
-      k_.rmsnorm_forward(pool_, a.q, a.q_rstd, q, at(p.q_norm), T_ * s_.heads, s_.head_dim, s_.rms_norm_eps);
-      k_.rmsnorm_forward(pool_, a.k, a.k_rstd, k, at(p.k_norm), T_ * s_.kv_heads, s_.head_dim, s_.rms_norm_eps);
-    }
-    rotate(a.q, s_.heads, 1.0f);
-    rotate(a.k, s_.kv_heads, 1.0f);
-    k_.kv_write(pool_, kv, a.k, a.v, attention);
-    k_.attention_forward(pool_, a.attention, a.lse, a.q, kv, attention);
-    linear(a.middle, a.attention, p.o);
-    k_.add(pool_, a.middle, a.input, T_ * s_.hidden);
+    project(p, a, kv, window);
+    k_.attention_forward(pool_, a.attention, a.lse, a.q, kv, attention_args(window));
+    leave_attention(p, a);
   }
 
   // output = middle + down(silu(gate(n)) * up(n)), n = rmsnorm(middle).
   void forward_mlp(const LayerParameters& p, const LayerActivations& a) const {
-    k_.rmsnorm_forward(pool_, a.middle_normed, a.middle_rstd, a.middle, at(p.post_norm), T_, s_.hidden, s_.rms_norm_eps);
-    linear(a.gate, a.middle_normed, p.gate);
-    linear(a.up, a.middle_normed, p.up);
-    k_.swiglu_forward(pool_, a.mlp, a.gate, a.up, T_, s_.intermediate);
+    gate_mlp(p, a);
     linear(a.output, a.mlp, p.down);
     k_.add(pool_, a.output, a.middle, T_ * s_.hidden);
+  }
+
+  // What the backward pass reads of a layer that kept its input and attention: the output of down is not among it.
+  void recompute(const LayerParameters& p, const LayerActivations& a, TensorRef kv, int64_t window) const {
+    project(p, a, kv, window);
+    leave_attention(p, a);
+    gate_mlp(p, a);
   }
 
   void finish(const FinalActivations& a) const {
@@ -148,6 +134,36 @@ class Transformer::Pass {
 
  private:
   TensorView at(const Parameter& p) const { return weights_ + p.offset; }
+  // Queries, keys and values of the attention.
+  void project(const LayerParameters& p, const LayerActivations& a, TensorRef kv, int64_t window) const {
+    k_.rmsnorm_forward(pool_, a.input_normed, a.input_rstd, a.input, at(p.input_norm), T_, s_.hidden, s_.rms_norm_eps);
+    const TensorRef q = s_.qk_norm ? a.q_raw : a.q, k = s_.qk_norm ? a.k_raw : a.k;
+    linear(q, a.input_normed, p.q);
+    linear(k, a.input_normed, p.k);
+    linear(a.v, a.input_normed, p.v);
+    if (s_.qkv_bias) {
+      k_.bias_forward(pool_, q, at(p.q_bias), T_, s_.query_dim());
+      k_.bias_forward(pool_, k, at(p.k_bias), T_, s_.key_dim());
+      k_.bias_forward(pool_, a.v, at(p.v_bias), T_, s_.key_dim());
+    }
+    if (s_.qk_norm) {
+      k_.rmsnorm_forward(pool_, a.q, a.q_rstd, q, at(p.q_norm), T_ * s_.heads, s_.head_dim, s_.rms_norm_eps);
+      k_.rmsnorm_forward(pool_, a.k, a.k_rstd, k, at(p.k_norm), T_ * s_.kv_heads, s_.head_dim, s_.rms_norm_eps);
+    }
+    rotate(a.q, s_.heads, 1.0f);
+    rotate(a.k, s_.kv_heads, 1.0f);
+    k_.kv_write(pool_, kv, a.k, a.v, attention_args(window));
+  }
+  void leave_attention(const LayerParameters& p, const LayerActivations& a) const {
+    linear(a.middle, a.attention, p.o);
+    k_.add(pool_, a.middle, a.input, T_ * s_.hidden);
+  }
+  void gate_mlp(const LayerParameters& p, const LayerActivations& a) const {
+    k_.rmsnorm_forward(pool_, a.middle_normed, a.middle_rstd, a.middle, at(p.post_norm), T_, s_.hidden, s_.rms_norm_eps);
+    linear(a.gate, a.middle_normed, p.gate);
+    linear(a.up, a.middle_normed, p.up);
+    k_.swiglu_forward(pool_, a.mlp, a.gate, a.up, T_, s_.intermediate);
+  }
   void linear(TensorRef y, TensorView x, const Parameter& p) const {
     k_.linear_forward(pool_, y, p.rows, x, p.columns, at(p), T_, p.rows, p.columns, false);
   }
@@ -236,6 +252,7 @@ void Transformer::backward(TensorView weights, float* gradients, float* embeddin
     for_blocks(weights, rows, blocks, above, [&](const Pass& pass, int64_t first) {
       const LayerActivations a = activations.layer(i, first);
       const LayerGradients g = ws.layer(i, first);
+      if (activations.recomputed() && i < top) pass.recompute(parameters_.layer(i), a, activations.kv().layer(i), window(i));
       pass.backward_mlp(parameters_.layer(i), transposed, a, g);
       pass.backward_attention(parameters_.layer(i), transposed, a, g, activations.kv().layer(i), window(i));
     });

@@ -36,7 +36,8 @@ Engine::Engine(const EngineConfig& config, const std::vector<std::string>& paths
     reference_.reset(config_.spec.dtype, parameters_.elements());
     std::memcpy(reference_.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
   }
-  if (config_.trainable) trainer_ = std::make_unique<Trainer>(model_, config_.micro_batch_tokens, config_.moments);
+  if (config_.trainable)
+    trainer_ = std::make_unique<Trainer>(model_, config_.micro_batch_tokens, config_.moments, config_.recompute);
 }
 
 Scores Engine::score(const ScoreArgs& args, bool reference, Control& control) {

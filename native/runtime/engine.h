@@ -19,6 +19,7 @@ struct EngineConfig {
   int64_t micro_batch_tokens = 1, kv_bytes = 0;
   bool trainable = true, reference = false;
   DType moments = DType::f32;  // f32 or bf16
+  bool recompute = false;      // activations in the backward pass
 };
 
 struct StatePaths {

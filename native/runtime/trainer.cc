@@ -47,8 +47,8 @@ bool needs_sequences(const LossArgs& loss) {
 
 }  // namespace
 
-Trainer::Trainer(const Transformer& model, int64_t micro_batch_tokens, DType moments)
-    : model_(model), micro_batch_tokens_(micro_batch_tokens) {
+Trainer::Trainer(const Transformer& model, int64_t micro_batch_tokens, DType moments, bool recompute)
+    : model_(model), micro_batch_tokens_(micro_batch_tokens), recompute_(recompute) {
   const auto elements = static_cast<size_t>(model.parameters().elements());
   gradients_.reset(elements);
   m_.reset(moments, model.parameters().elements());
@@ -76,7 +76,7 @@ void Trainer::train(TensorView weights, const TrainArgs& args, const LossArgs& l
                     PolicyLossSums& sums) {
   const int64_t T = batch.rows.count();
   if (T == 0) return;
-  activations_.plan(model_.spec(), T, batch.kv_blocks, true);
+  activations_.plan(model_.spec(), T, batch.kv_blocks, true, recompute_);
   workspace_.plan(model_.spec(), T);
   model_.forward(weights, batch.rows, activations_, activations_.kv());
   train_head(weights, args, loss, batch, sums);

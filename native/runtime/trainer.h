@@ -37,7 +37,8 @@ struct OptimResult {
 
 class Trainer {
  public:
-  Trainer(const Transformer& model, int64_t micro_batch_tokens, DType moments);
+  // With `recompute` a layer's activations are computed again in the backward pass, with the same bits, instead of kept.
+  Trainer(const Transformer& model, int64_t micro_batch_tokens, DType moments, bool recompute);
 
   // Adds to the gradients. When aborted, throws ABORTED and clears them.
   PolicyLossSums forward_backward(TensorView weights, const TrainArgs& args, const LossArgs& loss, Control& control);
@@ -80,6 +81,7 @@ class Trainer {
 
   const Transformer& model_;
   int64_t micro_batch_tokens_;
+  bool recompute_;
   int64_t step_ = 0;
   Buffer<float> gradients_;
   TensorBuffer m_, v_;

@@ -318,11 +318,12 @@ function fillSampling(sampling: SamplingParams, spec: ModelSpec): Required<Sampl
 function fillOptions(options: EngineOptions): Required<EngineOptions> {
   // By name: other fields of the object must not reach native code beside the spec.
   const { threads = defaultThreads(), microBatchTokens = 4096, kvBytes = 2 ** 30, isa = "auto" } = options;
-  const { trainable = true, reference = false, dtype = "float32", moments = "float32" } = options;
-  const filled = { threads, microBatchTokens, kvBytes, isa, trainable, reference, dtype, moments };
+  const { trainable = true, reference = false, dtype = "float32", moments = "float32", recompute = false } = options;
+  const filled = { threads, microBatchTokens, kvBytes, isa, trainable, reference, dtype, moments, recompute };
   if (!ISAS.includes(filled.isa)) fail("BAD_ARGUMENT", "engine isa", ISAS.join(", "), filled.isa);
   if (!DTYPES.includes(dtype)) fail("BAD_ARGUMENT", "engine dtype", DTYPES.join(" or "), dtype);
   if (!DTYPES.includes(moments)) fail("BAD_ARGUMENT", "engine moments", DTYPES.join(" or "), moments);
+  if (typeof recompute !== "boolean") fail("BAD_ARGUMENT", "engine recompute", "true or false", recompute);
   checkNumber("engine threads", filled.threads, 1, 1024, true);
   checkNumber("engine microBatchTokens", filled.microBatchTokens, 1, 2 ** 31 - 1, true);
   checkNumber("engine kvBytes", filled.kvBytes, 1, Number.MAX_SAFE_INTEGER, true);

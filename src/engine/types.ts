@@ -72,6 +72,11 @@ export interface EngineOptions {
   readonly dtype?: DType;
   /** Type of the optimizer's moments; bfloat16 ones are rounded up or down at random, reproducibly. Default "float32". */
   readonly moments?: DType;
+  /**
+   * Activation checkpointing: keep each layer's input and attention alone and compute the rest again in the backward pass, with the same
+   * bits. Less memory for a slower step. Default false.
+   */
+  readonly recompute?: boolean;
   /** "auto" takes the fastest instruction set; all give the same bits. */
   readonly isa?: "auto" | "portable" | "avx2" | "avx512" | "avx512_bf16";
   /** Room for gradients and optimizer moments. Default true. */

@@ -42,18 +42,28 @@ const dtype = () =>
 const moments = () =>
   z.enum(DTYPES).default("float32").describe("Type of the optimizer's moments; bfloat16 halves their memory.");
 
+const recompute = () =>
+  z
+    .boolean()
+    .default(false)
+    .describe(
+      "Compute activations again in the backward pass instead of keeping them: less memory, slower, same bits.",
+    );
+
 /** Settings of the engine that every recipe has. */
-export const engineSettings = { threads: threads(), dtype: dtype(), moments: moments() };
+export const engineSettings = { threads: threads(), dtype: dtype(), moments: moments(), recompute: recompute() };
 
 export interface EngineSettings {
   readonly threads: number;
   readonly dtype: DType;
   readonly moments: DType;
+  readonly recompute: boolean;
 }
 
-export const engineOptions = ({ threads, dtype, moments }: EngineSettings): EngineOptions => ({
+export const engineOptions = ({ threads, dtype, moments, recompute }: EngineSettings): EngineOptions => ({
   dtype,
   moments,
+  recompute,
   ...(threads === 0 ? {} : { threads }),
 });
 
