@@ -22,6 +22,7 @@ export type {
   KlEstimator,
   LogprobsRequest,
   LogprobsResult,
+  LoraOptions,
   LossMetrics,
   LossSpec,
   ModelFamily,

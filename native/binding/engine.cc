@@ -32,6 +32,12 @@ EngineConfig engine_config(const Napi::Object& args) {
   c.spec.qkv_bias = boolean(args, "qkvBias");
   c.spec.qk_norm = boolean(args, "qkNorm");
   c.spec.dtype = dtype(args, "dtype");
+  c.spec.lora.rank = integer(args, "loraRank");
+  c.spec.lora.scale = static_cast<float>(number(args, "loraScale"));
+  c.spec.lora.targets = strings(args, "loraTargets");
+  c.spec.lora.saved = strings(args, "loraSaved");
+  c.lora_seed = static_cast<uint64_t>(integer(args, "loraSeed"));
+  c.adapter = string(args, "adapter");
   c.moments = dtype(args, "moments");
   c.isa = isa_of(string(args, "isa"));
   c.threads = static_cast<int>(integer(args, "threads"));
@@ -79,6 +85,11 @@ OptimArgs optim_args(const Napi::Object& args) {
 }
 
 StatePaths state_paths(const Napi::Object& args) { return {string(args, "optimizer"), string(args, "reference")}; }
+
+// Numbers of parameters.
+struct Sizes {
+  int64_t parameters = 0, trained = 0;
+};
 
 // Samples laid end to end: one allocation each on the JavaScript heap.
 Napi::Value samples_object(Napi::Env env, const std::vector<Sample>& samples) {
@@ -185,13 +196,18 @@ Napi::Value EngineObject::open(const Napi::CallbackInfo& info) {
     const std::vector<std::string> paths = strings(args, "paths");
     const auto seed = static_cast<uint64_t>(integer(args, "seed"));
     const auto std = static_cast<float>(number(args, "std"));
-    return run<int64_t>(
+    return run<Sizes>(
         info,
         [this, config, paths, seed, std](Control&) {
           engine_ = std::make_unique<Engine>(config, paths, seed, std);
-          return engine_->parameters().count();
+          return Sizes{engine_->parameters().count(), engine_->parameters().trained_count()};
         },
-        [](Napi::Env env, int64_t count) { return Napi::Number::New(env, static_cast<double>(count)); });
+        [](Napi::Env env, const Sizes& sizes) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          out.Set("parameters", static_cast<double>(sizes.parameters));
+          out.Set("trained", static_cast<double>(sizes.trained));
+          return out;
+        });
   });
 }
 
@@ -255,7 +271,10 @@ Napi::Value EngineObject::sync_reference(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineObject::save(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    return perform(info, [path = string(object(info[0], "save"), "path")](Engine& engine) { engine.save(path); });
+    const Napi::Object args = object(info[0], "save");
+    return perform(info, [path = string(args, "path"), merged = boolean(args, "merged")](Engine& engine) {
+      merged ? engine.save_merged(path) : engine.save(path);
+    });
   });
 }
 

@@ -208,6 +208,8 @@ struct Kernels {
   void (*scatter_rows)(ThreadPool&, float* dx, const float* dout, const int32_t* rows, int64_t R, int64_t H);
   // x [n] += y [n].
   void (*add)(ThreadPool&, float* x, const float* y, int64_t n);
+  // y [n] = factor * x [n]; an f32 y may be x.
+  void (*scale)(ThreadPool&, TensorRef y, const float* x, float factor, int64_t n);
 
   // ---- head.cc
   // The policy is softmax(logits / temperature). logits [R, V] (ld) are divided by the temperature in place;

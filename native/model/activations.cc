@@ -34,9 +34,16 @@ void lay_out_in(Buffer<std::byte>& memory, DType type, const Lay& lay) {
 // Elements of the transposed weights of a layer.
 int64_t transposed_elements(const ModelSpec& s) {
   const auto panels = [&](int64_t n, int64_t k) { return panel_elements(n, k, s.dtype); };
-  return panels(s.hidden, s.query_dim()) + 2 * panels(s.hidden, s.key_dim()) + panels(s.query_dim(), s.hidden) +
-         2 * panels(s.hidden, s.intermediate) + panels(s.intermediate, s.hidden);
+  // An adapter's are [K, rank] and [rank, N].
+  const auto linear = [&](int64_t n, int64_t k) {
+    return panels(k, n) + (s.lora.rank > 0 ? panels(k, s.lora.rank) + panels(s.lora.rank, n) : 0);
+  };
+  return linear(s.query_dim(), s.hidden) + 2 * linear(s.key_dim(), s.hidden) + linear(s.hidden, s.query_dim()) +
+         2 * linear(s.intermediate, s.hidden) + linear(s.hidden, s.intermediate);
 }
+
+// Of the linear layers whose outputs are of the model's type.
+int64_t widest_output(const ModelSpec& s) { return std::max({s.query_dim(), s.key_dim(), s.intermediate}); }
 
 }  // namespace
 
@@ -48,6 +55,8 @@ void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool tr
   kv_.stride = own_kv ? kv_blocks * s.kv().block_elements() : 0;
   lay_out_in(memory_, s.dtype, [&](Layouter& out) {
     const TensorRef k = out.take(T * s.key_dim()), v = out.take(T * s.key_dim());
+    const bool rounded = s.lora.rank > 0 && s.dtype != DType::f32;
+    float *low = out.floats(T * s.lora.rank), *sums = out.floats(rounded ? T * widest_output(s) : 0);
     for (size_t i = 0; i < layers_.size(); ++i) {
       LayerActivations& a = layers_[i];
       const bool shares = recomputed_ && i >= 2;
@@ -55,7 +64,9 @@ void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool tr
       a.input = out.floats(T * s.hidden);
       a.attention = out.take(T * s.query_dim());
       a.lse = out.floats(T * s.heads);
+      a.lora[kDown] = out.take(T * s.lora.rank);
       if (shares) continue;
+      for (size_t l = 0; l < kDown; ++l) a.lora[l] = out.take(T * s.lora.rank);
       a.input_rstd = out.floats(T);
       a.input_normed = out.take(T * s.hidden);
       a.q = out.take(T * s.query_dim());
@@ -73,6 +84,8 @@ void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool tr
       a.gate = out.take(T * s.intermediate);
       a.up = out.take(T * s.intermediate);
       a.mlp = out.take(T * s.intermediate);
+      a.lora_low = low;
+      a.lora_sums = sums;
     }
     final_ = {out.floats(T * s.hidden), out.floats(T), out.take(T * s.hidden)};
     kv_.data = out.take((own_kv ? s.layers : 1) * kv_blocks * s.kv().block_elements());
@@ -96,6 +109,11 @@ LayerActivations Activations::layer(int64_t index, int64_t first) const {
     a.k_rstd += first * spec_.kv_heads;
   }
   a.lse += first * spec_.heads;
+  if (spec_.lora.rank > 0) {
+    for (TensorRef& rows : a.lora) rows += first * spec_.lora.rank;
+    a.lora_low += first * spec_.lora.rank;
+    if (spec_.dtype != DType::f32) a.lora_sums += first * widest_output(spec_);
+  }
   return a;
 }
 
@@ -116,6 +134,7 @@ void GradientWorkspace::plan(const ModelSpec& s, int64_t T) {
       g.k_normed = s.qk_norm ? out.floats(T * s.key_dim()) : g.k;
       g.mlp = mlp;
       g.attention = attention;
+      for (float*& rows : g.lora) rows = out.floats(T * s.lora.rank);
     }
     transposed_ = out.take(std::max(transposed_elements(s), panel_elements(s.hidden, std::min(s.vocab, kHeadRows), s.dtype)));
   });
@@ -129,6 +148,7 @@ LayerGradients GradientWorkspace::layer(int64_t index, int64_t first) const {
   for (float** rows : {&g.attention, &g.q, &g.q_normed}) *rows += first * spec_.query_dim();
   for (float** rows : {&g.k, &g.v, &g.k_normed}) *rows += first * spec_.key_dim();
   g.mlp += first * spec_.intermediate;
+  for (float*& rows : g.lora) rows += first * spec_.lora.rank;
   return g;
 }
 

@@ -25,6 +25,9 @@ struct LayerActivations {
   TensorRef middle_normed;      // [T, H]
   TensorRef gate, up, mlp;      // [T, I]
   float* output;                // [T, H]: the next layer's input
+  // With adapters. What all layers share is memory of one linear layer at a time.
+  TensorRef lora[kLinears];     // [T, rank]: scale * A x
+  float *lora_low, *lora_sums;  // [T, rank] A x, [T, widest output] sums before they are rounded; shared by all layers
 };
 
 // After the last layer.
@@ -34,9 +37,9 @@ struct FinalActivations {
 };
 
 // For training every layer has its own memory, otherwise all layers share one. With `recompute` a layer has its own input,
-// attention output and lse, from which the backward pass computes the rest again: attention costs the square of a sequence's
-// length, the rest what its weights cost. Two neighbouring layers have their own rest, since the weight gradients of one are
-// summed while the rows of the one below are worked on.
+// attention output, lse and adapter of down, from which the backward pass computes the rest again: attention costs the square
+// of a sequence's length, the rest what its weights cost. Two neighbouring layers have their own rest, since the weight
+// gradients of one are summed while the rows of the one below are worked on.
 class Activations {
  public:
   void plan(const ModelSpec& spec, int64_t rows, int64_t kv_blocks, bool training, bool recompute = false);
@@ -63,6 +66,7 @@ struct LayerGradients {
   float *attention, *q, *k, *v;    // [T, Q], [T, Q], [T, K], [T, K]
   float *q_normed, *k_normed;      // [T, Q], [T, K]: with qk_norm; else q and k
   float* input_normed;             // [T, H]
+  float* lora[kLinears];           // [T, rank]: of A x, with adapters
 };
 
 // Two neighbouring layers have their own memory, but for mlp and attention: the weight gradients of one are summed while the

@@ -16,6 +16,7 @@ float to_float(float value) { return value; }
 float to_float(bf16 value) { return bf16_to_f32(value.bits); }
 void from_float(float& to, float value) { to = value; }
 void from_float(bf16& to, float value) { to = f32_to_bf16(value); }
+constexpr char kAdapterPrefix[] = "base_model.model.";
 
 std::vector<int64_t> shape_of(const Parameter& p) {
   return p.columns ? std::vector<int64_t>{p.rows, p.columns} : std::vector<int64_t>{p.rows};
@@ -72,7 +73,7 @@ std::string state_name(const StateBuffer& buffer, const Parameter& p) { return b
 TensorSource state_source(const StateBuffer& buffer, const Parameter& p) {
   const auto read = [&p, data = buffer.data](int64_t first, int64_t count, float* out) {
     with_type(data, [&](const auto* from) {
-      for (int64_t i = 0; i < count; ++i) out[i] = to_float(from[p.at(first + i)]);
+      for (int64_t i = 0; i < count; ++i) out[i] = to_float(from[p.trained_at(first + i)]);
     });
   };
   return {state_name(buffer, p), shape_of(p), read, buffer.data.type};
@@ -81,7 +82,7 @@ TensorSource state_source(const StateBuffer& buffer, const Parameter& p) {
 void check(const SafetensorsFile& file, const ParameterList& parameters, const std::vector<StateBuffer>& buffers) {
   std::set<std::string> known;
   for (const auto& buffer : buffers)
-    for (const auto& p : parameters.all()) {
+    for (const auto& p : parameters.trained()) {
       const TensorInfo& tensor = file.require(*known.insert(state_name(buffer, p)).first, shape_of(p));
       ZAZEN_CHECK(tensor.dtype == buffer.data.type, "SAFETENSORS_DTYPE", "[", file.path(), "] tensor \"", tensor.name,
                   "\": expected dtype ", dtype_name(buffer.data.type), ", got ", dtype_name(tensor.dtype),
@@ -104,6 +105,60 @@ int64_t step_of(const SafetensorsFile& file) {
   return step;
 }
 
+std::string adapter_name(const Parameter& p) { return kAdapterPrefix + p.name; }
+
+void check_adapter(const SafetensorsFile& file, const ParameterList& parameters) {
+  std::set<std::string> known;
+  for (const auto& p : parameters.added()) known.insert(adapter_name(p));
+  for (const auto& tensor : file.tensors())
+    ZAZEN_CHECK(known.count(tensor.name), "TENSOR_UNEXPECTED", "[", file.path(),
+                "] expected only tensors of the adapters that adapter_config.json names, got \"", tensor.name,
+                "\"; check target_modules and modules_to_save there, and that the base model is the right one");
+  for (const auto& p : parameters.added()) file.require(adapter_name(p), shape_of(p));
+}
+
+// Rows of an adapter's matrix as they are computed with, in row-major order.
+std::vector<double> rows_of(TensorView weights, const Parameter& p, int64_t first, int64_t count) {
+  std::vector<double> rows(static_cast<size_t>(count * p.columns));
+  for (int64_t i = 0; i < count * p.columns; ++i)
+    rows[static_cast<size_t>(i)] = static_cast<double>(weight_of(weights, p, first * p.columns + i));
+  return rows;
+}
+
+// out [count] += scale * B A, from element `first` on; both are multiples of a row.
+void add_product(float* out, const LinearParameters& p, TensorView weights, double scale, int64_t first, int64_t count) {
+  const int64_t K = p.columns, rank = p.a.rows, rows = count / K;
+  const std::vector<double> a = rows_of(weights, p.a, 0, rank), b = rows_of(weights, p.b, first / K, rows);
+  std::vector<double> sum(static_cast<size_t>(K));
+  for (int64_t n = 0; n < rows; ++n) {
+    std::fill(sum.begin(), sum.end(), 0.0);
+    for (int64_t r = 0; r < rank; ++r)
+      for (int64_t k = 0; k < K; ++k)
+        sum[static_cast<size_t>(k)] += b[static_cast<size_t>(n * rank + r)] * a[static_cast<size_t>(r * K + k)];
+    for (int64_t k = 0; k < K; ++k) {
+      float& element = out[n * K + k];
+      element = static_cast<float>(static_cast<double>(element) + scale * sum[static_cast<size_t>(k)]);
+    }
+  }
+}
+
+TensorSource source_of(const std::string& name, const Parameter& p, TensorView weights) {
+  const auto read = [&p, weights](int64_t first, int64_t count, float* out) {
+    for (int64_t i = 0; i < count; ++i) out[i] = weight_of(weights, p, first + i);
+  };
+  return {name, shape_of(p), read, weights.type};
+}
+
+TensorSource merged_source(const LinearParameters& p, TensorView weights, double scale) {
+  TensorSource source = source_of(p.name, p, weights);
+  if (!p.is_adapted()) return source;
+  source.read = [&p, weights, scale, base = source.read](int64_t first, int64_t count, float* out) {
+    base(first, count, out);
+    add_product(out, p, weights, scale, first, count);
+  };
+  return source;
+}
+
 }  // namespace
 
 void check_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters) {
@@ -123,12 +178,7 @@ void load_weights(const std::vector<std::string>& paths, const ModelSpec& spec, 
 
 void save_weights(const std::string& path, const ParameterList& parameters, TensorView weights) {
   std::vector<TensorSource> tensors;
-  for (const auto& p : parameters.all())
-    tensors.push_back({p.name, shape_of(p),
-                       [&p, weights](int64_t first, int64_t count, float* out) {
-                         for (int64_t i = 0; i < count; ++i) out[i] = weight_of(weights, p, first + i);
-                       },
-                       weights.type});
+  for (const auto& p : parameters.all()) tensors.push_back(source_of(p.name, p, weights));
   write_safetensors(path, std::move(tensors));
 }
 
@@ -136,7 +186,7 @@ void save_state(const std::string& path, const ParameterList& parameters, const 
                 int64_t step) {
   std::vector<TensorSource> tensors;
   for (const auto& buffer : buffers)
-    for (const auto& p : parameters.all()) tensors.push_back(state_source(buffer, p));
+    for (const auto& p : parameters.trained()) tensors.push_back(state_source(buffer, p));
   write_safetensors(path, std::move(tensors), {{kStep, std::to_string(step)}});
 }
 
@@ -152,12 +202,55 @@ int64_t load_state(const std::string& path, const ParameterList& parameters, con
   const int64_t step = step_of(file);
   Buffer<float> chunk(kChunk);
   for (const auto& buffer : buffers)
-    for (const auto& p : parameters.all())
+    for (const auto& p : parameters.trained())
       with_type(buffer.data, [&](auto* to) {
         read_parameter(file, file.require(state_name(buffer, p), shape_of(p)), p, chunk,
-                       [&](int64_t i, float value) { from_float(to[p.at(i)], value); });
+                       [&](int64_t i, float value) { from_float(to[p.trained_at(i)], value); });
       });
   return step;
+}
+
+void check_adapter(const std::string& path, const ParameterList& parameters) {
+  check_adapter(SafetensorsFile(path), parameters);
+}
+
+void load_adapter(const std::string& path, const ParameterList& parameters, const WeightStore& store) {
+  const SafetensorsFile file(path);
+  check_adapter(file, parameters);
+  Buffer<float> chunk(kChunk);
+  for (const auto& p : parameters.added())
+    read_parameter(file, file.require(adapter_name(p), shape_of(p)), p, chunk,
+                   [&](int64_t i, float value) { store.set(p, i, value); });
+}
+
+void save_adapter(const std::string& path, const ParameterList& parameters, const WeightStore& store) {
+  std::vector<TensorSource> tensors;
+  for (const auto& p : parameters.added()) {
+    tensors.push_back(source_of(adapter_name(p), p, store.weights));
+    tensors.back().type = DType::f32;
+    if (store.master)
+      tensors.back().read = [&p, master = store.master](int64_t first, int64_t count, float* out) {
+        for (int64_t i = 0; i < count; ++i) out[i] = master[p.trained_at(first + i)];
+      };
+  }
+  write_safetensors(path, std::move(tensors));
+}
+
+void save_merged(const std::string& path, const ModelSpec& spec, const ParameterList& parameters, TensorView weights) {
+  std::vector<TensorSource> tensors;
+  const auto add = [&](const Parameter& p) { tensors.push_back(source_of(p.name, p, weights)); };
+  const auto add_linear = [&](const LinearParameters& p) { tensors.push_back(merged_source(p, weights, spec.lora.scale)); };
+  add(parameters.embedding());
+  if (parameters.head().offset != parameters.embedding().offset)
+    tensors.push_back(source_of("lm_head.weight", parameters.head(), weights));
+  for (int64_t i = 0; i < spec.layers; ++i) {
+    const LayerParameters& l = parameters.layer(i);
+    for (const LinearParameters* p : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) add_linear(*p);
+    for (const Parameter* p : {&l.input_norm, &l.post_norm, &l.q_bias, &l.k_bias, &l.v_bias, &l.q_norm, &l.k_norm})
+      if (p->rows > 0) add(*p);
+  }
+  add(parameters.norm());
+  write_safetensors(path, std::move(tensors));
 }
 
 }  // namespace zazen

@@ -1,5 +1,5 @@
-// Weights to and from safetensors files with Hugging Face names: read from one file or several, written to one. And what
-// training keeps beside them, in a file of its own.
+// Weights to and from safetensors files with Hugging Face names: read from one file or several, written to one. Adapters to and
+// from those of peft. And what training keeps beside the weights, in a file of its own.
 #pragma once
 
 #include <string>
@@ -33,5 +33,13 @@ void save_state(const std::string& path, const ParameterList& parameters, const 
 // SAFETENSORS_METADATA.
 void check_state(const std::string& path, const ParameterList& parameters, const std::vector<StateBuffer>& buffers);
 int64_t load_state(const std::string& path, const ParameterList& parameters, const std::vector<StateBuffer>& buffers);
+// Adapters and copies as a file of peft: names behind "base_model.model.", in F32, so that masters lose nothing. Errors as
+// above.
+void check_adapter(const std::string& path, const ParameterList& parameters);
+void load_adapter(const std::string& path, const ParameterList& parameters, const WeightStore& store);
+void save_adapter(const std::string& path, const ParameterList& parameters, const WeightStore& store);
+// The model with its adapters added to the weights: W + scale * B A, each element summed in double and rounded to the type of
+// the weights. A tied head of which a copy is trained becomes its own.
+void save_merged(const std::string& path, const ModelSpec& spec, const ParameterList& parameters, TensorView weights);
 
 }  // namespace zazen

@@ -1,6 +1,8 @@
 #include "model/parameters.h"
 
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
 
 #include "core/rng.h"
 
@@ -10,6 +12,20 @@ namespace {
 constexpr int64_t kAlign = 16;  // elements: every parameter starts on a cache line
 constexpr double kTwoPi = 6.283185307179586;
 
+constexpr int64_t kFrozen = -1;
+
+std::string module_of(const std::string& name) { return name.substr(0, name.rfind('.')); }
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+int64_t count_of(std::span<const Parameter> parameters) {
+  int64_t total = 0;
+  for (const auto& parameter : parameters) total += parameter.count();
+  return total;
+}
+
 // Box-Muller on the counter-based generator.
 float normal(uint64_t seed, uint32_t parameter, int64_t element) {
   const Counter bits = philox(seed, {parameter, static_cast<uint32_t>(element), static_cast<uint32_t>(element >> 32), 0x1417u});
@@ -17,15 +33,31 @@ float normal(uint64_t seed, uint32_t parameter, int64_t element) {
   return static_cast<float>(radius * std::cos(kTwoPi * (bits[1] * 0x1p-32)));
 }
 
+// Uniform in [-1, 1).
+float symmetric(uint64_t seed, uint32_t parameter, int64_t element) {
+  const Counter bits = philox(seed, {parameter, static_cast<uint32_t>(element), static_cast<uint32_t>(element >> 32), 0x10AAu});
+  return 2.0f * uniform(bits[0]) - 1.0f;
+}
+
 }  // namespace
 
-ParameterList::ParameterList(const ModelSpec& s) : dtype_(s.dtype) {
+ParameterList::ParameterList(const ModelSpec& s) : dtype_(s.dtype), adapted_(s.lora.rank > 0), frozen_(adapted_) {
   check_spec(s);
+  append_base(s);
+  base_ = all_.size();
+  frozen_ = false;
+  if (!adapted_) return;
+  append_adapters(s.lora);
+  append_copies(s.lora.saved);
+}
+
+void ParameterList::append_base(const ModelSpec& s) {
   embedding_ = append("model.embed_tokens.weight", s.vocab, s.hidden, s.tied ? Layout::panels : Layout::rows);
   for (int64_t i = 0; i < s.layers; ++i) {
     const std::string prefix = "model.layers." + std::to_string(i) + ".";
+    int64_t index = 0;
     const auto linear = [&](const char* name, int64_t rows, int64_t columns) {
-      return append(prefix + name + ".weight", rows, columns, Layout::panels);
+      return LinearParameters{append(prefix + name + ".weight", rows, columns, Layout::panels), index++, {}, {}};
     };
     const auto norm = [&](const char* name, int64_t width) {
       return append(prefix + name + ".weight", width, 0, Layout::vector, 1.0f);
@@ -33,7 +65,7 @@ ParameterList::ParameterList(const ModelSpec& s) : dtype_(s.dtype) {
     const auto bias = [&](const char* name, int64_t width) {
       return append(prefix + name + ".bias", width, 0, Layout::vector);
     };
-    LayerParameters layer;
+    LayerParameters layer{};
     layer.input_norm = norm("input_layernorm", s.hidden);
     layer.q = linear("self_attn.q_proj", s.query_dim(), s.hidden);
     layer.k = linear("self_attn.k_proj", s.key_dim(), s.hidden);
@@ -60,22 +92,64 @@ ParameterList::ParameterList(const ModelSpec& s) : dtype_(s.dtype) {
 
 Parameter ParameterList::append(const std::string& name, int64_t rows, int64_t columns, Layout layout, float initial) {
   const int64_t elements = layout == Layout::panels ? panel_elements(rows, columns, dtype_) : rows * (columns ? columns : 1);
-  const Parameter parameter{name, rows, columns, layout, elements_, elements, initial, panel_depth(columns, dtype_)};
-  elements_ += ceil_div(elements, kAlign) * kAlign;
+  const int64_t room = ceil_div(elements, kAlign) * kAlign, gradient = frozen_ ? kFrozen : trained_elements_;
+  const Parameter parameter{name, rows, columns, layout, elements_, elements, initial, panel_depth(columns, dtype_), gradient};
+  elements_ += room;
+  if (!frozen_) trained_elements_ += room;
   all_.push_back(parameter);
   return parameter;
 }
 
-int64_t ParameterList::count() const {
-  int64_t total = 0;
-  for (const auto& parameter : all_) total += parameter.count();
-  return total;
+void ParameterList::append_adapters(const LoraSpec& lora) {
+  for (LayerParameters& layer : layers_)
+    for (LinearParameters* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      const std::string module = module_of(linear->name);
+      if (!contains(lora.targets, module)) continue;
+      linear->a = append(module + ".lora_A.weight", lora.rank, linear->columns, Layout::panels);
+      linear->b = append(module + ".lora_B.weight", linear->rows, lora.rank, Layout::panels);
+    }
 }
 
+// The copies take the places of what they are copies of. Of a tied table, the embedding's copy is its own, and so is the
+// head's.
+void ParameterList::append_copies(const std::vector<std::string>& modules) {
+  const auto copy = [&](Parameter& p, const std::string& name, Layout layout) {
+    if (p.rows == 0 || !contains(modules, module_of(name))) return;
+    const Parameter from = p;
+    p = append(name, p.rows, p.columns, layout, p.initial);
+    copies_.push_back({from, p});
+  };
+  copy(head_, "lm_head.weight", Layout::panels);
+  copy(embedding_, embedding_.name, Layout::rows);
+  for (LayerParameters& l : layers_)
+    for (Parameter* p :
+         std::initializer_list<Parameter*>{&l.input_norm, &l.q, &l.k, &l.v, &l.o, &l.q_bias, &l.k_bias, &l.v_bias, &l.q_norm,
+                                           &l.k_norm, &l.post_norm, &l.gate, &l.up, &l.down})
+      copy(*p, p->name, p->layout);
+  copy(norm_, norm_.name, norm_.layout);
+}
+
+int64_t ParameterList::count() const { return count_of(base()); }
+int64_t ParameterList::trained_count() const { return count_of(trained()); }
+
 void ParameterList::initialize(const WeightStore& store, uint64_t seed, float std) const {
-  for (size_t p = 0; p < all_.size(); ++p)
+  for (size_t p = 0; p < base_; ++p)
     for (int64_t i = 0; i < all_[p].count(); ++i)
       store.set(all_[p], i, all_[p].is_matrix() ? std * normal(seed, static_cast<uint32_t>(p), i) : all_[p].initial);
+}
+
+void ParameterList::initialize_added(const WeightStore& store, uint64_t seed) const {
+  uint32_t number = 0;
+  for (const LayerParameters& layer : layers_)
+    for (const LinearParameters* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      ++number;  // of the linear layer, whether it has an adapter or not
+      const Parameter &a = linear->a, &b = linear->b;
+      const float bound = static_cast<float>(1.0 / std::sqrt(static_cast<double>(linear->columns)));
+      for (int64_t i = 0; i < a.count(); ++i) store.set(a, i, bound * symmetric(seed, number, i));
+      for (int64_t i = 0; i < b.count(); ++i) store.set(b, i, 0.0f);
+    }
+  for (const auto& [from, to] : copies_)
+    for (int64_t i = 0; i < to.count(); ++i) store.set(to, i, weight_of(store.weights, from, i));
 }
 
 }  // namespace zazen

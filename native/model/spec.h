@@ -3,12 +3,22 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "core/check.h"
 #include "kernels/kernels.h"
 
 namespace zazen {
+
+// Low-rank adapters (Hu et al. 2021, "LoRA"): y = W x + scale * B (A x) with W frozen, A [rank, K], B [N, rank]. Rank 0: none,
+// and every weight is trained.
+struct LoraSpec {
+  int64_t rank = 0;
+  float scale = 0.0f;                // alpha / rank, or alpha / sqrt(rank) (Kalajdzievski 2023, "rsLoRA")
+  std::vector<std::string> targets;  // linear layers with an adapter, as "model.layers.0.self_attn.q_proj"
+  std::vector<std::string> saved;    // modules of which a copy is trained whole, as "lm_head"
+};
 
 struct ModelSpec {
   int64_t vocab = 0, hidden = 0, intermediate = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, max_positions = 0;
@@ -20,6 +30,7 @@ struct ModelSpec {
   bool qkv_bias = false;     // of the projections to queries, keys and values
   bool qk_norm = false;      // RMSNorm of every query and key head before rotation
   DType dtype = DType::f32;  // of weights, activations, keys and values in memory: f32 or bf16
+  LoraSpec lora;
 
   int64_t query_dim() const { return heads * head_dim; }
   int64_t key_dim() const { return kv_heads * head_dim; }
@@ -31,6 +42,7 @@ struct ModelSpec {
 // The last line of defence: JavaScript checks the same with the names of config.json.
 inline void check_spec(const ModelSpec& s) {
   constexpr int64_t kMax = int64_t{1} << 31;
+  ZAZEN_CHECK(s.lora.rank >= 0 && s.lora.rank < kMax, "BAD_SPEC", "[model] expected a rank in 0 .. 2^31, got ", s.lora.rank);
   for (const int64_t n : {s.vocab, s.hidden, s.intermediate, s.layers, s.heads, s.kv_heads, s.head_dim, s.max_positions})
     ZAZEN_CHECK(n > 0 && n < kMax, "BAD_SPEC", "[model] expected dimensions in 1 .. 2^31, got ", n);
   ZAZEN_CHECK(s.heads % s.kv_heads == 0, "BAD_SPEC", "[model] expected heads to be a multiple of kv heads, got ", s.heads,

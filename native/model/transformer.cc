@@ -86,7 +86,7 @@ class Transformer::Pass {
   // output = middle + down(silu(gate(n)) * up(n)), n = rmsnorm(middle).
   void forward_mlp(const LayerParameters& p, const LayerActivations& a) const {
     gate_mlp(p, a);
-    linear(a.output, a.mlp, p.down);
+    linear(a.output, a.mlp, p.down, a);
     k_.add(pool_, a.output, a.middle, T_ * s_.hidden);
   }
 
@@ -108,17 +108,17 @@ class Transformer::Pass {
 
   // From the gradient of output to that of middle. Those of gate and up take the place of the activations.
   void backward_mlp(const LayerParameters& p, const Transposed& w, const LayerActivations& a, const LayerGradients& g) const {
-    transposed_linear(g.mlp, g.output, w.down, p.down, false);
+    transposed_linear(g.mlp, g.output, w.down, p.down, g, false);
     k_.swiglu_backward(pool_, a.gate, a.up, g.mlp, T_, s_.intermediate);
-    transposed_linear(g.middle_normed, a.gate, w.gate, p.gate, false);
-    transposed_linear(g.middle_normed, a.up, w.up, p.up, true);
+    transposed_linear(g.middle_normed, a.gate, w.gate, p.gate, g, false);
+    transposed_linear(g.middle_normed, a.up, w.up, p.up, g, true);
     backward_norm(g.middle, g.output, g.middle_normed, a.middle, a.middle_rstd, p.post_norm);
   }
 
   // From the gradient of middle to that of input.
   void backward_attention(const LayerParameters& p, const Transposed& w, const LayerActivations& a, const LayerGradients& g,
                           TensorView kv, int64_t window) const {
-    transposed_linear(g.attention, g.middle, w.o, p.o, false);
+    transposed_linear(g.attention, g.middle, w.o, p.o, g, false);
     k_.attention_backward(pool_, g.q_normed, g.k_normed, g.v, g.attention, a.attention, a.lse, a.q, kv, attention_args(window));
     rotate(g.q_normed, s_.heads, -1.0f);
     rotate(g.k_normed, s_.kv_heads, -1.0f);
@@ -126,9 +126,9 @@ class Transformer::Pass {
       backward_head_norm(g.q, g.q_normed, a.q_raw, a.q_rstd, p.q_norm, s_.heads);
       backward_head_norm(g.k, g.k_normed, a.k_raw, a.k_rstd, p.k_norm, s_.kv_heads);
     }
-    transposed_linear(g.input_normed, g.q, w.q, p.q, false);
-    transposed_linear(g.input_normed, g.k, w.k, p.k, true);
-    transposed_linear(g.input_normed, g.v, w.v, p.v, true);
+    transposed_linear(g.input_normed, g.q, w.q, p.q, g, false);
+    transposed_linear(g.input_normed, g.k, w.k, p.k, g, true);
+    transposed_linear(g.input_normed, g.v, w.v, p.v, g, true);
     backward_norm(g.input, g.middle, g.input_normed, a.input, a.input_rstd, p.input_norm);
   }
 
@@ -138,9 +138,9 @@ class Transformer::Pass {
   void project(const LayerParameters& p, const LayerActivations& a, TensorRef kv, int64_t window) const {
     k_.rmsnorm_forward(pool_, a.input_normed, a.input_rstd, a.input, at(p.input_norm), T_, s_.hidden, s_.rms_norm_eps);
     const TensorRef q = s_.qk_norm ? a.q_raw : a.q, k = s_.qk_norm ? a.k_raw : a.k;
-    linear(q, a.input_normed, p.q);
-    linear(k, a.input_normed, p.k);
-    linear(a.v, a.input_normed, p.v);
+    linear(q, a.input_normed, p.q, a);
+    linear(k, a.input_normed, p.k, a);
+    linear(a.v, a.input_normed, p.v, a);
     if (s_.qkv_bias) {
       k_.bias_forward(pool_, q, at(p.q_bias), T_, s_.query_dim());
       k_.bias_forward(pool_, k, at(p.k_bias), T_, s_.key_dim());
@@ -155,21 +155,37 @@ class Transformer::Pass {
     k_.kv_write(pool_, kv, a.k, a.v, attention_args(window));
   }
   void leave_attention(const LayerParameters& p, const LayerActivations& a) const {
-    linear(a.middle, a.attention, p.o);
+    linear(a.middle, a.attention, p.o, a);
     k_.add(pool_, a.middle, a.input, T_ * s_.hidden);
   }
   void gate_mlp(const LayerParameters& p, const LayerActivations& a) const {
     k_.rmsnorm_forward(pool_, a.middle_normed, a.middle_rstd, a.middle, at(p.post_norm), T_, s_.hidden, s_.rms_norm_eps);
-    linear(a.gate, a.middle_normed, p.gate);
-    linear(a.up, a.middle_normed, p.up);
+    linear(a.gate, a.middle_normed, p.gate, a);
+    linear(a.up, a.middle_normed, p.up, a);
     k_.swiglu_forward(pool_, a.mlp, a.gate, a.up, T_, s_.intermediate);
   }
-  void linear(TensorRef y, TensorView x, const Parameter& p) const {
-    k_.linear_forward(pool_, y, p.rows, x, p.columns, at(p), T_, p.rows, p.columns, false);
+  // y = W x, with an adapter y = W x + scale * B (A x): its chain continues the base's sums in f32, which are rounded once.
+  void linear(TensorRef y, TensorView x, const LinearParameters& p, const LayerActivations& a) const {
+    const TensorRef sums = p.is_adapted() && y.type != DType::f32 ? TensorRef(a.lora_sums) : y;
+    k_.linear_forward(pool_, sums, p.rows, x, p.columns, at(p), T_, p.rows, p.columns, false);
+    if (!p.is_adapted()) return;
+    const int64_t rank = p.a.rows;
+    const TensorRef low = a.lora[p.index];
+    k_.linear_forward(pool_, a.lora_low, rank, x, p.columns, at(p.a), T_, rank, p.columns, false);
+    k_.scale(pool_, low, a.lora_low, s_.lora.scale, T_ * rank);
+    k_.linear_forward(pool_, sums, p.rows, low, rank, at(p.b), T_, p.rows, rank, true);
+    if (y.type != DType::f32) k_.scale(pool_, y, a.lora_sums, 1.0f, T_ * p.rows);
   }
-  // dx (+)= dy W.
-  void transposed_linear(float* dx, TensorView dy, TensorView transposed, const Parameter& p, bool accumulate) const {
-    k_.linear_forward(pool_, dx, p.columns, dy, p.rows, transposed, T_, p.columns, p.rows, accumulate);
+  // dx (+)= dy W, with an adapter dx (+)= dy W + (scale * dy B) A.
+  void transposed_linear(float* dx, TensorView dy, const TransposedLinear& transposed, const LinearParameters& p,
+                         const LayerGradients& g, bool accumulate) const {
+    k_.linear_forward(pool_, dx, p.columns, dy, p.rows, transposed.w, T_, p.columns, p.rows, accumulate);
+    if (!p.is_adapted()) return;
+    const int64_t rank = p.a.rows;
+    float* dlow = g.lora[p.index];
+    k_.linear_forward(pool_, dlow, rank, dy, p.rows, transposed.b, T_, rank, p.rows, false);
+    k_.scale(pool_, dlow, dlow, s_.lora.scale, T_ * rank);
+    k_.linear_forward(pool_, dx, p.columns, dlow, rank, transposed.a, T_, p.columns, rank, true);
   }
   void backward_norm(float* dx, const float* residual, const float* dy, const float* x, const float* rstd,
                      const Parameter& p) const {
@@ -244,8 +260,10 @@ void Transformer::backward(TensorView weights, float* gradients, float* embeddin
   for_blocks(weights, rows, blocks, {}, [&](const Pass& pass, int64_t first) {
     pass.backward_finish(ws.layer(top, first).output, ws.normed() + first * H, activations.final(first));
   });
-  kernels_.rmsnorm_backward_weight(pool_, gradients + parameters_.norm().offset, ws.normed(), activations.final(0).output,
-                                   activations.final(0).rstd, T, H);
+  const Parameter& norm = parameters_.norm();
+  if (norm.is_trained())
+    kernels_.rmsnorm_backward_weight(pool_, gradients + norm.gradient, ws.normed(), activations.final(0).output,
+                                     activations.final(0).rstd, T, H);
   std::vector<Task> above;  // the weight gradients of the layer above
   for (int64_t i = top; i >= 0; --i) {
     const Transposed transposed = transpose_layer(weights, i, ws.transposed());
@@ -259,16 +277,23 @@ void Transformer::backward(TensorView weights, float* gradients, float* embeddin
     above = weight_gradients(gradients, i, T, activations.layer(i, 0), ws.layer(i, 0));
   }
   parallel_for(pool_, static_cast<int64_t>(above.size()), [&](int64_t i) { above[static_cast<size_t>(i)](); });
-  kernels_.embedding_backward(pool_, embedding_gradient, ws.layer(0, 0).input, rows.ids.data(), T, H);
+  if (parameters_.embedding().is_trained())
+    kernels_.embedding_backward(pool_, embedding_gradient, ws.layer(0, 0).input, rows.ids.data(), T, H);
 }
 
 Transformer::Transposed Transformer::transpose_layer(TensorView weights, int64_t index, TensorRef memory) const {
   const LayerParameters& p = parameters_.layer(index);
-  const auto next = [&](const Parameter& from) {
+  const auto transpose = [&](const Parameter& from) {
     const TensorRef to = memory;
     kernels_.weight_transpose(pool_, to, weights + from.offset, 0, from.rows, from.columns);
     memory += panel_elements(from.columns, from.rows, spec_.dtype);
     return TensorView(to);
+  };
+  const auto next = [&](const LinearParameters& from) {
+    const TensorView w = transpose(from);
+    if (!from.is_adapted()) return TransposedLinear{w, {}, {}};
+    const TensorView a = transpose(from.a);
+    return TransposedLinear{w, a, transpose(from.b)};
   };
   return {next(p.q), next(p.k), next(p.v), next(p.o), next(p.gate), next(p.up), next(p.down)};
 }
@@ -278,33 +303,43 @@ std::vector<Transformer::Task> Transformer::weight_gradients(float* gradients, i
                                                              const LayerActivations& a, const LayerGradients& g) const {
   const LayerParameters& p = parameters_.layer(index);
   std::vector<Task> tasks;
-  add_weight_gradient(tasks, gradients, p.down, g.output, a.mlp, T);
-  add_weight_gradient(tasks, gradients, p.gate, a.gate, a.middle_normed, T);
-  add_weight_gradient(tasks, gradients, p.up, a.up, a.middle_normed, T);
-  add_weight_gradient(tasks, gradients, p.o, g.middle, a.attention, T);
-  add_weight_gradient(tasks, gradients, p.q, g.q, a.input_normed, T);
-  add_weight_gradient(tasks, gradients, p.k, g.k, a.input_normed, T);
-  add_weight_gradient(tasks, gradients, p.v, g.v, a.input_normed, T);
-  if (spec_.qkv_bias)
-    tasks.push_back([=, this, &p] {
-      kernels_.bias_backward(serial_, gradients + p.q_bias.offset, g.q, T, spec_.query_dim());
-      kernels_.bias_backward(serial_, gradients + p.k_bias.offset, g.k, T, spec_.key_dim());
-      kernels_.bias_backward(serial_, gradients + p.v_bias.offset, g.v, T, spec_.key_dim());
-    });
-  if (spec_.qk_norm)
-    tasks.push_back([=, this, &p] {
-      kernels_.rmsnorm_backward_weight(serial_, gradients + p.q_norm.offset, g.q_normed, a.q_raw, a.q_rstd, T * spec_.heads,
-                                       spec_.head_dim);
-      kernels_.rmsnorm_backward_weight(serial_, gradients + p.k_norm.offset, g.k_normed, a.k_raw, a.k_rstd, T * spec_.kv_heads,
-                                       spec_.head_dim);
-    });
-  tasks.push_back([=, this, &p] {
-    kernels_.rmsnorm_backward_weight(serial_, gradients + p.post_norm.offset, g.middle_normed, a.middle, a.middle_rstd, T,
-                                     spec_.hidden);
-    kernels_.rmsnorm_backward_weight(serial_, gradients + p.input_norm.offset, g.input_normed, a.input, a.input_rstd, T,
-                                     spec_.hidden);
-  });
+  add_linear_gradients(tasks, gradients, p.down, g.output, a.mlp, a, g, T);
+  add_linear_gradients(tasks, gradients, p.gate, a.gate, a.middle_normed, a, g, T);
+  add_linear_gradients(tasks, gradients, p.up, a.up, a.middle_normed, a, g, T);
+  add_linear_gradients(tasks, gradients, p.o, g.middle, a.attention, a, g, T);
+  add_linear_gradients(tasks, gradients, p.q, g.q, a.input_normed, a, g, T);
+  add_linear_gradients(tasks, gradients, p.k, g.k, a.input_normed, a, g, T);
+  add_linear_gradients(tasks, gradients, p.v, g.v, a.input_normed, a, g, T);
+  const auto add_bias = [&](const Parameter& p, const float* dy) {
+    if (p.is_trained())
+      tasks.push_back([=, this, &p] { kernels_.bias_backward(serial_, gradients + p.gradient, dy, T, p.rows); });
+  };
+  const auto add_norm = [&](const Parameter& p, const float* dy, TensorView x, const float* rstd, int64_t rows) {
+    if (p.is_trained())
+      tasks.push_back(
+          [=, this, &p] { kernels_.rmsnorm_backward_weight(serial_, gradients + p.gradient, dy, x, rstd, rows, p.rows); });
+  };
+  if (spec_.qkv_bias) {
+    add_bias(p.q_bias, g.q);
+    add_bias(p.k_bias, g.k);
+    add_bias(p.v_bias, g.v);
+  }
+  if (spec_.qk_norm) {
+    add_norm(p.q_norm, g.q_normed, a.q_raw, a.q_rstd, T * spec_.heads);
+    add_norm(p.k_norm, g.k_normed, a.k_raw, a.k_rstd, T * spec_.kv_heads);
+  }
+  add_norm(p.post_norm, g.middle_normed, a.middle, a.middle_rstd, T);
+  add_norm(p.input_norm, g.input_normed, a.input, a.input_rstd, T);
   return tasks;
+}
+
+// Of the weight, or of its adapter: dB = dy^T (scale * A x), dA = (scale * dy B)^T x.
+void Transformer::add_linear_gradients(std::vector<Task>& tasks, float* gradients, const LinearParameters& p, TensorView dy,
+                                       TensorView x, const LayerActivations& a, const LayerGradients& g, int64_t T) const {
+  if (p.is_trained()) add_weight_gradient(tasks, gradients, p, dy, x, T);
+  if (!p.is_adapted()) return;
+  add_weight_gradient(tasks, gradients, p.b, dy, a.lora[p.index], T);
+  add_weight_gradient(tasks, gradients, p.a, g.lora[p.index], x, T);
 }
 
 void Transformer::add_weight_gradient(std::vector<Task>& tasks, float* gradients, const Parameter& p, TensorView dy,
@@ -312,7 +347,7 @@ void Transformer::add_weight_gradient(std::vector<Task>& tasks, float* gradients
   const int64_t share = ceil_div(ceil_div(p.rows, kPanel), kWeightTasksPerThread * pool_.threads()) * kPanel;
   for (int64_t n = 0; n < p.rows; n += share)
     tasks.push_back([=, this, &p] {
-      kernels_.linear_backward_weight(serial_, gradients + p.offset + n * p.depth, dy + n, p.rows, x, p.columns, T,
+      kernels_.linear_backward_weight(serial_, gradients + p.gradient + n * p.depth, dy + n, p.rows, x, p.columns, T,
                                       std::min(share, p.rows - n), p.columns);
     });
 }

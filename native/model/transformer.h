@@ -15,8 +15,8 @@ class Transformer {
 
   // Fills activations.normed() for rows. Keys and values go to `kv`, which may be the activations' own blocks or a cache.
   void forward(TensorView weights, const Rows& rows, const Activations& activations, const KvBlocks& kv) const;
-  // From workspace.normed() to all parameter gradients, which are added to. The embedding's goes to `embedding_gradient` [V, H]
-  // row-major, a buffer of its own when the head is tied: the two sums must not interleave.
+  // From workspace.normed() to the gradients of all that is trained, which are added to. The embedding's goes to
+  // `embedding_gradient` [V, H] row-major, a buffer of its own when the head is tied: the two sums must not interleave.
   void backward(TensorView weights, float* gradients, float* embedding_gradient, const Rows& rows,
                 const Activations& activations, GradientWorkspace& workspace) const;
 
@@ -36,9 +36,12 @@ class Transformer {
   class Pass;
   using BlockBody = std::function<void(const Pass&, int64_t first)>;
   using Task = std::function<void()>;
-  // The transposed weights of a layer.
+  // The transposed weights of a linear layer and its adapter, and of a layer.
+  struct TransposedLinear {
+    TensorView w, a, b;
+  };
   struct Transposed {
-    TensorView q, k, v, o, gate, up, down;
+    TransposedLinear q, k, v, o, gate, up, down;
   };
 
   bool is_small() const;  // all weights stay in the caches
@@ -50,6 +53,8 @@ class Transformer {
   Transposed transpose_layer(TensorView weights, int64_t index, TensorRef memory) const;
   std::vector<Task> weight_gradients(float* gradients, int64_t index, int64_t T, const LayerActivations& a,
                                      const LayerGradients& g) const;
+  void add_linear_gradients(std::vector<Task>& tasks, float* gradients, const LinearParameters& p, TensorView dy, TensorView x,
+                            const LayerActivations& a, const LayerGradients& g, int64_t T) const;
   void add_weight_gradient(std::vector<Task>& tasks, float* gradients, const Parameter& p, TensorView dy, TensorView x,
                            int64_t T) const;
 

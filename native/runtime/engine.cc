@@ -10,10 +10,21 @@ namespace {
 
 constexpr int64_t kSyncChunk = 1 << 18;  // elements a thread mixes at a time
 
-// The list of a model whose files, if there are any, have been found to fit it: before anything of its size is allocated.
-ParameterList checked_parameters(const ModelSpec& spec, const std::vector<std::string>& paths) {
+ModelSpec without_adapters(ModelSpec spec) {
+  spec.lora = {};
+  return spec;
+}
+
+// Lists of a model whose files, if there are any, have been found to fit it: before anything of its size is allocated.
+ParameterList checked_base(const ModelSpec& spec, const std::vector<std::string>& paths) {
   ParameterList parameters(spec);
   if (!paths.empty()) check_weights(paths, spec, parameters);
+  return parameters;
+}
+
+ParameterList checked_parameters(const EngineConfig& config) {
+  ParameterList parameters(config.spec);
+  if (!config.adapter.empty()) check_adapter(config.adapter, parameters);
   return parameters;
 }
 
@@ -21,18 +32,18 @@ ParameterList checked_parameters(const ModelSpec& spec, const std::vector<std::s
 
 Engine::Engine(const EngineConfig& config, const std::vector<std::string>& paths, uint64_t seed, float std)
     : config_(config),
-      parameters_(checked_parameters(config_.spec, paths)),
+      base_spec_(without_adapters(config_.spec)),
+      base_(checked_base(base_spec_, paths)),
+      parameters_(checked_parameters(config_)),
       pool_(config_.threads),
+      base_model_(base_spec_, base_, cpu_kernels(config_.isa), pool_),
       model_(config_.spec, parameters_, cpu_kernels(config_.isa), pool_),
       weights_(config_.spec.dtype, parameters_.elements()),
       generator_(model_, config_.kv_bytes, config_.micro_batch_tokens),
-      scorer_(model_, config_.micro_batch_tokens) {
-  if (config_.trainable && config_.spec.dtype != DType::f32) master_.reset(static_cast<size_t>(parameters_.elements()));
-  if (paths.empty())
-    parameters_.initialize(store(), seed, std);
-  else
-    load_weights(paths, config_.spec, parameters_, store());
-  if (config_.reference) {
+      scorer_(config_.micro_batch_tokens) {
+  if (config_.trainable && config_.spec.dtype != DType::f32) master_.reset(static_cast<size_t>(parameters_.trained_elements()));
+  fill_weights(paths, seed, std);
+  if (config_.reference && !is_adapted()) {
     reference_.reset(config_.spec.dtype, parameters_.elements());
     std::memcpy(reference_.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
   }
@@ -40,8 +51,22 @@ Engine::Engine(const EngineConfig& config, const std::vector<std::string>& paths
     trainer_ = std::make_unique<Trainer>(model_, config_.micro_batch_tokens, config_.moments, config_.recompute);
 }
 
+void Engine::fill_weights(const std::vector<std::string>& paths, uint64_t seed, float std) {
+  // A frozen base has no masters.
+  const WeightStore base = is_adapted() ? WeightStore{weights_.ref()} : store();
+  if (paths.empty())
+    base_.initialize(base, seed, std);
+  else
+    load_weights(paths, base_spec_, base_, base);
+  if (config_.adapter.empty())
+    parameters_.initialize_added(store(), config_.lora_seed);
+  else
+    load_adapter(config_.adapter, parameters_, store());
+}
+
 Scores Engine::score(const ScoreArgs& args, bool reference, Control& control) {
-  return scorer_.run(reference ? require_reference().view() : weights_.view(), args, control);
+  if (is_adapted()) return scorer_.run(reference ? base_model_ : model_, weights_.view(), args, control);
+  return scorer_.run(model_, reference ? require_reference().view() : weights_.view(), args, control);
 }
 
 void Engine::sync_reference(float mix) {
@@ -73,7 +98,15 @@ Trainer& Engine::trainer() {
   return *trainer_;
 }
 
-void Engine::save(const std::string& path) const { save_weights(path, parameters_, weights_.view()); }
+void Engine::save(const std::string& path) {
+  if (is_adapted()) return save_adapter(path, parameters_, store());
+  save_weights(path, parameters_, weights_.view());
+}
+
+void Engine::save_merged(const std::string& path) const {
+  if (!is_adapted()) return save_weights(path, parameters_, weights_.view());
+  zazen::save_merged(path, config_.spec, parameters_, weights_.view());
+}
 
 std::vector<StateBuffer> Engine::state() {
   std::vector<StateBuffer> buffers = trainer().state();
@@ -104,7 +137,9 @@ TensorBuffer& Engine::require_reference() {
 }
 
 std::vector<float> Engine::gradient(const std::string& name) {
-  for (const auto& p : parameters_.all())
+  for (const auto& p : parameters_.added())  // a copy has the name of what it is a copy of
+    if (p.name == name) return trainer().gradient(p);
+  for (const auto& p : parameters_.base())
     if (p.name == name) return trainer().gradient(p);
   throw Error("PARAMETER_UNKNOWN", text("[engine] expected the name of a parameter, got \"", name, "\""));
 }

@@ -20,6 +20,8 @@ struct EngineConfig {
   bool trainable = true, reference = false;
   DType moments = DType::f32;  // f32 or bf16
   bool recompute = false;      // activations in the backward pass
+  std::string adapter;         // file that adapters come from; empty: they are made from lora_seed
+  uint64_t lora_seed = 0;
 };
 
 struct StatePaths {
@@ -28,7 +30,8 @@ struct StatePaths {
 
 class Engine {
  public:
-  // Weights from the files, or random ones when there are none. With `reference`, a frozen copy of them is kept.
+  // Weights from the files, or random ones when there are none. With `reference`, a frozen copy of them is kept; with adapters,
+  // the reference is the base without them, and no copy is needed.
   Engine(const EngineConfig& config, const std::vector<std::string>& paths, uint64_t seed, float std);
 
   std::vector<Sample> generate(const GenerateArgs& args, Control& control) {
@@ -41,7 +44,9 @@ class Engine {
   OptimResult step(const OptimArgs& args) { return trainer().step(store(), args); }
   // reference = (1 - mix) reference + mix weights, rounded to the model's type; a mix of 1 copies.
   void sync_reference(float mix);
-  void save(const std::string& path) const;
+  // The adapters of an engine that has them, else all weights.
+  void save(const std::string& path);
+  void save_merged(const std::string& path) const;
   // What training keeps beside the weights: the optimizer's state with the masters of bf16 weights, and the frozen reference
   // where there is one. Loading checks both files before it changes anything, and clears the gradients. A read that fails after
   // that leaves the state mixed.
@@ -56,11 +61,14 @@ class Engine {
   TensorBuffer& require_reference();
   std::vector<StateBuffer> state();
   WeightStore store() { return {weights_.ref(), master_.data()}; }
+  bool is_adapted() const { return config_.spec.lora.rank > 0; }
+  void fill_weights(const std::vector<std::string>& paths, uint64_t seed, float std);
 
   EngineConfig config_;
-  ParameterList parameters_;
+  ModelSpec base_spec_;  // without adapters
+  ParameterList base_, parameters_;
   ThreadPool pool_;
-  Transformer model_;
+  Transformer base_model_, model_;  // over the same weights
   TensorBuffer weights_, reference_;
   Buffer<float> master_;  // of bf16 weights that are trained
   Generator generator_;

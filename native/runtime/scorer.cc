@@ -5,24 +5,25 @@
 
 namespace zazen {
 
-Scores Scorer::run(TensorView weights, const ScoreArgs& args, Control& control) {
+Scores Scorer::run(const Transformer& model, TensorView weights, const ScoreArgs& args, Control& control) {
   const size_t T = args.tokens.ids.size();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   Scores scores{std::vector<float>(T, nan), std::vector<float>(T, nan), std::vector<float>(T * static_cast<size_t>(args.top)),
                 std::vector<int32_t>(T * static_cast<size_t>(args.top))};
   for (const auto& [first, last] : cut_sequences(args.tokens, micro_batch_tokens_)) {
     control.throw_if_aborted("logprobs");
-    score(weights, args, lay_out(args.tokens, first, last), scores);
+    score(model, weights, args, lay_out(args.tokens, first, last), scores);
   }
   return scores;
 }
 
-void Scorer::score(TensorView weights, const ScoreArgs& args, const MicroBatch& batch, Scores& scores) {
-  const ModelSpec& spec = model_.spec();
+void Scorer::score(const Transformer& model, TensorView weights, const ScoreArgs& args, const MicroBatch& batch,
+                   Scores& scores) {
+  const ModelSpec& spec = model.spec();
   const int64_t T = batch.rows.count(), chunk = head_chunk_rows(spec);
   if (T == 0) return;
   activations_.plan(spec, T, batch.kv_blocks, false);
-  model_.forward(weights, batch.rows, activations_, activations_.kv());
+  model.forward(weights, batch.rows, activations_, activations_.kv());
 
   // Row r predicts token r + 1 of its sequence; the last row of a sequence predicts nothing that is given.
   std::vector<int32_t> rows, targets;
@@ -38,9 +39,9 @@ void Scorer::score(TensorView weights, const ScoreArgs& args, const MicroBatch& 
     const int64_t R = std::min(chunk, count - first);
     std::vector<int32_t> known(targets.begin() + first, targets.begin() + first + R);
     for (auto& id : known) id = std::max(id, 0);
-    head_logits(model_, weights, activations_.normed(), rows.data() + first, R, head_);
-    model_.kernels().head_forward(model_.pool(), head_.logits.data(), spec.padded_vocab(), known.data(), args.temperature,
-                                  head_.logp.data(), head_.lse.data(), head_.entropy.data(), R, spec.vocab);
+    head_logits(model, weights, activations_.normed(), rows.data() + first, R, head_);
+    model.kernels().head_forward(model.pool(), head_.logits.data(), spec.padded_vocab(), known.data(), args.temperature,
+                                 head_.logp.data(), head_.lse.data(), head_.entropy.data(), R, spec.vocab);
     for (int64_t r = 0; r < R; ++r) {
       if (targets[static_cast<size_t>(first + r)] < 0) continue;
       const auto to = static_cast<size_t>(batch.first_token + rows[static_cast<size_t>(first + r)] + 1);
@@ -49,8 +50,8 @@ void Scorer::score(TensorView weights, const ScoreArgs& args, const MicroBatch& 
     }
     if (args.top > 0) {  // then every row is here, in order
       const int64_t to = (batch.first_token + first) * args.top;
-      model_.kernels().head_top(model_.pool(), scores.top_ids.data() + to, scores.top_logp.data() + to, head_.logits.data(),
-                                spec.padded_vocab(), head_.lse.data(), args.top, R, spec.vocab);
+      model.kernels().head_top(model.pool(), scores.top_ids.data() + to, scores.top_logp.data() + to, head_.logits.data(),
+                               spec.padded_vocab(), head_.lse.data(), args.top, R, spec.vocab);
     }
   }
 }

@@ -24,13 +24,12 @@ struct Scores {
 
 class Scorer {
  public:
-  Scorer(const Transformer& model, int64_t micro_batch_tokens) : model_(model), micro_batch_tokens_(micro_batch_tokens) {}
-  Scores run(TensorView weights, const ScoreArgs& args, Control& control);
+  explicit Scorer(int64_t micro_batch_tokens) : micro_batch_tokens_(micro_batch_tokens) {}
+  Scores run(const Transformer& model, TensorView weights, const ScoreArgs& args, Control& control);
 
  private:
-  void score(TensorView weights, const ScoreArgs& args, const MicroBatch& batch, Scores& scores);
+  void score(const Transformer& model, TensorView weights, const ScoreArgs& args, const MicroBatch& batch, Scores& scores);
 
-  const Transformer& model_;
   int64_t micro_batch_tokens_;
   Activations activations_;
   HeadWorkspace head_;

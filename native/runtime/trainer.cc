@@ -18,19 +18,19 @@ void zero(ThreadPool& pool, Buffer<float>& buffer) {
   });
 }
 
-// Elements of the flat buffer with the same weight decay.
+// Elements with the same weight decay that lie together, both as weights and as gradients.
 struct Run {
-  int64_t first, count;
+  int64_t weight, first, count;
   double weight_decay;
 };
 
 // Matrices decay, vectors do not. Neighbours are joined: a small model's optimizer step is one call.
 std::vector<Run> decay_runs(const ParameterList& parameters, double weight_decay) {
   std::vector<Run> runs;
-  for (const auto& p : parameters.all()) {
+  for (const auto& p : parameters.trained()) {
     const double decay = p.is_matrix() ? weight_decay : 0.0;
-    if (runs.empty() || runs.back().weight_decay != decay) runs.push_back({p.offset, 0, decay});
-    runs.back().count = p.offset + p.elements - runs.back().first;
+    if (runs.empty() || runs.back().weight_decay != decay) runs.push_back({p.offset, p.gradient, 0, decay});
+    runs.back().count = p.gradient + p.elements - runs.back().first;
   }
   return runs;
 }
@@ -49,12 +49,12 @@ bool needs_sequences(const LossArgs& loss) {
 
 Trainer::Trainer(const Transformer& model, int64_t micro_batch_tokens, DType moments, bool recompute)
     : model_(model), micro_batch_tokens_(micro_batch_tokens), recompute_(recompute) {
-  const auto elements = static_cast<size_t>(model.parameters().elements());
-  gradients_.reset(elements);
-  m_.reset(moments, model.parameters().elements());
-  v_.reset(moments, model.parameters().elements());
-  if (model.spec().tied) tied_.reset(static_cast<size_t>(model.spec().vocab * model.spec().hidden));
-  norm_scratch_.reset(static_cast<size_t>(ceil_div(model.parameters().elements(), kNormChunk)));
+  const int64_t elements = model.parameters().trained_elements();
+  gradients_.reset(static_cast<size_t>(elements));
+  m_.reset(moments, elements);
+  v_.reset(moments, elements);
+  if (model.parameters().is_gradient_tied()) tied_.reset(static_cast<size_t>(model.spec().vocab * model.spec().hidden));
+  norm_scratch_.reset(static_cast<size_t>(ceil_div(elements, kNormChunk)));
 }
 
 PolicyLossSums Trainer::forward_backward(TensorView weights, const TrainArgs& args, const LossArgs& loss, Control& control) {
@@ -80,7 +80,9 @@ void Trainer::train(TensorView weights, const TrainArgs& args, const LossArgs& l
   workspace_.plan(model_.spec(), T);
   model_.forward(weights, batch.rows, activations_, activations_.kv());
   train_head(weights, args, loss, batch, sums);
-  float* embedding = model_.spec().tied ? tied_.data() : gradients_.data() + model_.parameters().embedding().offset;
+  const Parameter& table = model_.parameters().embedding();
+  float* embedding = table.is_trained() ? gradients_.data() + table.gradient : nullptr;
+  if (model_.parameters().is_gradient_tied()) embedding = tied_.data();
   model_.backward(weights, gradients_.data(), embedding, batch.rows, activations_, workspace_);
 }
 
@@ -142,8 +144,10 @@ void Trainer::head_backward(TensorView weights, const LossArgs& loss, const Head
   k.head_backward(model_.pool(), head_.logits.data(), ld, head.targets.data() + first, head_.lse.data() + first,
                   head_.entropy.data() + first, head_.dlogp.data() + first,
                   entropy_gradient ? head_.dentropy.data() + first : nullptr, loss.temperature, R, V);
-  k.linear_backward_weight(model_.pool(), gradients_.data() + model_.parameters().head().offset, head_.logits.data(), ld,
-                           head_.hidden.view(), H, R, V, H);
+  const Parameter& weight = model_.parameters().head();
+  if (weight.is_trained())
+    k.linear_backward_weight(model_.pool(), gradients_.data() + weight.gradient, head_.logits.data(), ld, head_.hidden.view(),
+                             H, R, V, H);
   head_backward_input(weights, R);
   k.scatter_rows(model_.pool(), workspace_.normed(), head_.dhidden.data(), head.rows.data() + first, R, H);
 }
@@ -192,7 +196,7 @@ void Trainer::join_tied_gradient() {
   if (tied_.size() == 0) return;
   const int64_t V = model_.spec().vocab, H = model_.spec().hidden;
   const int64_t depth = model_.parameters().head().depth;
-  float* head = gradients_.data() + model_.parameters().head().offset;
+  float* head = gradients_.data() + model_.parameters().head().gradient;
   parallel_for(model_.pool(), ceil_div(V, kPanel), [&](int64_t panel) {
     for (int64_t v = panel * kPanel; v < std::min(V, (panel + 1) * kPanel); ++v)
       for (int64_t h = 0; h < H; ++h) head[panel_index(v, h, depth)] += tied_[static_cast<size_t>(v * H + h)];
@@ -202,9 +206,8 @@ void Trainer::join_tied_gradient() {
 
 OptimResult Trainer::step(const WeightStore& store, const OptimArgs& args) {
   const Kernels& k = model_.kernels();
-  float* master = store.master ? store.master : store.weights.as<float>();
   join_tied_gradient();
-  const int64_t elements = model_.parameters().elements();  // padding is zero
+  const int64_t elements = model_.parameters().trained_elements();  // padding is zero
   const double squares = k.sum_squares(model_.pool(), gradients_.data(), elements, norm_scratch_.data());
   const double norm = std::sqrt(squares);
   if (!std::isfinite(norm)) clear();
@@ -219,23 +222,28 @@ OptimResult Trainer::step(const WeightStore& store, const OptimArgs& args) {
   for (const Run& run : decay_runs(model_.parameters(), args.weight_decay)) {
     adamw.weight_decay = run.weight_decay;
     adamw.first = run.first;
-    k.adamw(model_.pool(), master + run.first, gradients_.data() + run.first, m_.ref() + run.first, v_.ref() + run.first,
-            run.count, adamw);
+    float* weights = store.master ? store.master + run.first : store.weights.as<float>() + run.weight;
+    k.adamw(model_.pool(), weights, gradients_.data() + run.first, m_.ref() + run.first, v_.ref() + run.first, run.count,
+            adamw);
   }
   if (store.master) round_weights(store);
   return {norm, step_};
 }
 
 void Trainer::round_weights(const WeightStore& store) {
-  for (const Parameter& p : model_.parameters().all())
-    model_.kernels().weight_round(model_.pool(), store.weights + p.offset, store.master + p.offset, p.elements, p.is_panels());
+  for (const Parameter& p : model_.parameters().trained())
+    model_.kernels().weight_round(model_.pool(), store.weights + p.offset, store.master + p.gradient, p.elements,
+                                  p.is_panels());
 }
 
 std::vector<float> Trainer::gradient(const Parameter& p) const {
   std::vector<float> out(static_cast<size_t>(p.count()));
+  ZAZEN_CHECK(p.is_trained(), "PARAMETER_FROZEN", "[gradient] expected a parameter that is trained, got \"", p.name,
+              "\", which adapters leave as it is; ask for theirs");
   const bool tied = tied_.size() > 0 && p.offset == model_.parameters().head().offset;
   for (int64_t i = 0; i < p.count(); ++i)
-    out[static_cast<size_t>(i)] = gradients_[static_cast<size_t>(p.at(i))] + (tied ? tied_[static_cast<size_t>(i)] : 0.0f);
+    out[static_cast<size_t>(i)] =
+        gradients_[static_cast<size_t>(p.trained_at(i))] + (tied ? tied_[static_cast<size_t>(i)] : 0.0f);
   return out;
 }
 

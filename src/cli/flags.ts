@@ -32,6 +32,11 @@ export function dtypeOption(): Option {
   return new Option("--dtype <type>", help).choices(dtypes).default("float32");
 }
 
+/** The flag for the base of a folder with adapters. */
+export function baseOption(): Option {
+  return new Option("--base <DIR>", "base model of a folder with adapters (default: the one that it names)");
+}
+
 function parser(kind: string, form: RegExp, range: NumberRange): (text: string) => number {
   return (text) => {
     const value = form.test(text) ? Number(text) : Number.NaN;

@@ -3,12 +3,13 @@ import { Command } from "commander";
 import type { DType, GenerateResult, SamplingParams } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import type { Tokenizer } from "../prompt/tokenizer.js";
-import { collect, dtypeOption, integer, number } from "./flags.js";
+import { baseOption, collect, dtypeOption, integer, number } from "./flags.js";
 import { commonHelp, printJson, printLines } from "./output.js";
 import { cutAtStop } from "./stop-strings.js";
 
 export interface GenerateOptions {
   readonly model: string;
+  readonly base?: string;
   readonly prompt: string;
   readonly n: number;
   readonly temperature: number;
@@ -49,7 +50,11 @@ export function generateCommand(): Command {
   return new Command("generate")
     .summary("sample from a model")
     .description("Samples completions of a prompt from a model folder.")
-    .requiredOption("--model <DIR>", "model folder: config.json, model.safetensors, tokenizer.json")
+    .requiredOption(
+      "--model <DIR>",
+      "model folder: config.json, model.safetensors, tokenizer.json; or adapters of peft",
+    )
+    .addOption(baseOption())
     .requiredOption("--prompt <TEXT>", "text of the prompt")
     .option("--n <count>", "samples", integer({ min: 1, max: 65_536 }), 1)
     .option("--temperature <T>", "divides the logits; 0 is greedy", number({ min: 0, max: 100 }), 1)
@@ -87,19 +92,25 @@ export async function generate(options: GenerateOptions): Promise<readonly TextS
   const stops = options.stop ?? [];
   if (stops.includes(""))
     throw new InputError("EMPTY_STOP", "[generate --stop] expected text, got an empty one; leave it out");
+  const { modelFolders } = await import("../engine/peft.js");
   const { readModelSpec } = await import("../engine/spec.js");
-  await readModelSpec(options.model); // a folder that is no model is told so before its tokenizer is missed
+  const folders = await modelFolders(options.model, options.base);
+  await readModelSpec(folders.base); // a folder that is no model is told so before its tokenizer is missed
   const { Tokenizer } = await import("../prompt/tokenizer.js");
-  const tokenizer = await Tokenizer.load(options.model);
-  const prompt = await encodePrompt(tokenizer, options);
+  const tokenizer = await Tokenizer.load(folders.tokenizer);
+  const prompt = await encodePrompt(tokenizer, folders.tokenizer, options);
   const result = await sample(prompt, options);
   return split(result).map((each) => textSample(tokenizer, prompt, each, stops));
 }
 
 /** Ids [T] of the prompt: through the chat template, or as it is. */
-async function encodePrompt(tokenizer: Tokenizer, options: GenerateOptions): Promise<readonly number[]> {
+async function encodePrompt(
+  tokenizer: Tokenizer,
+  folder: string,
+  options: GenerateOptions,
+): Promise<readonly number[]> {
   const { ChatTemplate } = await import("../prompt/chat.js");
-  const template = options.raw === true ? null : await ChatTemplate.load(options.model);
+  const template = options.raw === true ? null : await ChatTemplate.load(folder);
   const ids =
     template === null
       ? tokenizer.encode(options.prompt)
@@ -114,7 +125,13 @@ async function encodePrompt(tokenizer: Tokenizer, options: GenerateOptions): Pro
 async function sample(prompt: readonly number[], options: GenerateOptions): Promise<GenerateResult> {
   const { Engine } = await import("../engine/engine.js");
   const threads = options.threads === undefined ? {} : { threads: options.threads };
-  await using engine = await Engine.load(options.model, { trainable: false, dtype: options.dtype, ...threads });
+  const base = options.base === undefined ? {} : { base: options.base };
+  await using engine = await Engine.load(options.model, {
+    trainable: false,
+    dtype: options.dtype,
+    ...threads,
+    ...base,
+  });
   const room = Math.max(1, engine.spec.maxPositions - prompt.length);
   const { temperature, topK, topP, maxTokens = Math.min(defaultMaxTokens, room) } = options;
   const sampling: SamplingParams = { temperature, topK, topP, maxTokens };

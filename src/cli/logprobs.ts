@@ -2,11 +2,12 @@
 import { Command } from "commander";
 import type { DType, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
-import { dtypeOption, integer, number } from "./flags.js";
+import { baseOption, dtypeOption, integer, number } from "./flags.js";
 import { commonHelp, printJson, printLines } from "./output.js";
 
 export interface LogprobsOptions {
   readonly model: string;
+  readonly base?: string;
   readonly text?: string;
   readonly ids?: string;
   readonly top: number;
@@ -42,6 +43,7 @@ export function logprobsCommand(): Command {
     .summary("log-probs of a text")
     .description("Log-probs of a text's tokens under a model, and the best tokens at each position.")
     .requiredOption("--model <DIR>", "model folder: config.json, model.safetensors, and tokenizer.json for --text")
+    .addOption(baseOption())
     .option("--text <T>", "text to score")
     .option("--ids <list>", "token ids to score, separated by commas; no tokenizer is needed")
     .option("--top <K>", "best tokens to list at each position", integer({ min: 0 }), 0)
@@ -62,7 +64,13 @@ export async function logprobs(options: LogprobsOptions): Promise<ScoredText> {
   const ids = await tokensOf(options);
   const { Engine } = await import("../engine/engine.js");
   const threads = options.threads === undefined ? {} : { threads: options.threads };
-  await using engine = await Engine.load(options.model, { trainable: false, dtype: options.dtype, ...threads });
+  const base = options.base === undefined ? {} : { base: options.base };
+  await using engine = await Engine.load(options.model, {
+    trainable: false,
+    dtype: options.dtype,
+    ...threads,
+    ...base,
+  });
   checkRange(ids, options.top, engine.spec);
   const { top, temperature } = options;
   const request = { ids: Int32Array.from(ids), cuSeqlens: Int32Array.of(0, ids.length), top, temperature };
@@ -79,19 +87,20 @@ export async function logprobs(options: LogprobsOptions): Promise<ScoredText> {
   };
 }
 
-async function tokensOf({ model, text, ids }: LogprobsOptions): Promise<readonly number[]> {
+async function tokensOf({ model, base, text, ids }: LogprobsOptions): Promise<readonly number[]> {
   if ((text === undefined) === (ids === undefined)) {
     const got = text === undefined ? "neither" : "both";
     throw new InputError("LOGPROBS_INPUT", `[logprobs] expected one of --text and --ids, got ${got}; give one`);
   }
-  const tokens = ids === undefined ? await encode(model, text ?? "") : parseIds(ids);
+  const tokens = ids === undefined ? (await loadTokenizer(model, base)).encode(text ?? "") : parseIds(ids);
   if (tokens.length > 0) return tokens;
   throw new InputError("EMPTY_PROMPT", "[logprobs] expected at least one token, got none; give some text or ids");
 }
 
-async function encode(model: string, text: string): Promise<readonly number[]> {
+async function loadTokenizer(model: string, base: string | undefined) {
+  const { modelFolders } = await import("../engine/peft.js");
   const { Tokenizer } = await import("../prompt/tokenizer.js");
-  return (await Tokenizer.load(model)).encode(text);
+  return Tokenizer.load((await modelFolders(model, base)).tokenizer);
 }
 
 export function parseIds(list: string): readonly number[] {
@@ -118,9 +127,9 @@ function checkRange(ids: readonly number[], top: number, { vocabSize }: ModelSpe
   );
 }
 
-async function table(scored: ScoredText, { model, ids, top }: LogprobsOptions): Promise<readonly string[]> {
+async function table(scored: ScoredText, { model, base, ids, top }: LogprobsOptions): Promise<readonly string[]> {
   const { tableLines } = await import("../report/table.js");
-  const name = ids === undefined ? await tokenNames(model) : String;
+  const name = ids === undefined ? await tokenNames(model, base) : String;
   const rows = scored.tokens.map((id, i) => [
     String(i),
     String(id),
@@ -134,8 +143,7 @@ async function table(scored: ScoredText, { model, ids, top }: LogprobsOptions): 
   );
 }
 
-async function tokenNames(model: string): Promise<(id: number) => string> {
-  const { Tokenizer } = await import("../prompt/tokenizer.js");
-  const tokenizer = await Tokenizer.load(model);
+async function tokenNames(model: string, base: string | undefined): Promise<(id: number) => string> {
+  const tokenizer = await loadTokenizer(model, base);
   return (id) => tokenizer.token(id);
 }

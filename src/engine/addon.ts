@@ -7,7 +7,7 @@ import { InputError, ZazenError } from "../errors.js";
 
 /** The addon's engine: plain structs in, promises out. JavaScript has validated everything before. */
 export interface NativeEngine {
-  open(args: object): Promise<number>;
+  open(args: object): Promise<{ parameters: number; trained: number }>;
   generate(args: object, onProgress?: (progress: never) => void): Promise<NativeSamples>;
   logprobs(args: object): Promise<NativeScores>;
   forwardBackward(args: object): Promise<NativeSums>;
@@ -114,7 +114,7 @@ export function defaultThreads(): number {
 
 // What the native side says about files, arguments and options that came from the user. ENGINE_* is about the engine's state.
 const INPUT_CODES =
-  /^(FILE_|SAFETENSORS_|TENSOR_|BAD_|UNSUPPORTED|KV_TOO_SMALL$|PARAMETER_UNKNOWN$|NO_REFERENCE$|NOT_TRAINABLE$|THREADS$)/;
+  /^(FILE_|SAFETENSORS_|TENSOR_|BAD_|UNSUPPORTED|KV_TOO_SMALL$|PARAMETER_|NO_REFERENCE$|NOT_TRAINABLE$|THREADS$)/;
 
 /** A native error as one of ours; anything else as it is. */
 export function toZazenError(error: unknown): unknown {

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { InputError, ZazenError } from "../errors.js";
 import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
 import { FAMILIES } from "./families.js";
+import { type FilledLora, fillLora, isUntied, nativeLora } from "./lora.js";
+import { ADAPTER_WEIGHTS, modelFolders, writeAdapterConfig } from "./peft.js";
 import { ropeFrequencies } from "./rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
 import {
@@ -17,6 +19,7 @@ import {
   type GenerateResult,
   type LogprobsRequest,
   type LogprobsResult,
+  type LoraOptions,
   type LossMetrics,
   type LossSpec,
   type ModelSpec,
@@ -48,6 +51,20 @@ interface Source {
   readonly paths: readonly string[];
   readonly seed: number;
   readonly std: number;
+  /** Path of a file with adapters; empty where they are made. */
+  readonly adapter: string;
+  /** Folder of the model; null where it is made from scratch. */
+  readonly folder: string | null;
+}
+
+/** What an engine is beside its native half. */
+interface Identity {
+  readonly spec: ModelSpec;
+  readonly dtype: DType;
+  readonly lora: FilledLora | undefined;
+  readonly folder: string | null;
+  /** Whether there is a copy of the weights for reference. */
+  readonly reference: boolean;
 }
 
 /**
@@ -59,28 +76,42 @@ interface Source {
 export class Engine {
   readonly spec: ModelSpec;
   readonly dtype: DType;
-  /** Parameters, a tied head counted once. */
+  /** Of a model with adapters; its weights are frozen. */
+  readonly lora: LoraOptions | undefined;
+  /** Parameters, a tied head counted once; those of adapters not counted. */
   readonly parameters: number;
+  /** Parameters that training changes. */
+  readonly trainedParameters: number;
+  readonly #identity: Identity;
   readonly #native: NativeEngine;
-  readonly #reference: boolean;
   #running: Promise<unknown> | undefined;
   #disposed = false;
 
-  private constructor(spec: ModelSpec, native: NativeEngine, parameters: number, options: Required<EngineOptions>) {
-    this.spec = spec;
-    this.dtype = options.dtype;
+  private constructor(identity: Identity, native: NativeEngine, counts: { parameters: number; trained: number }) {
+    this.spec = identity.spec;
+    this.dtype = identity.dtype;
+    this.lora = identity.lora;
+    this.#identity = identity;
     this.#native = native;
-    this.parameters = parameters;
-    this.#reference = options.reference;
+    this.parameters = counts.parameters;
+    this.trainedParameters = counts.trained;
   }
 
   /**
-   * Reads a Hugging Face folder: config.json, generation_config.json if there, model.safetensors or the files of its index.
-   * Throws InputError: MODEL_MISSING, CONFIG_*, INDEX_INVALID, UNSUPPORTED_*, FILE_*, SAFETENSORS_*, TENSOR_*.
+   * Reads a Hugging Face folder: config.json, generation_config.json if there, model.safetensors or the files of its index; or a folder
+   * of peft, adapter_config.json and adapter_model.safetensors, and the base model that it names.
+   * Throws InputError: MODEL_MISSING, CONFIG_*, INDEX_INVALID, UNSUPPORTED_*, FILE_*, SAFETENSORS_*, TENSOR_*, ADAPTER_INVALID,
+   * BASE_MISSING, LORA_TARGET.
    */
   static async load(folder: string, options: EngineOptions = {}): Promise<Engine> {
-    const spec = await readModelSpec(folder);
-    return Engine.#open(spec, { paths: await weightFiles(folder), seed: 0, std: 0 }, options);
+    const { base, adapter } = await modelFolders(folder, options.base);
+    if (adapter && options.lora)
+      fail("BAD_ARGUMENT", "engine lora", "none for a folder of adapters, which brings its own", `one for ${folder}`);
+    const spec = await readModelSpec(base);
+    const source = { paths: await weightFiles(base), seed: 0, std: 0, folder: base };
+    if (!adapter) return Engine.#open(spec, { ...source, adapter: "" }, options);
+    const file = join(adapter.folder, ADAPTER_WEIGHTS);
+    return Engine.#open(spec, { ...source, adapter: file }, { ...options, lora: adapter.lora });
   }
 
   /** Random weights: matrices normal with `std` (default 0.02), norms 1. The same seed gives the same bits. */
@@ -92,15 +123,21 @@ export class Engine {
     checkNumber("create seed", init.seed, 0, Number.MAX_SAFE_INTEGER, true);
     const std = init.std ?? DEFAULT_STD;
     checkNumber("create std", std, 0, 100);
-    return Engine.#open(checkSpec(spec), { paths: [], seed: init.seed, std }, options);
+    if (options.base !== undefined) fail("BAD_ARGUMENT", "create base", "none for a model from scratch", options.base);
+    const source = { paths: [], seed: init.seed, std, adapter: "", folder: null };
+    return Engine.#open(checkSpec(spec), source, options);
   }
 
   static async #open(spec: ModelSpec, source: Source, options: EngineOptions): Promise<Engine> {
     const filled = fillOptions(options);
+    const lora = options.lora && fillLora(options.lora);
+    const adapters = nativeLora(spec, lora, source.adapter);
     const native = new (addon().Engine)();
     try {
-      const parameters = await native.open({ ...nativeSpec(spec), ...filled, ...source });
-      return new Engine(spec, native, parameters, filled);
+      const counts = await native.open({ ...nativeSpec(spec), ...filled, ...source, ...adapters });
+      const reference = filled.reference && !lora; // the base serves, which training leaves as it is
+      const identity = { spec, dtype: filled.dtype, lora, folder: source.folder, reference };
+      return new Engine(identity, native, counts);
     } catch (error) {
       native.dispose();
       throw toZazenError(error);
@@ -199,6 +236,8 @@ export class Engine {
    */
   async syncReference(mix: number): Promise<void> {
     checkNumber("syncReference mix", mix, 0, 1);
+    if (this.lora)
+      fail("NO_REFERENCE", "syncReference", "an engine without LoRA", "one whose reference is its frozen base");
     return this.#call(undefined, (native) => native.syncReference({ mix }));
   }
 
@@ -209,12 +248,24 @@ export class Engine {
 
   /**
    * Writes model.safetensors in the engine's dtype, then config.json and generation_config.json into `folder`, each whole or not at all. A call that
-   * is refused leaves what the folder held.
+   * is refused leaves what the folder held. With LoRA it is a folder of peft: adapter_model.safetensors in float32 and adapter_config.json,
+   * which names the base.
    */
   async save(folder: string): Promise<void> {
+    const { lora } = this.#identity;
+    if (!lora) return this.saveMerged(folder);
     await makeFolder(folder);
-    await this.#call(undefined, (native) => native.save({ path: join(folder, WEIGHTS_FILE) }));
-    await writeModelConfig(folder, this.spec, this.dtype);
+    await this.#call(undefined, (native) => native.save({ path: join(folder, ADAPTER_WEIGHTS), merged: false }));
+    await writeAdapterConfig(folder, lora, this.#identity.folder);
+  }
+
+  /** As save, but a model on its own: with LoRA its adapters are added to the weights, rounded to the engine's dtype. */
+  async saveMerged(folder: string): Promise<void> {
+    const { lora } = this.#identity;
+    await makeFolder(folder);
+    await this.#call(undefined, (native) => native.save({ path: join(folder, WEIGHTS_FILE), merged: true }));
+    const tieWordEmbeddings = this.spec.tieWordEmbeddings && !(lora && isUntied(this.spec, lora));
+    await writeModelConfig(folder, { ...this.spec, tieWordEmbeddings }, this.dtype);
   }
 
   /**
@@ -237,7 +288,10 @@ export class Engine {
   }
 
   #statePaths(folder: string) {
-    return { optimizer: join(folder, OPTIMIZER_FILE), reference: this.#reference ? join(folder, REFERENCE_FILE) : "" };
+    return {
+      optimizer: join(folder, OPTIMIZER_FILE),
+      reference: this.#identity.reference ? join(folder, REFERENCE_FILE) : "",
+    };
   }
 
   /** Stops what runs and frees native memory; idempotent. Later calls reject with ENGINE_DISPOSED. */
@@ -315,7 +369,7 @@ function fillSampling(sampling: SamplingParams, spec: ModelSpec): Required<Sampl
   return { temperature: 1, topK: 0, topP: 1, stopTokenIds: spec.eosTokenIds, bannedTokenIds: [], ...sampling };
 }
 
-function fillOptions(options: EngineOptions): Required<EngineOptions> {
+function fillOptions(options: EngineOptions): Required<Omit<EngineOptions, "lora" | "base">> {
   // By name: other fields of the object must not reach native code beside the spec.
   const { threads = defaultThreads(), microBatchTokens = 4096, kvBytes = 2 ** 30, isa = "auto" } = options;
   const { trainable = true, reference = false, dtype = "float32", moments = "float32", recompute = false } = options;

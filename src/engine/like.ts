@@ -7,6 +7,7 @@ export type EngineLike = Pick<
   Engine,
   | "spec"
   | "parameters"
+  | "trainedParameters"
   | "generate"
   | "logprobs"
   | "forwardBackward"

@@ -54,6 +54,26 @@ export interface ModelSpec {
 export const DTYPES = ["float32", "bfloat16"] as const;
 export type DType = (typeof DTYPES)[number];
 
+/**
+ * Low-rank adapters beside frozen weights: y = W x + s * B (A x), s = alpha / rank (Hu et al. 2021, "LoRA"), or alpha / sqrt(rank)
+ * (Kalajdzievski 2023, "rsLoRA"). Never merged while training; names are matched as peft matches them. Dropout is 0.
+ */
+export interface LoraOptions {
+  readonly rank: number;
+  readonly alpha: number;
+  /** Linear layers of the blocks: "q_proj", "model.layers.0.mlp.up_proj", ... */
+  readonly targets: readonly string[] | "all-linear";
+  /** Default false. */
+  readonly rsLora?: boolean;
+  /**
+   * Modules of which a copy is trained whole, by the end of their names: "embed_tokens", "lm_head", "norm" (every norm). A tied head
+   * and its embedding become two. Default: none.
+   */
+  readonly modulesToSave?: readonly string[];
+  /** Of the random A; B is zero at first. Default 0. */
+  readonly seed?: number;
+}
+
 export interface EngineOptions {
   /** Threads of the CPU engine; default: the cores this process may use. Results do not depend on it. */
   readonly threads?: number;
@@ -81,8 +101,12 @@ export interface EngineOptions {
   readonly isa?: "auto" | "portable" | "avx2" | "avx512" | "avx512_bf16";
   /** Room for gradients and optimizer moments. Default true. */
   readonly trainable?: boolean;
-  /** Keep a frozen copy of the weights as they are now, for `ref` log-probs. Default false. */
+  /** Keep a frozen copy of the weights as they are now, for `ref` log-probs. With LoRA the base serves, without a copy. Default false. */
   readonly reference?: boolean;
+  /** Train adapters, not the weights. A folder of adapters brings its own. Default: none. */
+  readonly lora?: LoraOptions;
+  /** For a folder of adapters: the folder of their base model, in place of the one that adapter_config.json names. */
+  readonly base?: string;
 }
 
 /** Token sequences laid end to end: sequence s is ids[cuSeqlens[s] .. cuSeqlens[s + 1]). */
@@ -144,7 +168,7 @@ export interface LogprobsRequest extends PackedTokens {
   readonly temperature?: number;
   /** Best K tokens for the position after each token. Default 0: none. */
   readonly top?: number;
-  /** Use the frozen reference weights. */
+  /** Use the frozen reference weights; with LoRA, the base without its adapters. */
   readonly reference?: boolean;
   readonly signal?: AbortSignal;
 }

@@ -15,13 +15,27 @@ import type { Numbered } from "../train/rollout-log.js";
 import { Run } from "../train/run.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { countdownVerified, type RlvrTask, taskSettings, trialVerified } from "./rlvr-task.js";
-import { checkpoints, engineOptions, engineSettings, grpoPart, heldOutSettings, logging, seed } from "./settings.js";
-import { sayNext, saySize } from "./words.js";
+import {
+  checkpoints,
+  engineOptions,
+  engineSettings,
+  grpoPart,
+  heldOutSettings,
+  logging,
+  loraOptions,
+  loraPart,
+  seed,
+} from "./settings.js";
+import { loraLines, sayNext, saySize } from "./words.js";
 
 const schema = z.strictObject({
   seed: seed(),
   ...engineSettings,
-  model: z.string().min(1).describe("Folder of the model to start from; a frozen copy is the reference of the KL."),
+  lora: loraPart(),
+  model: z
+    .string()
+    .min(1)
+    .describe("Folder of the model to start from; the reference of the KL is a frozen copy, with LoRA the base."),
   ...taskSettings,
   grpo: grpoPart({
     steps: 100,
@@ -60,7 +74,8 @@ export function makeRlvr(engines: EngineSource): Recipe<RlvrConfig> {
 export const rlvrRecipe = makeRlvr(Engine);
 
 async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunContext): Promise<RunSummary> {
-  const options = { ...engineOptions(config), reference: config.grpo.loss.klCoefficient > 0 };
+  const adapters = loraOptions(config.lora, config.seed);
+  const options = { ...engineOptions(config), ...adapters, reference: config.grpo.loss.klCoefficient > 0 };
   await using engine = await openPolicy(context, "grpo", { engines, from: config.model, options });
   return config.task === "countdown"
     ? await trainOn(await countdownVerified(config), engine, config, context)
@@ -182,9 +197,10 @@ function parts({ grpo }: RlvrConfig, heldOut: number) {
   ];
 }
 
-function describePlan({ model, task, data, grpo }: RlvrConfig): readonly string[] {
+function describePlan({ model, task, data, grpo, lora }: RlvrConfig): readonly string[] {
   return [
     `model: ${model}`,
+    ...loraLines(lora),
     `task: ${task}${data === "" ? "" : `, problems from ${showSources(data)}`}`,
     `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
   ];

@@ -14,6 +14,7 @@ import {
   type SamplingSettings,
   sampling,
 } from "../config/fragments.js";
+import { ALL_LINEAR } from "../engine/lora.js";
 import { DTYPES, type DType, type EngineOptions, type ModelSpec } from "../engine/types.js";
 
 export const seed = () =>
@@ -58,6 +59,33 @@ export interface EngineSettings {
   readonly dtype: DType;
   readonly moments: DType;
   readonly recompute: boolean;
+}
+
+/** Adapters in the place of weights. */
+export function loraPart() {
+  return group({
+    rank: z.int().min(0).max(65_536).default(0).describe("Rank of the adapters; 0 trains every weight."),
+    alpha: z.number().gt(0).max(1e6).default(32).describe("The adapters' share is scaled by alpha / rank."),
+    rsLora: z.boolean().default(false).describe("Scale by alpha / sqrt(rank), which suits high ranks."),
+    targets: z
+      .array(z.string().min(1))
+      .min(1)
+      .default([ALL_LINEAR])
+      .describe(`Linear layers with an adapter, such as q_proj, or ${ALL_LINEAR}.`),
+    modulesToSave: z
+      .array(z.string().min(1))
+      .default([])
+      .describe("Modules of which a copy is trained whole: embed_tokens, lm_head, norm (every norm)."),
+    base: z.string().default("").describe("Base of a model folder with adapters; empty is the one that it names."),
+  });
+}
+
+export type LoraSettings = z.output<ReturnType<typeof loraPart>>;
+
+/** What the settings `lora` add to the options of an engine. */
+export function loraOptions({ base, targets, ...lora }: LoraSettings, seed: number): EngineOptions {
+  const adapters = { ...lora, targets: targets.includes(ALL_LINEAR) ? ALL_LINEAR : targets, seed } as const;
+  return { ...(lora.rank === 0 ? {} : { lora: adapters }), ...(base === "" ? {} : { base }) };
 }
 
 export const engineOptions = ({ threads, dtype, moments, recompute }: EngineSettings): EngineOptions => ({

@@ -24,19 +24,22 @@ import {
   heldOutSettings,
   llamaSpec,
   logging,
+  loraOptions,
+  loraPart,
   scratchModel,
   seed,
   sftPart,
 } from "./settings.js";
 import { type Learner, openDemonstrations, reportLine } from "./sft-data.js";
 import { demonstrationPart, heldOutDemonstrations, trialDemonstrations, trialSpec, trialTokenizer } from "./trial.js";
-import { sayNext, saySize, standInPrompt, trialPrompt } from "./words.js";
+import { loraLines, sayNext, saySize, standInPrompt, trialPrompt } from "./words.js";
 
 const trialName = "countdown-trial";
 
 const schema = z.strictObject({
   seed: seed(),
   ...engineSettings,
+  lora: loraPart(),
   model: z.string().default("").describe("Folder of the model to start from; empty makes one from scratch."),
   scratch: scratchModel(),
   tokenizer: z.string().default("").describe("Folder with the tokenizer of a model from scratch that learns a file."),
@@ -102,10 +105,17 @@ async function sft(engines: EngineSource, config: SftConfig, context: RunContext
 }
 
 async function origin(engines: EngineSource, config: SftConfig): Promise<PolicyOrigin> {
-  const options = engineOptions(config);
+  const options = { ...engineOptions(config), ...loraOptions(config.lora, config.seed) };
   if (config.model !== "") return { engines, from: config.model, options };
+  if (config.lora.rank > 0 || config.lora.base !== "") throw noBase();
   const spec = config.data === trialName ? trialSpec(config.scratch) : await fileSpec(config);
   return { engines, from: { spec, seed: config.seed }, options };
+}
+
+/** Adapters of random weights that no file has would be of no use. */
+function noBase(): InputError {
+  const message = "[recipe sft] lora: expected a model for it to stand on, got one from scratch; set model";
+  return new InputError("RECIPE_VALUE", message);
 }
 
 /** The loss on held-out demonstrations while training. */
@@ -197,10 +207,11 @@ async function loadHeldOut(config: SftConfig, learner: Learner, context: RunCont
   return { demonstrations: held.first(count), reports: held.reports };
 }
 
-function describePlan({ model, scratch, data, sft }: SftConfig): readonly string[] {
+function describePlan({ model, scratch, data, sft, lora }: SftConfig): readonly string[] {
   const fresh = `from scratch, width ${scratch.width}, ${scratch.layers} layers`;
   return [
     `model: ${model === "" ? fresh : model}`,
+    ...loraLines(lora),
     `data: ${showSources(data)}`,
     `SFT: ${sft.steps} steps of ${sft.tokensPerStep} tokens, learning rate ${sft.optimizer.learningRate}`,
   ];

@@ -2,9 +2,19 @@
 import type { EngineLike } from "../engine/like.js";
 import { decodeTrial, encodePrompt, type TrialProblem } from "../tasks/countdown-trial.js";
 import type { Run } from "../train/run.js";
+import type { LoraSettings } from "./settings.js";
 
-export function saySize(run: Run, { parameters }: EngineLike): void {
-  run.note("info", `parameters: ${parameters.toLocaleString("en-US")}`);
+export function saySize(run: Run, { parameters, trainedParameters }: EngineLike): void {
+  const count = (n: number) => n.toLocaleString("en-US");
+  const adapters = trainedParameters === parameters ? "" : `, trained: ${count(trainedParameters)}`;
+  run.note("info", `parameters: ${count(parameters)}${adapters}`);
+}
+
+/** What a plan says of LoRA; nothing where it is off. */
+export function loraLines({ rank, alpha, rsLora, targets, modulesToSave }: LoraSettings): readonly string[] {
+  if (rank === 0) return [];
+  const whole = modulesToSave.length === 0 ? "" : `, ${modulesToSave.join(", ")} trained whole`;
+  return [`LoRA: rank ${rank}, alpha ${alpha}${rsLora ? ", rank-stabilised" : ""}, on ${targets.join(", ")}${whole}`];
 }
 
 /** The command that samples from the model of a run, for a shell in the clone. */

@@ -25,7 +25,8 @@ export async function openPolicy(
 }
 
 async function restored(engines: EngineSource, path: string, options: EngineOptions): Promise<EngineLike> {
-  const engine = await engines.load(checkpointModel(path), options);
+  const { lora: _, ...others } = options; // a checkpoint of adapters brings them
+  const engine = await engines.load(checkpointModel(path), others);
   try {
     await engine.loadState(path);
     return engine;

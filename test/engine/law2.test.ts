@@ -19,6 +19,11 @@ const FAMILIES = [
   ["qwen2", 73],
   ["qwen3", 67],
 ] as const;
+/** Odd ranks, a head of a tied model and norms trained whole, rsLoRA; with the sizes of vocabulary. */
+const ADAPTERS = [
+  ["gqa", 101],
+  ["qwen3", 67],
+] as const;
 
 /** How much is sampled. The portable code multiplies and adds in software, so it gets a part of it. */
 const work = (isa: string) =>
@@ -44,6 +49,12 @@ const float32: readonly Model[] = [
     present: hasStories,
     open: (options) => Engine.load(`${stories}/stories260k`, options),
   },
+  ...ADAPTERS.map(([name, vocabSize]) => ({
+    name: `LoRA on ${name}`,
+    vocabSize,
+    present: true,
+    open: (options: EngineOptions) => Engine.load(join(fixtures, "lora", name), options),
+  })),
   ...FAMILIES.map(([name, vocabSize]) => ({
     name,
     vocabSize,

@@ -5,7 +5,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import type { EngineOptions, LossSpec, ModelSpec, TrainBatch } from "../../src/engine/types.js";
+import type { EngineOptions, LoraOptions, LossSpec, ModelSpec, TrainBatch } from "../../src/engine/types.js";
 import { bitsOf, isas, oddInit, oddSpec, pack, policyAt, randomSequences, temporaryFolder } from "../helpers/engine.js";
 import { floats, readSafetensors } from "../helpers/safetensors.js";
 
@@ -59,6 +59,14 @@ const ways: readonly (readonly [string, EngineOptions, readonly string[]])[] = [
 ];
 
 const bfloat16: EngineOptions = { dtype: "bfloat16", moments: "bfloat16" };
+const lora: LoraOptions = { rank: 5, alpha: 9, targets: "all-linear", modulesToSave: ["lm_head", "input_layernorm"] };
+const narrow: LoraOptions = {
+  rank: 3,
+  alpha: 2,
+  rsLora: true,
+  targets: ["o_proj", "up_proj"],
+  modulesToSave: ["embed_tokens"],
+};
 /** An odd width has pairs that are half empty. */
 const models: readonly (readonly [string, ModelSpec, EngineOptions])[] = [
   ["tied head", { ...oddSpec, tieWordEmbeddings: true }, {}],
@@ -68,6 +76,9 @@ const models: readonly (readonly [string, ModelSpec, EngineOptions])[] = [
   ["tied head, bfloat16", { ...oddSpec, tieWordEmbeddings: true, hiddenSize: 71, intermediateSize: 103 }, bfloat16],
   ["biases, a window, bfloat16", { ...oddSpec, family: "qwen2", windows: [0, 50] }, bfloat16],
   ["norms of queries and keys, bfloat16", { ...oddSpec, family: "qwen3" }, { dtype: "bfloat16" }],
+  ["LoRA, tied head", { ...oddSpec, tieWordEmbeddings: true }, { lora }],
+  ["LoRA on some layers", oddSpec, { lora: narrow }],
+  ["LoRA, bfloat16", { ...oddSpec, hiddenSize: 71, intermediateSize: 103 }, { ...bfloat16, lora }],
 ];
 
 describe.each(models)("%s", (_name, spec, types) => {
@@ -75,24 +86,47 @@ describe.each(models)("%s", (_name, spec, types) => {
   let names: readonly string[];
   beforeAll(async () => {
     folder = temporaryFolder();
-    await using engine = await Engine.create(spec, oddInit, { ...types, trainable: false });
+    if (types.lora) await learnAdapters();
+    await using engine = await open({ trainable: false });
     await engine.save(folder);
-    names = [...readSafetensors(join(folder, "model.safetensors")).keys()];
-    expect(names.includes("lm_head.weight")).toBe(!spec.tieWordEmbeddings);
+    names = savedNames();
+    if (!types.lora) expect(names.includes("lm_head.weight")).toBe(!spec.tieWordEmbeddings);
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
+  const adapters = () => join(folder, "adapters");
+  const saved = () => readSafetensors(join(folder, types.lora ? "adapter_model.safetensors" : "model.safetensors"));
+  const prefix = types.lora ? "base_model.model." : "";
+  const savedNames = () => [...saved().keys()].map((key) => key.slice(prefix.length));
+
+  /** Fresh adapters have no gradient of A, so they have learnt a little. */
+  async function learnAdapters(): Promise<void> {
+    const { lora: _, ...plain } = types;
+    await using base = await Engine.create(spec, oddInit, { ...plain, trainable: false });
+    await base.save(join(folder, "base"));
+    await using engine = await Engine.create(spec, oddInit, types);
+    await engine.forwardBackward(batchOf(), { kind: "sft" });
+    await engine.optimStep({ learningRate: 0.1 });
+    await engine.save(adapters());
+  }
+
+  function open(options: EngineOptions): Promise<Engine> {
+    const { lora: adapted, ...others } = { ...types, ...options };
+    if (!adapted) return Engine.create(spec, oddInit, others);
+    return Engine.load(adapters(), { ...others, base: join(folder, "base") });
+  }
+
   /** Bits of every gradient, then of every weight after a step. */
   async function update(loss: LossSpec, cut: readonly (readonly [number, number])[], options: EngineOptions) {
-    await using engine = await Engine.create(spec, oddInit, { ...types, ...options });
+    await using engine = await open(options);
     let total = 0;
     for (const [first, last] of cut) total += (await engine.forwardBackward(batchOf(first, last), loss)).loss;
     const gradients: Record<string, string> = {};
     for (const name of names) gradients[name] = bitsOf(await engine.gradient(name));
     const { gradNorm } = await engine.optimStep({ learningRate: 1e-3, weightDecay: 0.1, maxGradNorm: 0.1 });
     await engine.save(folder);
-    const saved = readSafetensors(join(folder, "model.safetensors"));
-    const weights = Object.fromEntries(names.map((name) => [name, bitsOf(floats(saved, name))]));
+    const tensors = saved();
+    const weights = Object.fromEntries(names.map((name) => [name, bitsOf(floats(tensors, prefix + name))]));
     return { total, bits: { gradients, gradNorm, weights } };
   }
 

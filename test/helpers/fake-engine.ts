@@ -50,6 +50,7 @@ export function fakeSpec(vocabSize: number, eos: number): ModelSpec {
 
 export class FakeEngine implements EngineLike {
   readonly parameters: number;
+  readonly trainedParameters: number;
   readonly calls: string[] = [];
   readonly batches: { batch: TrainBatch; loss: LossSpec }[] = [];
   #table: Float64Array; // [V, V]
@@ -67,6 +68,7 @@ export class FakeEngine implements EngineLike {
   ) {
     const size = spec.vocabSize ** 2;
     this.parameters = size;
+    this.trainedParameters = size;
     this.#table = table ? Float64Array.from(table) : new Float64Array(size);
     this.#reference = this.#table.slice();
     this.#gradient = new Float64Array(size);

@@ -61,6 +61,29 @@ TEST(gather_and_scatter_are_transposes) {
   CHECK_BITS(back, want);
 }
 
+TEST(scale_multiplies_and_rounds_once) {
+  for (const int64_t n : {0, 1, 17, 40000}) {
+    const Floats x = random_floats(n, 9);
+    Floats want = x, rounded = x;
+    for (float& value : want) value *= 0.3f;
+    for (float& value : rounded) value = bf16_to_f32(f32_to_bf16(value * 0.3f).bits);
+    CHECK_BITS(SAME_EVERYWHERE([&](const Kernels& k, ThreadPool& pool) {
+                 Floats y = x;
+                 k.scale(pool, y.data(), y.data(), 0.3f, n);
+                 return y;
+               }),
+               want);
+    CHECK_BITS(SAME_EVERYWHERE([&](const Kernels& k, ThreadPool& pool) {
+                 std::vector<bf16> y(static_cast<size_t>(n));
+                 k.scale(pool, y.data(), x.data(), 0.3f, n);
+                 Floats out;
+                 for (const bf16 value : y) out.push_back(bf16_to_f32(value.bits));
+                 return out;
+               }),
+               rounded);
+  }
+}
+
 TEST(add_adds_in_place) {
   for (const int64_t n : {0, 1, 17, 40000}) {
     const Floats x = random_floats(n, 7), y = random_floats(n, 8);

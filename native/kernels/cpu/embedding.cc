@@ -57,4 +57,12 @@ void add(ThreadPool& pool, float* x, const float* y, int64_t n) {
                   [&](int64_t begin, int64_t end) { add_row(x + begin, y + begin, end - begin); });
 }
 
+void scale(ThreadPool& pool, TensorRef y, const float* x, float factor, int64_t n) {
+  parallel_pieces(pool, n, task_items(1, kLanes), [&](int64_t begin, int64_t end) {
+    with_type(y + begin, [&](auto* to) {
+      for_lanes(end - begin, [&](int64_t i, auto lanes) { lanes.store(to + i, lanes.load(x + begin + i) * set1(factor)); });
+    });
+  });
+}
+
 }  // namespace zazen::ZAZEN_ISA

@@ -47,6 +47,7 @@ void embedding_backward(ThreadPool& pool, float* dtable, const float* dx, const 
 void gather_rows(ThreadPool& pool, TensorRef out, TensorView x, const int32_t* rows, int64_t R, int64_t H);
 void scatter_rows(ThreadPool& pool, float* dx, const float* dout, const int32_t* rows, int64_t R, int64_t H);
 void add(ThreadPool& pool, float* x, const float* y, int64_t n);
+void scale(ThreadPool& pool, TensorRef y, const float* x, float factor, int64_t n);
 
 // head.cc
 void head_forward(ThreadPool& pool, float* logits, int64_t ld, const int32_t* targets, float temperature, float* logp,

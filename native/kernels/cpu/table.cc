@@ -29,6 +29,7 @@ const Kernels kTable = {
     .gather_rows = gather_rows,
     .scatter_rows = scatter_rows,
     .add = add,
+    .scale = scale,
     .head_forward = head_forward,
     .head_backward = head_backward,
     .head_top = head_top,
