@@ -74,12 +74,19 @@ export function makeRlvr(engines: EngineSource): Recipe<RlvrConfig> {
 export const rlvrRecipe = makeRlvr(Engine);
 
 async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunContext): Promise<RunSummary> {
+  if (config.lora.rank > 0 && config.grpo.reference.sync.every > 0) throw fixedReference();
   const adapters = loraOptions(config.lora, config.seed);
   const options = { ...engineOptions(config), ...adapters, reference: config.grpo.loss.klCoefficient > 0 };
   await using engine = await openPolicy(context, "grpo", { engines, from: config.model, options });
   return config.task === "countdown"
     ? await trainOn(await countdownVerified(config), engine, config, context)
     : await trainOn(trialVerified(config, engine), engine, config, context);
+}
+
+/** With adapters the reference is the frozen base. */
+function fixedReference(): InputError {
+  const message = "[recipe rlvr] grpo.reference.sync.every: expected 0 with lora.rank > 0, whose reference is the base";
+  return new InputError("RECIPE_VALUE", `${message}; set it to 0, or train every weight`);
 }
 
 async function trainOn<P extends Numbered>(
