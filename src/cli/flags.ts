@@ -1,6 +1,6 @@
 // Parsers of flag values. A bad value is a usage error that commander reports with the flag's name.
 import { InvalidArgumentError, Option } from "commander";
-import type { DType } from "../engine/types.js";
+import type { DType, EngineOptions } from "../engine/types.js";
 
 export interface NumberRange {
   readonly min: number;
@@ -35,6 +35,16 @@ export function dtypeOption(): Option {
 /** The flag for the base of a folder with adapters. */
 export function baseOption(): Option {
   return new Option("--base <DIR>", "base model of a folder with adapters (default: the one that it names)");
+}
+
+/** Options of an engine that answers and does not learn. */
+export function inferenceOptions(flags: {
+  readonly dtype: DType;
+  readonly threads?: number;
+  readonly base?: string;
+}): EngineOptions {
+  const { dtype, threads, base } = flags;
+  return { trainable: false, dtype, ...(threads !== undefined && { threads }), ...(base !== undefined && { base }) };
 }
 
 function parser(kind: string, form: RegExp, range: NumberRange): (text: string) => number {

@@ -3,7 +3,7 @@ import { Command } from "commander";
 import type { DType, GenerateResult, SamplingParams } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import type { Tokenizer } from "../prompt/tokenizer.js";
-import { baseOption, collect, dtypeOption, integer, number } from "./flags.js";
+import { baseOption, collect, dtypeOption, inferenceOptions, integer, number } from "./flags.js";
 import { commonHelp, printJson, printLines } from "./output.js";
 import { cutAtStop } from "./stop-strings.js";
 
@@ -124,14 +124,7 @@ async function encodePrompt(
 
 async function sample(prompt: readonly number[], options: GenerateOptions): Promise<GenerateResult> {
   const { Engine } = await import("../engine/engine.js");
-  const threads = options.threads === undefined ? {} : { threads: options.threads };
-  const base = options.base === undefined ? {} : { base: options.base };
-  await using engine = await Engine.load(options.model, {
-    trainable: false,
-    dtype: options.dtype,
-    ...threads,
-    ...base,
-  });
+  await using engine = await Engine.load(options.model, inferenceOptions(options));
   const room = Math.max(1, engine.spec.maxPositions - prompt.length);
   const { temperature, topK, topP, maxTokens = Math.min(defaultMaxTokens, room) } = options;
   const sampling: SamplingParams = { temperature, topK, topP, maxTokens };

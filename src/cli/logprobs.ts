@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import type { DType, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
-import { baseOption, dtypeOption, integer, number } from "./flags.js";
+import { baseOption, dtypeOption, inferenceOptions, integer, number } from "./flags.js";
 import { commonHelp, printJson, printLines } from "./output.js";
 
 export interface LogprobsOptions {
@@ -63,14 +63,7 @@ export function logprobsCommand(): Command {
 export async function logprobs(options: LogprobsOptions): Promise<ScoredText> {
   const ids = await tokensOf(options);
   const { Engine } = await import("../engine/engine.js");
-  const threads = options.threads === undefined ? {} : { threads: options.threads };
-  const base = options.base === undefined ? {} : { base: options.base };
-  await using engine = await Engine.load(options.model, {
-    trainable: false,
-    dtype: options.dtype,
-    ...threads,
-    ...base,
-  });
+  await using engine = await Engine.load(options.model, inferenceOptions(options));
   checkRange(ids, options.top, engine.spec);
   const { top, temperature } = options;
   const request = { ids: Int32Array.from(ids), cuSeqlens: Int32Array.of(0, ids.length), top, temperature };
