@@ -1,7 +1,7 @@
 // Our benches and the Python ones in turn, so that a slow spell of the machine meets both: ours, theirs, ours, theirs, ... The ratio is
 // of the medians of the repetitions. Peak is the better of our matmul and PyTorch's. Results go to bench/results/NAME.json.
 // node bench/compare.mjs --python PATH [--only NAME,...] [--repeats N] [--threads N] [--quick] [--model DIR] [--out DIR]
-// Names: train-qwen2.5-0.5b, train-1m (8 x 256), train-1m-8x128, train-1m-4x64, train-1m-2x64, train-trial, grpo-step, trial.
+// Names: train-qwen2.5-0.5b, train-1m (8 x 256), train-1m-8x128, train-1m-4x64, train-1m-2x64, train-1m-1x64, train-trial, grpo-step, trial.
 // --quick takes few steps: to see that all runs, not for figures.
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -69,6 +69,7 @@ const jobs = [
   trainStep("1m", 3, [8, 128]),
   trainStep("1m", 3, [4, 64]),
   trainStep("1m", 3, [2, 64]),
+  trainStep("1m", 3, [1, 64]),
   trainStep("trial", null),
   {
     name: "grpo-step",

@@ -222,6 +222,33 @@ describe("a process", () => {
     expect((await runScript(script)).split("\n")).toEqual(Array(3).fill(String(tokens)));
   });
 
+  test("grows by less than 4 KiB a cycle of sampling, training and disposing", async () => {
+    const script = `${setup}
+      import { readFileSync } from "node:fs";
+      const anonymous = () => Number(/RssAnon:\\s+(\\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"))[1]);
+      const ids = Int32Array.from({ length: 64 }, (_, t) => t % spec.vocabSize);
+      const batch = { ids, cuSeqlens: Int32Array.of(0, 64), weights: Float32Array.from(ids, (_, t) => t === 0 ? 0 : 1 / 63) };
+      const cycle = async () => {
+        const engine = await open();
+        await generate(engine, 10, 4);
+        await engine.forwardBackward(batch, { kind: "sft" });
+        await engine.optimStep({ learningRate: 1e-3 });
+        await engine.dispose();
+      };
+      const sizes = [];
+      for (let i = 0; i < 1200; i++) {
+        await cycle();
+        gc();
+        if (i >= 400) sizes.push(anonymous()); // by then arenas and compiled code have their size
+      }
+      const middle = (sizes.length - 1) / 2;
+      const over = (value) => sizes.reduce((sum, size, i) => sum + (i - middle) * value(size, i), 0);
+      const slope = over((size) => size) / over((_, i) => i - middle);
+      console.log(slope);
+    `;
+    expect(Number(await runScript(script, ["--expose-gc"]))).toBeLessThan(4); // least squares, KiB a cycle
+  });
+
   test("does not grow with engines made and disposed, or made and forgotten", async () => {
     const script = `${setup}
       const cycle = async (dispose) => {
