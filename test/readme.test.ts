@@ -1,6 +1,12 @@
 // The README's library example is a file that runs: the text is the same, and the run learns with mismatch 0.
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { describe, expect, test, vi } from "vitest";
+import { applySets } from "../src/config/recipe-file.js";
+import { resolveSettings } from "../src/config/resolve.js";
+import { recipes } from "../src/methods/index.js";
+import { RewardPool } from "../src/reward/pool.js";
+import { rewardInput } from "./helpers/rewards.js";
 
 const read = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8");
 
@@ -21,6 +27,29 @@ describe("the library example", () => {
     expect(lines).toHaveLength(20);
     for (const line of lines) expect(line).toMatch(/mismatch 0$/);
     expect(mean(rewards.slice(-3))).toBeGreaterThan(mean(rewards.slice(0, 3)) + 1);
+  });
+});
+
+describe("the reward of a module", () => {
+  const file = read("examples/reward.ts").replace('"../../src/index.js"', '"zazen"');
+
+  test("is in the README word for word, beside settings that a recipe takes", () => {
+    const readme = read("../README.md");
+    expect(/```typescript\n([\s\S]*?)```/.exec(readme)?.[1]).toBe(file);
+    const [, rewards] = /--set '(rewards=[^']*)'/.exec(readme)!;
+    const rlvr = recipes.find(({ name }) => name === "rlvr")!;
+    const config = resolveSettings("rlvr", rlvr.schema, applySets({ model: "m" }, [rewards!]));
+    expect(config).toMatchObject({ rewards: [{ kind: "maths" }, { weight: 0.1 }, { module: "./reward.ts" }] });
+  });
+
+  test("grades as it says", async () => {
+    const module = fileURLToPath(new URL("examples/reward.ts", import.meta.url));
+    const pool = await RewardPool.create([{ module }], { workers: 1 });
+    const long = `${"so ".repeat(10)}Paris`;
+    const inputs = ["Paris", "Rome", long].map((text) => rewardInput(text, { record: { city: "Paris" } }));
+    const { rewards } = await pool.score([[...inputs, rewardInput("", { answer: null })]]);
+    await pool.dispose();
+    expect([...rewards[0]!]).toEqual([1, 0, 0.95, 0]);
   });
 });
 

@@ -74,7 +74,7 @@ async function showSettings(recipe: Recipe, json: boolean): Promise<void> {
     [each.help.replace(/\.$/, ""), unbroken(expectation(each))].filter(Boolean).join("; ");
   const sections = parts(settings).map(([part, own]) => ({
     title: `${part === "" ? "the whole run" : part}: --set ${assignment(own[0]?.key ?? "")} ...`,
-    rows: own.map((each) => [each.key.slice(part.length).replace(/^\./, ""), showDefault(each.default), what(each)]),
+    rows: own.map((each) => [each.key.slice(part.length).replace(/^\./, ""), showDefault(each), what(each)]),
   }));
   const lines = sectionLines(["setting", "default", "what it is; what it takes"], sections, { width: width() });
   printLines([...wrap(`${name}: ${summary}`, width()), "", ...lines.map((line) => line.replaceAll(noBreak, " "))]);
@@ -104,8 +104,8 @@ function assignment(key: string): string {
 
 const width = (): number => Math.min(widest, process.stdout.columns || widest);
 
-function showDefault(value: unknown): string {
-  if (value === undefined) return "(required)";
+function showDefault({ key, default: value }: Setting): string {
+  if (value === undefined) return key.includes("[].") ? "" : "(required)"; // an entry may be of another kind
   return clip(typeof value === "string" ? value : JSON.stringify(value), defaultWidth);
 }
 

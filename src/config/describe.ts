@@ -87,8 +87,9 @@ function rows(
 
 /** The fields of a list of groups: "data[].weight". */
 function itemRows(key: string, node: Node): readonly Setting[] {
-  const items = [node, ...branches(node)].flatMap((each) => (each.items?.properties === undefined ? [] : [each.items]));
-  return items.flatMap((each) => rows(`${key}[]`, each, undefined, "", {}));
+  const items = [node, ...branches(node)].flatMap((each) => (each.items === undefined ? [] : [each.items]));
+  const groups = items.filter((item) => [item, ...branches(item)].some((each) => each.properties !== undefined));
+  return groups.flatMap((each) => rows(`${key}[]`, each, undefined, "", {}));
 }
 
 /** A field that several forms of a union have takes any of their values. */
@@ -111,7 +112,8 @@ function field(value: unknown, name: string): unknown {
 }
 
 function typeOf(node: Node): string {
-  if (branches(node).length > 0) return branches(node).map(typeOf).join(" | ");
+  if (branches(node).length > 0)
+    return [...new Set(branches(node).flatMap((one) => typeOf(one).split(" | ")))].join(" | ");
   if (node.const !== undefined) return JSON.stringify(node.const);
   if (node.enum !== undefined) return node.enum.map(String).join(" | ");
   if (node.type === "array") return `list of ${node.items === undefined ? "any" : typeOf(node.items)}`;

@@ -36,7 +36,8 @@ function unknownKeyLines(name: string, issue: z.core.$ZodIssue, known: readonly 
   if (issue.code !== "unrecognized_keys") return [];
   return issue.keys.map((key) => {
     const full = [...issue.path, key].join(".");
-    return `[recipe ${name}] expected a known key, got "${full}"${didYouMean(full, known)}`;
+    const near = didYouMean(settingKey([...issue.path, key]), known);
+    return `[recipe ${name}] expected a known key, got "${full}"${near}`;
   });
 }
 

@@ -9,12 +9,14 @@ import type { Sample } from "../rollout/types.js";
 export interface PassRequest<P> {
   readonly problems: readonly P[];
   readonly promptOf: (problem: P) => Int32Array;
-  /** Whether a sample's answer is right. */
-  readonly isCorrect: (problem: P, sample: Sample) => boolean;
+  /** Whether a sample's answer is right; or whether those of all problems are, one sample each. */
+  readonly isCorrect: ((problem: P, sample: Sample) => boolean) | { readonly all: JudgeAll<P> };
   readonly sampling: SamplingParams;
   readonly seed: number;
   readonly signal?: AbortSignal;
 }
+
+export type JudgeAll<P> = (problems: readonly P[], samples: readonly Sample[]) => Promise<readonly boolean[]>;
 
 export interface Pass extends Share {
   readonly seconds: number;
@@ -40,7 +42,11 @@ export async function passAt1<P>(engine: EngineLike, request: PassRequest<P>): P
     ...(request.signal && { signal: request.signal }),
   });
   const flat = samples.map((one) => one[0]!);
-  const correct = flat.map((sample, p) => request.isCorrect(request.problems[p]!, sample));
+  const { problems, isCorrect } = request;
+  const correct =
+    typeof isCorrect === "function"
+      ? flat.map((sample, p) => isCorrect(problems[p]!, sample))
+      : await isCorrect.all(problems, flat);
   const share = wilson(correct.filter(Boolean).length, correct.length);
   return { pass: { ...share, seconds, tokensPerSecond: tokens / seconds }, samples: flat, correct };
 }

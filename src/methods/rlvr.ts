@@ -1,5 +1,5 @@
-// Recipe `rlvr`: reinforcement learning from a verifier's reward, with group advantages and the clipped policy loss (Shao et al. 2024).
-// Tasks: countdown (problems from a JSONL file, any model with a tokenizer) and countdown-trial (the built-in trial's model).
+// Recipe `rlvr`: reinforcement learning from rewards that can be checked, with group advantages and the clipped policy loss (Shao et al. 2024).
+// Tasks: problems (rows of data with rewards by settings, any model with a tokenizer) and countdown-trial (the built-in trial's model).
 import { z } from "zod";
 import { dataSetting, showSources } from "../config/data.js";
 import { group } from "../config/fragments.js";
@@ -14,7 +14,8 @@ import { reinforce } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { Run } from "../train/run.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import { countdownVerified, type RlvrTask, taskSettings, trialVerified } from "./rlvr-task.js";
+import { problemsVerified } from "./rlvr-problems.js";
+import { type RlvrTask, rewardWords, taskSettings, trialVerified } from "./rlvr-task.js";
 import {
   checkpoints,
   engineOptions,
@@ -64,7 +65,7 @@ export type RlvrConfig = z.output<typeof schema>;
 export function makeRlvr(engines: EngineSource): Recipe<RlvrConfig> {
   return {
     name: "rlvr",
-    summary: "GRPO on a verifier's reward: Countdown problems from a file or the built-in trial.",
+    summary: "GRPO on verifiers' rewards or your own: problems from data, or the built-in trial.",
     schema,
     plan: describePlan,
     run: (config, context) => rlvr(engines, config, context),
@@ -77,10 +78,26 @@ async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunConte
   if (config.lora.rank > 0 && config.grpo.reference.sync.every > 0) throw fixedReference();
   const adapters = loraOptions(config.lora, config.seed);
   const options = { ...engineOptions(config), ...adapters, reference: config.grpo.loss.klCoefficient > 0 };
-  await using engine = await openPolicy(context, "grpo", { engines, from: config.model, options });
-  return config.task === "countdown"
-    ? await trainOn(await countdownVerified(config), engine, config, context)
-    : await trainOn(trialVerified(config, engine), engine, config, context);
+  const open = () => openPolicy(context, "grpo", { engines, from: config.model, options });
+  if (config.task === "countdown-trial") {
+    await using engine = await open();
+    return await trainOn(trialVerified(config, engine), engine, config, context);
+  }
+  const warn = (text: string) => context.emit({ type: "note", level: "warning", text });
+  await using task = await problemsVerified(config, warn);
+  await using engine = await open();
+  requireRoom(task.longestPrompt, engine.spec.maxPositions);
+  return await trainOn(task, engine, config, context);
+}
+
+/** Throws InputError DATA_LENGTH where a prompt leaves no room for an answer. */
+function requireRoom(longest: number, positions: number): void {
+  if (longest < positions) return;
+  throw new InputError(
+    "DATA_LENGTH",
+    `[recipe rlvr] expected prompts of fewer tokens than the model's ${positions} positions, got one of ${longest}; ` +
+      "set maxPromptTokens to leave such problems out",
+  );
 }
 
 /** With adapters the reference is the frozen base. */
@@ -174,13 +191,15 @@ function watch<P extends Numbered>(
 async function pass<P extends Numbered>(
   run: Run,
   engine: EngineLike,
-  { promptOf, isCorrect }: RlvrTask<P>,
+  { promptOf, areCorrect }: RlvrTask<P>,
   problems: readonly P[],
   { seed, grpo }: RlvrConfig,
   temperature: number,
 ): Promise<Pass> {
   const sampling = { ...grpo.sampling, temperature };
-  return (await passAt1(engine, { problems, promptOf, isCorrect, sampling, seed, signal: run.signal })).pass;
+  return (
+    await passAt1(engine, { problems, promptOf, isCorrect: { all: areCorrect }, sampling, seed, signal: run.signal })
+  ).pass;
 }
 
 function showTable(run: Run, before: Judged, after: Judged): void {
@@ -199,16 +218,17 @@ function parts({ grpo }: RlvrConfig, heldOut: number) {
   const judged = heldOut > 0;
   return [
     ...(judged ? [{ name: "evaluate-before", title: "Held-out problems before GRPO", ...evaluation }] : []),
-    { name: "grpo", title: "GRPO on the verifier's reward", steps: grpo.steps, work: sampled * training },
+    { name: "grpo", title: "GRPO on the rewards", steps: grpo.steps, work: sampled * training },
     ...(judged ? [{ name: "evaluate-after", title: "Held-out problems after GRPO", ...evaluation }] : []),
   ];
 }
 
-function describePlan({ model, task, data, grpo, lora }: RlvrConfig): readonly string[] {
+function describePlan({ model, task, data, rewards, grpo, lora }: RlvrConfig): readonly string[] {
   return [
     `model: ${model}`,
     ...loraLines(lora),
     `task: ${task}${data === "" ? "" : `, problems from ${showSources(data)}`}`,
+    ...(task === "problems" ? [`rewards: ${rewardWords(rewards)}`] : []),
     `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
   ];
 }

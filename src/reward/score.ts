@@ -23,11 +23,20 @@ export interface ScoreOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Grades all samples of a step at once, as a `RewardPool` does. */
+export interface RewardScorer<P, S> {
+  score(
+    problems: readonly P[], // [P]
+    samples: readonly (readonly S[])[], // [P][n]
+    options: { readonly maxErrorShare: number; readonly signal: AbortSignal },
+  ): Promise<Scores>;
+}
+
 export interface Scores {
   /** Rewards of `samples[p]`; NaN where the reward failed. */
   readonly rewards: readonly Float64Array[]; // [P][n]
   readonly failures: readonly RewardFailure[];
-  /** What the rewards are the weighted sum of, where a function gives several. */
+  /** What the rewards are the weighted sum of, where there are several. */
   readonly parts?: readonly RewardPart[];
 }
 

@@ -19,7 +19,8 @@ import {
   mathsReference,
 } from "../tasks/index.js";
 import type { RewardInput } from "./input.js";
-import type { VerifierSpec } from "./spec.js";
+import { isModule } from "./kinds.js";
+import type { RewardSpec, VerifierSpec } from "./spec.js";
 
 type RewardRecord = RewardInput["record"];
 
@@ -44,6 +45,17 @@ export function verifier(spec: VerifierSpec): Verifier {
     case "countdown":
       return countdownVerifier(spec);
   }
+}
+
+/**
+ * Checks records against the verifiers among some rewards: throws an Error for a record without a reference, or with a bad one. Throws
+ * InputError at once for settings that cannot work.
+ */
+export function recordCheck(specs: readonly RewardSpec[]): (record: RewardRecord) => void {
+  const verifiers = specs.flatMap((spec) => (isModule(spec) ? [] : [verifier(spec)]));
+  return (record) => {
+    for (const each of verifiers) each.check(record);
+  };
 }
 
 type Of<Kind extends VerifierSpec["kind"]> = Extract<VerifierSpec, { kind: Kind }>;

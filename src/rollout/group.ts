@@ -1,7 +1,7 @@
 // Samples and their rewards to groups. Pure.
 import type { Group, NamedReward, Sample } from "./types.js";
 
-/** One of several rewards of every sample. */
+/** A named reward of every sample. */
 export interface RewardColumn {
   readonly name: string;
   readonly weight: number;
@@ -21,7 +21,7 @@ export function makeGroups<P>(
       problem,
       samples: graded.map((i) => samples[p]![i]!),
       rewards: Float64Array.from(graded, (i) => rewards[p]![i]!),
-      ...(parts.length > 1 && { parts: parts.map((part) => partOf(part, p, graded)) }),
+      ...(parts.length > 0 && { parts: parts.map((part) => partOf(part, p, graded)) }),
     };
   });
 }

@@ -4,7 +4,8 @@ import type { DynamicSamplingSettings, SamplingSettings } from "../config/fragme
 import type { Resumable } from "../data/resumable.js";
 import type { EngineLike } from "../engine/like.js";
 import { hasSpread } from "../objective/advantage.js";
-import { type RewardFunction, scoreDefaults, scoreSamples } from "../reward/score.js";
+import { failureText, type RewardFailure } from "../reward/combine.js";
+import { type RewardFunction, type RewardScorer, scoreDefaults, scoreSamples } from "../reward/score.js";
 import { makeGroups } from "../rollout/group.js";
 import { sampleCompletions } from "../rollout/sample.js";
 import type { Group, Sample } from "../rollout/types.js";
@@ -20,7 +21,7 @@ export interface PolicyTask<P extends Numbered> {
   /** What `problems` draws from, where that has a place that moves from step to step. */
   readonly source?: Resumable | undefined;
   promptOf(problem: P): Int32Array; // ids
-  readonly reward: RewardFunction<P, Sample>;
+  readonly reward: RewardFunction<P, Sample> | RewardScorer<P, Sample>;
   readonly describe: RolloutLog<P>["describe"];
   /** Fields of the task's own for metrics.jsonl. */
   metrics(groups: readonly Group<P>[]): Metrics;
@@ -135,11 +136,14 @@ async function sampleRound<P extends Numbered>(
   const request = { prompts, samplesPerPrompt, sampling, seed, step, problemIds, signal };
   const { samples } = await sampleCompletions(engine, request);
   const options = { ...scoreDefaults, maxErrorShare, weights, signal };
-  const { rewards, failures, parts } = await scoreSamples(problems, samples, task.reward, options);
-  if (failures.length > 0) run.note("warning", failureText(step, failures.length, failures[0]!.error));
+  const { reward } = task;
+  const { rewards, failures, parts } = await (typeof reward === "function"
+    ? scoreSamples(problems, samples, reward, options)
+    : reward.score(problems, samples, options));
+  if (failures.length > 0) run.note("warning", failuresText(step, failures));
   return { groups: makeGroups(problems, samples, rewards, parts), errors: failures.length };
 }
 
-function failureText(step: number, count: number, first: Error): string {
-  return `step ${step}: ${count} rewards failed and their samples are left out; the first: ${first.message}`;
+function failuresText(step: number, failures: readonly RewardFailure[]): string {
+  return `step ${step}: ${failures.length} rewards failed and their samples are left out; the first, ${failureText(failures[0]!)}`;
 }

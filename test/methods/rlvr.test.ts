@@ -5,7 +5,8 @@ import { describe, expect, test } from "vitest";
 import { resolveSettings, type Settings } from "../../src/config/resolve.js";
 import { makeRlvr } from "../../src/methods/rlvr.js";
 import { FakeSource } from "../helpers/fake-engine.js";
-import { jsonl, modelFolder, phases } from "../helpers/recipes.js";
+import { jsonl, modelFolder, notes, phases } from "../helpers/recipes.js";
+import { modulePath } from "../helpers/rewards.js";
 import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
 
 describe("rlvr", () => {
@@ -43,6 +44,52 @@ describe("rlvr", () => {
     expect(source.options[0]).toMatchObject({ reference: false });
   });
 
+  const sums = [
+    { question: "1 + 1?", answer: "1 + 1 = <<1+1=2>>2\n#### 2" },
+    { question: "2 + 3?", answer: "#### 5" },
+  ];
+
+  test("runs on rows as GSM8K has them, graded by maths, and says that no group has spread", async () => {
+    const evaluation = { data: jsonl(...sums), problems: 2 };
+    const { host, summary } = await run({ data: jsonl(...sums), evaluation });
+    expect(phases(host)).toEqual(["evaluate-before", "grpo", "evaluate-after"]);
+    expect(summary).toMatchObject({ before: { sampled: { n: 2 } }, train: { steps: 2 } });
+    const steps = readLines(host.out, "metrics.jsonl").filter(({ phase }) => phase === "grpo");
+    for (const step of steps) expect(step).toMatchObject({ "reward/maths": 0, "reward/mean": 0, "reward/errors": 0 });
+    expect(notes(host).filter((text) => text.includes("spread"))).toEqual([
+      expect.stringMatching(/^nothing was learnt: in none of 2 steps did a group have spread/),
+    ]);
+  });
+
+  test("sums several rewards, a module among them, and logs each", async () => {
+    const rewards = [
+      { kind: "maths", weight: 2 },
+      { module: modulePath("plain.mjs"), name: "length", isolate: "thread", weight: 0.5 },
+    ];
+    const { host, source } = await run({ data: jsonl(...sums), rewards, rewardWorkers: 1 });
+    const [step] = readLines(host.out, "metrics.jsonl") as Record<string, number>[];
+    expect(step!["reward/length"]).toBeGreaterThan(0);
+    expect(step!["reward/mean"]).toBeCloseTo(2 * step!["reward/maths"]! + 0.5 * step!["reward/length"]!, 9);
+    expect(source.options).toHaveLength(1);
+    const [rollout] = readLines(host.out, "rollouts.jsonl");
+    expect(rollout!.prompt).toMatch(/<query>(1 \+ 1|2 \+ 3)\?<\/query>/);
+  });
+
+  test("asks through a template, and leaves long prompts out", async () => {
+    const choices = { question: "7 ".repeat(400), choices: ["red", "blue"], answer: 1 };
+    const rewards = [{ kind: "choice" }];
+    const question = "{question}\n{choices}\nWhich one?";
+    const asked = {
+      data: jsonl({ ...choices, question: "Colour?" }, choices),
+      rewards,
+      question,
+      format: "zero-plain",
+    };
+    const { host } = await run({ ...asked, maxPromptTokens: 300 });
+    expect(readLines(host.out, "rollouts.jsonl")[0]!.prompt).toContain("Colour?\nA. red\nB. blue\nWhich one?");
+    expect(notes(host)[0]).toMatch(/1 of 2 problems are left out: prompts of more than 300 tokens/);
+  });
+
   test("a KL coefficient asks the engine for a reference", async () => {
     const { source } = await run({
       task: "countdown-trial",
@@ -61,6 +108,47 @@ describe("rlvr", () => {
       /data\.jsonl:2\]/,
     ],
     ["numbers out of range", { data: jsonl({ numbers: [], target: 2 }) }, "JSONL_LINE", /:1\] \[countdown\]/],
+    ["a row without a prompt", { data: jsonl({ answer: "2" }) }, "JSONL_LINE", /:1\] expected a prompt as text/],
+    ["a row without an answer", { data: jsonl(sums[0], { question: "?" }) }, "JSONL_LINE", /:2\] .*field "answer"/],
+    [
+      "a template that shows the answer",
+      { data: jsonl(...sums), question: "{question} {answer}" },
+      "RECIPE_VALUE",
+      /question: .*does not show the right answer, got \{answer\}/,
+    ],
+    [
+      "a template with a field that is not there",
+      { data: jsonl(...sums), question: "{qestion}" },
+      "JSONL_LINE",
+      /field \{qestion\} .*did you mean "question"/,
+    ],
+    [
+      "a module that is not there",
+      { data: jsonl(...sums), rewards: [{ module: "none.ts" }] },
+      "REWARD_MODULE_MISSING",
+      /none\.ts/,
+    ],
+    ["prompts that are all too long", { data: jsonl(...sums), maxPromptTokens: 2 }, "DATA_EMPTY", /maxPromptTokens/],
+    [
+      "a prompt without room for an answer",
+      { data: jsonl({ question: "7 ".repeat(600), answer: "1" }) },
+      "DATA_LENGTH",
+      /512 positions/,
+    ],
+    [
+      "several messages for a format of one",
+      {
+        data: jsonl({
+          messages: [
+            { role: "system", content: "s" },
+            { role: "user", content: "u" },
+          ],
+          answer: "1",
+        }),
+      },
+      "PROMPT_MESSAGES",
+      /one user message/,
+    ],
     [
       "a chat format without a template",
       { data: jsonl(...problems), format: "warm-plain" },

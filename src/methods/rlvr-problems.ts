@@ -1,0 +1,228 @@
+// The task `problems` of recipe `rlvr`: rows of data, asked as text or by chat template, graded by the rewards of the settings.
+import { isObject } from "../config/files.js";
+import { Mixture } from "../data/mixture.js";
+import { type LoadedSource, loadRecords } from "../data/records.js";
+import { InputError } from "../errors.js";
+import type { Message } from "../prompt/chat.js";
+import { splitThinking, THINKING_FORMATS, type ThinkingFormat } from "../prompt/thinking.js";
+import { Tokenizer } from "../prompt/tokenizer.js";
+import { failureText } from "../reward/combine.js";
+import type { RewardInput } from "../reward/input.js";
+import { isModule } from "../reward/kinds.js";
+import { RewardPool } from "../reward/pool.js";
+import { type RewardSpec, rewardList } from "../reward/spec.js";
+import { recordCheck } from "../reward/verifiers.js";
+import type { Sample } from "../rollout/types.js";
+import type { Numbered } from "../train/rollout-log.js";
+import { copyTokenizer } from "../train/run-folder.js";
+import { templateOptions } from "./data-settings.js";
+import { askRecord, isCountdown, type ProblemRecord, promptTexts, refuseLeak } from "./problems.js";
+import type { RlvrTask, TaskConfig } from "./rlvr-task.js";
+import { standInPrompt } from "./words.js";
+
+/** A problem from a row with its prompt. */
+export interface AskedProblem extends Numbered {
+  readonly record: ProblemRecord;
+  readonly promptText: string;
+  readonly prompt: Int32Array;
+}
+
+/**
+ * Problems from data. `warn` is told of problems that are left out, and of rewards that fail in evaluation. Throws InputError where the data, the rewards, the tokenizer or the
+ * template do not fit.
+ */
+export async function problemsVerified(
+  config: TaskConfig,
+  warn: (text: string) => void,
+): Promise<RlvrTask<AskedProblem>> {
+  if (config.data === "") {
+    throw new InputError("RECIPE_VALUE", "[recipe rlvr] data: expected rows of problems, got nothing; set data");
+  }
+  const reader = new RowReader(config);
+  const train = await loadRecords(config.data, reader.read);
+  const held = config.evaluation.data === "" ? [] : await loadRecords(config.evaluation.data, reader.read);
+  const { rewards } = reader;
+  refuseLeak(
+    config.question,
+    rewards.flatMap((spec) => ("field" in spec ? [spec.field] : [])),
+  );
+  const pool = await RewardPool.create(rewards, config.rewardWorkers === 0 ? {} : { workers: config.rewardWorkers });
+  try {
+    const tokenizer = await Tokenizer.load(config.model);
+    const problems = await askSources(train, config, tokenizer, warn);
+    const asked = (await askSources(held, config, tokenizer, warn)).flatMap(({ records }) => records);
+    const all = [...problems.flatMap(({ records }) => records), ...asked];
+    const heldOut = asked.slice(0, config.evaluation.problems);
+    return {
+      longestPrompt: all.reduce((most, { prompt }) => Math.max(most, prompt.length), 0),
+      ...taskOf(config, pool, judgeOf(rewards), tokenizer, problems, warn),
+      heldOut,
+      watched: heldOut,
+      sources: [...train, ...held].map(({ report }) => report),
+    };
+  } catch (error) {
+    await pool.dispose();
+    throw error;
+  }
+}
+
+function taskOf(
+  config: TaskConfig,
+  pool: RewardPool,
+  judge: number,
+  tokenizer: Tokenizer,
+  problems: readonly LoadedSource<AskedProblem>[],
+  warn: (text: string) => void,
+): Omit<RlvrTask<AskedProblem>, "heldOut" | "watched" | "sources" | "longestPrompt"> {
+  const source = new Mixture(problems, { seed: config.seed, exhausted: config.mixture.exhausted });
+  const inputOf = inputReader(tokenizer, THINKING_FORMATS[config.format]);
+  const { maxErrorShare } = config.grpo;
+  return {
+    problems: (_, count) => source.next(count),
+    source,
+    promptOf: (problem) => problem.prompt,
+    reward: {
+      score: (asked, samples, options) =>
+        pool.score(
+          asked.map((problem, p) => samples[p]!.map((sample) => inputOf(problem, sample))),
+          options,
+        ),
+    },
+    describe: (problem, sample) => {
+      const { prompt, thinking, answer, completion } = inputOf(problem, sample);
+      return answer === null ? { prompt, thinking: null, answer: completion } : { prompt, thinking, answer };
+    },
+    metrics: () => ({}),
+    areCorrect: async (asked, samples) => {
+      const inputs = samples.map((sample, p) => [inputOf(asked[p]!, sample)]);
+      const { parts, failures } = await pool.score(inputs, { maxErrorShare });
+      if (failures.length > 0) {
+        warn(
+          `evaluation: ${failures.length} rewards failed and count as wrong; the first, ${failureText(failures[0]!)}`,
+        );
+      }
+      return parts[judge]!.rewards.map(([reward]) => reward! >= 1);
+    },
+    tokenizer: copyTokenizer(config.model),
+    tryPrompt: standInPrompt,
+    [Symbol.asyncDispose]: async () => {
+      tokenizer[Symbol.dispose]();
+      await pool.dispose();
+    },
+  };
+}
+
+/** The reward that says whether an answer is right: the first that is not about its form. */
+const judgeOf = (rewards: readonly RewardSpec[]): number =>
+  Math.max(
+    0,
+    rewards.findIndex((spec) => isModule(spec) || spec.kind !== "format"),
+  );
+
+/** Samples as rewards see them; each is decoded once. */
+function inputReader(tokenizer: Tokenizer, format: ThinkingFormat) {
+  const endText = tokenizer.eosId === null ? "" : tokenizer.token(tokenizer.eosId);
+  const inputs = new WeakMap<Sample, RewardInput>();
+  const read = ({ promptText, record }: AskedProblem, { completion, finish }: Sample): RewardInput => {
+    const whole = tokenizer.decode(completion);
+    const text = endText !== "" && whole.endsWith(endText) ? whole.slice(0, -endText.length) : whole;
+    const { thinking, answer, wellFormed } = splitThinking(text, format, { mark: "first" });
+    const tokens = completion.length;
+    return {
+      prompt: promptText,
+      completion: text,
+      thinking,
+      answer: wellFormed ? answer : null,
+      record,
+      tokens,
+      finish,
+    };
+  };
+  return (problem: AskedProblem, sample: Sample): RewardInput => {
+    const input = inputs.get(sample) ?? read(problem, sample);
+    inputs.set(sample, input);
+    return input;
+  };
+}
+
+/** A row and what it asks. */
+interface Row {
+  readonly record: ProblemRecord;
+  readonly asked: readonly Message[];
+}
+
+/** Reads rows; the first one says what is graded where no rewards are set. */
+class RowReader {
+  readonly #question: string;
+  #rewards: readonly RewardSpec[];
+  #check: ((record: ProblemRecord) => void) | null;
+
+  constructor({ question, rewards }: TaskConfig) {
+    this.#question = question;
+    this.#rewards = rewards;
+    this.#check = rewards.length > 0 ? recordCheck(rewards) : null;
+  }
+
+  /** Known once a row was read. */
+  get rewards(): readonly RewardSpec[] {
+    return this.#rewards;
+  }
+
+  /** Throws an Error for a row that cannot be asked or graded. */
+  readonly read = (record: unknown): Row => {
+    if (!isObject(record)) throw new Error(`expected an object, got ${JSON.stringify(record)}; correct the line`);
+    this.#check ??= this.#begin(record);
+    this.#check(record);
+    return { record, asked: askRecord(record, this.#question) };
+  };
+
+  #begin(first: ProblemRecord): (record: ProblemRecord) => void {
+    this.#rewards = rewardList().parse([{ kind: isCountdown(first) ? "countdown" : "maths" }]);
+    return recordCheck(this.#rewards);
+  }
+}
+
+/** The problems of each source with their prompts, numbered through all of them. */
+async function askSources(
+  sources: readonly LoadedSource<Row>[],
+  config: TaskConfig,
+  tokenizer: Tokenizer,
+  warn: (text: string) => void,
+): Promise<LoadedSource<AskedProblem>[]> {
+  const problems: LoadedSource<AskedProblem>[] = [];
+  let count = 0;
+  for (const source of sources) {
+    const asked = await askAll(source.records, count, config, tokenizer);
+    problems.push({ ...source, records: withinLimit(asked, source.report.source, config.maxPromptTokens, warn) });
+    count += source.records.length;
+  }
+  return problems;
+}
+
+function withinLimit(asked: readonly AskedProblem[], source: string, limit: number, warn: (text: string) => void) {
+  if (limit === 0) return asked;
+  const kept = asked.filter(({ prompt }) => prompt.length <= limit);
+  const left = asked.length - kept.length;
+  if (kept.length === 0) {
+    throw new InputError(
+      "DATA_EMPTY",
+      `[${source}] expected prompts of at most ${limit} tokens, got none among ${left}; raise maxPromptTokens`,
+    );
+  }
+  if (left > 0)
+    warn(`${source}: ${left} of ${asked.length} problems are left out: prompts of more than ${limit} tokens`);
+  return kept;
+}
+
+async function askAll(
+  rows: readonly Row[],
+  firstId: number,
+  { model, format, chat }: TaskConfig,
+  tokenizer: Tokenizer,
+): Promise<AskedProblem[]> {
+  const asked = rows.map((row) => row.asked);
+  const texts = await promptTexts(asked, THINKING_FORMATS[format], model, templateOptions(chat));
+  const addSpecialTokens = THINKING_FORMATS[format].prompt.style === "plain"; // a chat template writes its own
+  const prompts = await tokenizer.encodeAll(texts, { addSpecialTokens });
+  return rows.map(({ record }, i) => ({ id: firstId + i, record, promptText: texts[i]!, prompt: prompts[i]! }));
+}
