@@ -1,7 +1,8 @@
 // Our benches and the Python ones in turn, so that a slow spell of the machine meets both: ours, theirs, ours, theirs, ... The ratio is
 // of the medians of the repetitions. Peak is the better of our matmul and PyTorch's. Results go to bench/results/NAME.json.
 // node bench/compare.mjs --python PATH [--only NAME,...] [--repeats N] [--threads N] [--quick] [--model DIR] [--out DIR]
-// Names: train-qwen2.5-0.5b, train-1m (8 x 256), train-1m-8x128, train-1m-4x64, train-1m-2x64, train-1m-1x64, train-trial, grpo-step, trial.
+// Names: train-qwen2.5-0.5b, train-qwen2.5-0.5b-bfloat16, decode-1, decode-64 (bf16), train-1m (8 x 256), train-1m-8x128, train-1m-4x64,
+// train-1m-2x64, train-1m-1x64, train-trial, grpo-step, trial.
 // --quick takes few steps: to see that all runs, not for figures.
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -32,14 +33,28 @@ const peer = (name) => join(root, "bench", "peers", name);
  * One bench on both sides. `seconds` reads either side's document; `wanted` is the least ratio theirs / ours. `batch`: [sequences,
  * length], else the shape's own.
  */
-function trainStep(shape, wanted, batch) {
+function trainStep(shape, wanted, batch, dtype = "float32") {
   const size = batch ? ["--sequences", String(batch[0]), "--length", String(batch[1])] : [];
-  const args = ["--shape", shape, ...size, ...threads, ...few];
+  const args = ["--shape", shape, "--dtype", dtype, ...size, ...threads, ...few];
   return {
-    name: ["train", shape, ...(batch ? [batch.join("x")] : [])].join("-"),
+    name: ["train", shape, ...(batch ? [batch.join("x")] : []), ...(dtype === "float32" ? [] : [dtype])].join("-"),
     wanted,
+    dtype,
     ours: () => ours(bench("train-step.mjs"), ...args),
     theirs: () => theirs(peer("train_step.py"), ...args),
+    seconds: (document) => document.seconds,
+  };
+}
+
+/** Generation of the 0.5B shape in bf16, prompts counted on both sides. */
+function decode(batch, wanted) {
+  const tokens = flags.quick ? "4" : "64";
+  const args = ["--dtype", "bfloat16", "--batch", String(batch), "--tokens", tokens, ...threads];
+  return {
+    name: `decode-${batch}`,
+    wanted,
+    ours: () => ours(bench("decode.mjs"), ...args),
+    theirs: () => theirs(peer("decode.py"), ...args),
     seconds: (document) => document.seconds,
   };
 }
@@ -65,6 +80,9 @@ async function ourTrial() {
 
 const jobs = [
   trainStep("qwen2.5-0.5b", 1.35),
+  trainStep("qwen2.5-0.5b", 1.35, undefined, "bfloat16"),
+  decode(1, 2),
+  decode(64, 1.8),
   trainStep("1m", 3),
   trainStep("1m", 3, [8, 128]),
   trainStep("1m", 3, [4, 64]),
@@ -109,15 +127,17 @@ function parse(text) {
   }
 }
 
-/** GFLOP/s that this machine reached with either matmul. */
-async function measurePeaks() {
+/** GFLOP/s that this machine reached with either matmul of a type. */
+async function measurePeaks(dtype) {
   const { measurePeak } = await import("../dist/engine/doctor.js");
-  const own = measurePeak(flags.quick ? 0.2 : 3, Number(flags.threads)).gflops;
-  const torch = (await theirs(peer("matmul_peak.py"), ...threads, ...(flags.quick ? ["--repeats", "1"] : []))).gflops;
+  const own = measurePeak(flags.quick ? 0.2 : 3, Number(flags.threads), dtype).gflops;
+  const repeats = flags.quick ? ["--repeats", "1"] : [];
+  const torch = (await theirs(peer("matmul_peak.py"), "--dtype", dtype, ...threads, ...repeats)).gflops;
   return { ours: own, torch, best: Math.max(own, torch) };
 }
 
-async function compare(job, peaks) {
+async function compare(job, peaksOf) {
+  const peaks = peaksOf[job.dtype ?? "float32"];
   const [left, right] = [[], []];
   for (let repeat = 0; repeat < repeats; repeat++) {
     left.push(await job.ours());
@@ -157,7 +177,7 @@ for (const name of names)
     jobs.some((job) => job.name === name),
     `--only: expected names of benches, got ${name}`,
   );
-const peaks = await measurePeaks();
+const peaks = { float32: await measurePeaks("float32"), bfloat16: await measurePeaks("bfloat16") };
 const results = [];
 for (const job of jobs.filter(({ name }) => names.includes(name))) results.push(await compare(job, peaks));
 printTable(

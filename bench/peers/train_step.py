@@ -1,7 +1,8 @@
-"""Seconds of one f32 training step in PyTorch eager: transformers' LlamaForCausalLM, random weights and tokens, on the CPU.
+"""Seconds of one training step in float32 or bfloat16 in PyTorch eager: transformers' LlamaForCausalLM, random weights and tokens, on the CPU.
 
 A step is forward, mean cross-entropy, backward, gradient clipping and AdamW; attention is torch's fused sdpa, AdamW torch's
-fused one. The last line is one JSON document. Leaves out: data loading, bf16, torch.compile.
+fused one. In bfloat16 weights, activations, gradients and moments are all bf16, as `model.to(torch.bfloat16)` has it. The last line
+is one JSON document. Leaves out: data loading, torch.compile.
 """
 
 import argparse
@@ -27,6 +28,7 @@ parser.add_argument("--steps", type=int, help="timed steps (default: 3 for the l
 parser.add_argument("--warmup", type=int, help="steps before timing (default: 1, or 10)")
 parser.add_argument("--sequences", type=int, help="instead of the shape's own")
 parser.add_argument("--length", type=int, help="instead of the shape's own")
+parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
 options = parser.parse_args()
 os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before torch starts its thread pool
 
@@ -42,9 +44,9 @@ def make_model(shape):
         hidden_size=shape["hidden"], num_hidden_layers=shape["layers"], num_attention_heads=shape["heads"],
         num_key_value_heads=shape["kv"], head_dim=shape["head_dim"], intermediate_size=shape["mlp"],
         vocab_size=shape["vocabulary"], tie_word_embeddings=shape["tied"], max_position_embeddings=1024, rms_norm_eps=1e-5,
-        attn_implementation="sdpa", dtype="float32", use_cache=False,
+        attn_implementation="sdpa", dtype=options.dtype, use_cache=False,
     )
-    return LlamaForCausalLM(config).train()
+    return LlamaForCausalLM(config).to(getattr(torch, options.dtype)).train()
 
 
 def train_step(model, optimizer, ids):
@@ -82,7 +84,7 @@ def main():
         raise SystemExit(f"expected the loss to fall, got {losses[0]} to {losses[-1]}")
     median = statistics.median(seconds)
     print(json.dumps(dict(
-        bench="train_step", shape=options.shape, dtype="float32", sequences=ids.shape[0], length=ids.shape[1],
+        bench="train_step", shape=options.shape, dtype=options.dtype, sequences=ids.shape[0], length=ids.shape[1],
         threads=options.threads, parameters=sum(p.numel() for p in model.parameters()), steps=steps, seconds=median,
         seconds_best=min(seconds), tokens_per_second=ids.numel() / median, loss_first=losses[0], loss_last=losses[-1],
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -12,6 +12,8 @@ export interface EngineReport {
     readonly cores: number;
   };
   readonly peak: { readonly gflops: number; readonly shape: string };
+  /** The same in bf16; `path`: how pairs of bf16 are multiplied. */
+  readonly peakBfloat16: { readonly gflops: number; readonly shape: string; readonly path: string };
   readonly exactness: { readonly ok: boolean; readonly cases: number; readonly failures: readonly string[] };
 }
 
@@ -35,7 +37,7 @@ const GiB = 2 ** 30;
 const fewBytes = 2 * GiB;
 
 const help = `
-Checks the CPU's features and the kernel path chosen, measures the peak of a matrix product, probes that bits do not
+Checks the CPU's features and the kernel path chosen, measures the peaks of matrix products, probes that bits do not
 depend on batch size, place in the batch or threads nor differ between sampling and scoring, and looks at memory,
 build tools and GPUs. Takes some seconds.
 
@@ -43,7 +45,7 @@ Examples:
   zazen doctor
   zazen doctor --json
 
-JSON: {ok, engine: {cpu, peak, exactness}, engineError, cpuFeatures, memory, tools, gpus, advice}.
+JSON: {ok, engine: {cpu, peak, peakBfloat16, exactness}, engineError, cpuFeatures, memory, tools, gpus, advice}.
 Ends with 1 when the engine is missing or inexact.`;
 
 export function doctorCommand(): Command {
@@ -72,10 +74,12 @@ async function gather(): Promise<Facts> {
 }
 
 async function examineEngine(): Promise<EngineReport> {
-  const { cpuInfo, measurePeak } = await import("../engine/doctor.js");
+  const { bfloat16Path, cpuInfo, measurePeak } = await import("../engine/doctor.js");
   const { exactnessProbe } = await import("../engine/exactness.js");
   log("measuring the peak and probing exactness ...");
-  return { cpu: cpuInfo(), peak: measurePeak(peakSeconds), exactness: await exactnessProbe() };
+  const cpu = cpuInfo();
+  const peakBfloat16 = { ...measurePeak(peakSeconds, cpu.cores, "bfloat16"), path: bfloat16Path(cpu) };
+  return { cpu, peak: measurePeak(peakSeconds), peakBfloat16, exactness: await exactnessProbe() };
 }
 
 /** The facts with a verdict and advice. */
@@ -126,12 +130,13 @@ export function reportLines(report: DoctorReport): readonly string[] {
 
 function engineLines({ engine, engineError }: DoctorReport): readonly string[] {
   if (engine === null) return [`engine      not available: ${engineError ?? "unknown"}`];
-  const { cpu, peak, exactness } = engine;
+  const { cpu, peak, peakBfloat16, exactness } = engine;
   const verdict = exactness.ok ? `exact in ${exactness.cases} cases` : `NOT exact: ${exactness.failures.join("; ")}`;
   return [
     `CPU         ${cpu.model}, ${cpu.cores} cores`,
     `kernels     ${cpu.isa} (available: ${cpu.available.join(", ")})`,
     `peak        ${peak.gflops.toFixed(0)} GFLOP/s in f32 at ${peak.shape}`,
+    `bf16        ${peakBfloat16.gflops.toFixed(0)} GFLOP/s at ${peakBfloat16.shape}: ${peakBfloat16.path}`,
     `exactness   ${verdict}`,
   ];
 }

@@ -16,6 +16,11 @@ export function cpuInfo(): CpuInfo {
   return { isa: best, available, model: cpus()[0]?.model ?? "unknown", cores: defaultThreads() };
 }
 
+/** How this CPU multiplies pairs of bf16; the bits are the same. */
+export function bfloat16Path({ isa }: Pick<CpuInfo, "isa">): string {
+  return isa === "avx512_bf16" ? "the instruction for pairs" : "two f32 multiply-adds a pair, no faster than f32";
+}
+
 export interface PeakReport {
   readonly gflops: number;
   readonly shape: string;

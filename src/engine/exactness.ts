@@ -1,8 +1,15 @@
 // A probe of the engine's central promise: the log-probs of a sequence are the same bits alone and in a batch of others, at every place,
-// on every instruction set, with 1 and 2 threads, and those of a sample are the ones recorded when it was drawn.
+// on every instruction set, with 1 and 2 threads, and those of a sample are the ones recorded when it was drawn. In float32 and bfloat16.
 import { addon } from "./addon.js";
 import { Engine } from "./engine.js";
-import type { EngineOptions, GenerateResult, ModelSpec, PackedTokens } from "./types.js";
+import {
+  DTYPES,
+  type DType,
+  type EngineOptions,
+  type GenerateResult,
+  type ModelSpec,
+  type PackedTokens,
+} from "./types.js";
 
 export interface ExactnessReport {
   readonly ok: boolean;
@@ -14,7 +21,13 @@ type Isa = NonNullable<EngineOptions["isa"]>;
 type Probed = Pick<Engine, "logprobs" | "generate" | typeof Symbol.asyncDispose>;
 
 /** Opens the model that is probed; the weights are the same each time. */
-export type OpenProbed = (options: { readonly isa: Isa; readonly threads: number }) => Promise<Probed>;
+export type OpenProbed = (options: ProbeOptions) => Promise<Probed>;
+
+export interface ProbeOptions {
+  readonly isa: Isa;
+  readonly threads: number;
+  readonly dtype: DType;
+}
 
 /** A small model whose sizes fit no tile, so that every edge of the kernels is met. */
 export const PROBE: ModelSpec = {
@@ -51,26 +64,28 @@ export async function exactnessProbe(open: OpenProbed = openProbe): Promise<Exac
     cases += found.length;
     failures.push(...found.filter((failure) => failure !== null));
   };
-  const alone = await scoreAlone(open);
-  for (const isa of addon().isas().available as Isa[]) {
-    for (const threads of [1, 2]) {
-      await using engine = await open({ isa, threads });
-      const setup = `${isa}, ${threads} threads`;
-      for (const size of isa === "portable" ? PORTABLE_BATCHES : BATCHES)
-        count(await probeBatch(engine, size, alone, setup));
-      count(await probeSampling(engine, setup));
+  for (const dtype of DTYPES) {
+    const alone = await scoreAlone(open, dtype);
+    for (const isa of addon().isas().available as Isa[]) {
+      for (const threads of [1, 2]) {
+        await using engine = await open({ isa, threads, dtype });
+        const setup = `${isa}, ${threads} threads, ${dtype}`;
+        for (const size of isa === "portable" ? PORTABLE_BATCHES : BATCHES)
+          count(await probeBatch(engine, size, alone, setup));
+        count(await probeSampling(engine, setup));
+      }
     }
   }
   return { ok: failures.length === 0, cases, failures };
 }
 
-function openProbe(options: { readonly isa: Isa; readonly threads: number }): Promise<Probed> {
+function openProbe(options: ProbeOptions): Promise<Probed> {
   return Engine.create(PROBE, { seed: 1, std: 0.1 }, { ...options, trainable: false });
 }
 
 /** Log-probs of each sequence by itself. */
-async function scoreAlone(open: OpenProbed): Promise<Float32Array[]> {
-  await using engine = await open({ isa: "auto", threads: 1 });
+async function scoreAlone(open: OpenProbed, dtype: DType): Promise<Float32Array[]> {
+  await using engine = await open({ isa: "auto", threads: 1, dtype });
   const rows: Float32Array[] = [];
   for (const sequence of SEQUENCES) rows.push((await engine.logprobs(pack([sequence]))).logprobs);
   return rows;

@@ -11,8 +11,8 @@ interface Faults {
 
 /** Engines whose results are changed in place. The instruction set is the fastest throughout: the faults are not its own. */
 function faulty(faults: Faults): OpenProbed {
-  return async ({ threads }) => {
-    const engine = await Engine.create(PROBE, { seed: 1, std: 0.1 }, { threads, trainable: false });
+  return async ({ threads, dtype }) => {
+    const engine = await Engine.create(PROBE, { seed: 1, std: 0.1 }, { threads, dtype, trainable: false });
     return {
       logprobs: async (request) => {
         const result = await engine.logprobs(request);
@@ -32,7 +32,7 @@ function faulty(faults: Faults): OpenProbed {
 test("this build is exact, and every instruction set was asked", { timeout: 60_000 }, async () => {
   const { ok, cases, failures } = await exactnessProbe();
   expect([ok, failures]).toEqual([true, []]);
-  expect(cases).toBeGreaterThanOrEqual(2 * (1 + 7 + 9));
+  expect(cases).toBeGreaterThanOrEqual(2 * 2 * (1 + 7 + 9));
 });
 
 test("a row that is the neighbour's is seen", { timeout: 60_000 }, async () => {
@@ -41,7 +41,7 @@ test("a row that is the neighbour's is seen", { timeout: 60_000 }, async () => {
   };
   const { ok, failures } = await exactnessProbe(faulty({ logprobs }));
   expect(ok).toBe(false);
-  expect(failures).toContainEqual(expect.stringMatching(/^portable, 1 threads, place 1 of 7$/));
+  expect(failures).toContainEqual(expect.stringMatching(/^portable, 1 threads, bfloat16, place 1 of 7$/));
 });
 
 test("a log-prob recorded one bit off is seen", { timeout: 60_000 }, async () => {
@@ -50,6 +50,6 @@ test("a log-prob recorded one bit off is seen", { timeout: 60_000 }, async () =>
     bits[3]! ^= 1;
   };
   const { failures } = await exactnessProbe(faulty({ generate }));
-  expect(failures).toContain("portable, 2 threads, sample 0 scored again");
+  expect(failures).toContain("portable, 2 threads, float32, sample 0 scored again");
   expect(failures.every((failure) => failure.endsWith("sample 0 scored again"))).toBe(true);
 });

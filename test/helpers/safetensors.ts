@@ -1,5 +1,6 @@
 // Safetensors files for tests: reads numeric tensors into typed arrays, writes good files, and bad ones byte by byte.
-// It checks nothing; the engine's own reader does. BF16 is read as F32, which holds every one of its numbers.
+// It checks nothing; the engine's own reader does. BF16 and F16 are read as F32, which holds every one of their
+// numbers.
 import { readFileSync, writeFileSync } from "node:fs";
 
 export type TensorData = Float32Array | Float64Array | Int32Array | BigInt64Array;
@@ -16,6 +17,15 @@ interface Entry {
 }
 
 const ARRAYS = { F32: Float32Array, F64: Float64Array, I32: Int32Array, I64: BigInt64Array } as const;
+/** A number from its 16 bits. */
+const HALVES = {
+  BF16: (bits: number) => new Float32Array(Uint32Array.of(bits << 16).buffer)[0]!,
+  F16: (bits: number) => {
+    const exponent = (bits >> 10) & 31;
+    const magnitude = exponent === 0 ? (bits & 1023) * 2 ** -24 : (1 + (bits & 1023) / 1024) * 2 ** (exponent - 15);
+    return bits >> 15 ? -magnitude : magnitude; // finite ones
+  },
+} as const;
 const PREFIX = 8; // bytes of the header's length
 
 /** All tensors of a file, by name. */
@@ -31,15 +41,14 @@ export function readSafetensors(path: string): Map<string, Tensor> {
     // Copied, so that it starts at a multiple of its element.
     const copy = new Uint8Array(bytes.subarray(start + begin, start + end));
     const Data = ARRAYS[dtype as keyof typeof ARRAYS];
-    if (!Data && dtype !== "BF16") throw new Error(`${path}: ${name} is ${dtype}, which this reader leaves out`);
-    tensors.set(name, { shape, data: Data ? new Data(copy.buffer) : widened(new Uint16Array(copy.buffer)) });
+    const widen = HALVES[dtype as keyof typeof HALVES];
+    if (!Data && !widen) throw new Error(`${path}: ${name} is ${dtype}, which this reader leaves out`);
+    tensors.set(name, {
+      shape,
+      data: Data ? new Data(copy.buffer) : Float32Array.from(new Uint16Array(copy.buffer), widen!),
+    });
   }
   return tensors;
-}
-
-/** BF16 is the upper half of F32. */
-function widened(halves: Uint16Array): Float32Array {
-  return new Float32Array(Uint32Array.from(halves, (bits) => bits << 16).buffer);
 }
 
 /** One tensor of readSafetensors as F32; throws when it is not there. */

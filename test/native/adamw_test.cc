@@ -1,5 +1,5 @@
 // Ten AdamW steps against the algorithm in double.
-#include "support.h"
+#include "bf16.h"
 
 namespace zazen::test {
 namespace {
@@ -73,6 +73,51 @@ TEST(adamw_has_the_same_bits_everywhere_and_however_it_is_cut) {
   const Floats whole = SAME_EVERYWHERE([&](const Kernels& k, ThreadPool& pool) { return ten_steps(k, pool, 50003, 0); });
   ThreadPool pool(2);
   CHECK_BITS(ten_steps(best(), pool, 50003, 17001), whole);
+}
+
+// Weights, then both moments, after ten steps with moments in bf16, in two pieces.
+Floats ten_short_steps(const Kernels& k, ThreadPool& pool, int64_t n, int64_t cut) {
+  Floats w = random_floats(n, 1);
+  Bf16s m(w.size()), v(w.size());
+  for (int step = 1; step <= 10; ++step) {
+    Floats g = gradient(n, step);
+    AdamwArgs args = args_of(step);
+    args.step = step;
+    k.adamw(pool, w.data(), g.data(), m.data(), v.data(), cut, args);
+    args.first = cut;
+    k.adamw(pool, w.data() + cut, g.data() + cut, m.data() + cut, v.data() + cut, n - cut, args);
+  }
+  append(w, widened(m));
+  append(w, widened(v));
+  return w;
+}
+
+TEST(adamw_rounds_bf16_moments_alike_everywhere_and_however_it_is_cut) {
+  const Floats whole = SAME_EVERYWHERE([&](const Kernels& k, ThreadPool& pool) { return ten_short_steps(k, pool, 50003, 0); });
+  ThreadPool pool(2);
+  CHECK_BITS(ten_short_steps(best(), pool, 50003, 17001), whole);
+  const Floats wide = ten_steps(best(), pool, 50003, 0);
+  for (size_t i = 50003; i < whole.size(); ++i) CHECK(std::fabs(whole[i] - wide[i]) <= 0.03 * std::fabs(wide[i]) + 1e-3);
+}
+
+// Each moment is one of the two bf16 next to it, and their mean is the moment: a squared gradient that fades by a thousandth a
+// step, a quarter of a unit, would stand still if it were rounded to nearest.
+TEST(adamw_rounds_bf16_moments_without_bias) {
+  constexpr int64_t kN = 20000;
+  constexpr int kSteps = 200;
+  ThreadPool pool(2);
+  Floats w(kN), g(kN);
+  Bf16s m(kN), v(kN, f32_to_bf16(1.0f));
+  for (int step = 1; step <= kSteps; ++step) {
+    AdamwArgs args = args_of(step);
+    args.step = step;
+    best().adamw(pool, w.data(), g.data(), m.data(), v.data(), kN, args);
+    if (step == 1)
+      for (const bf16 value : v) CHECK(value.bits == 0x3F80 || value.bits == 0x3F7F);  // of 0.999: 1 and 1 - 2^-8
+  }
+  double mean = 0;
+  for (const float value : widened(v)) mean += static_cast<double>(value) / kN;
+  CHECK_NEAR(mean, std::pow(0.999, kSteps), 1e-3);
 }
 
 }  // namespace
