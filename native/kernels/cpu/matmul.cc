@@ -184,7 +184,7 @@ void multiply_rows(float* c, int64_t ldc, const Inputs& in, const Panels& B, int
   }
 }
 
-// The same with outputs that are rounded. Sums of one block of depth go to their place tile by tile; of several, they wait.
+// The same with outputs that are rounded: the f32 sums of some columns wait until all depths are in them.
 template <class Chain>
 void multiply_rows_rounded(bf16* y, int64_t ldy, const Inputs& in, const Panels& B, int64_t rows, int64_t N, int64_t K) {
   alignas(64) float sums[kBlockRows * kRoundColumns];
