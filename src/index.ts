@@ -14,11 +14,14 @@ export { type Codec, RecordStore } from "./data/store.js";
 export { Engine } from "./engine/engine.js";
 export type { EngineLike, EngineSource } from "./engine/like.js";
 export type {
+  Constraint,
   EngineOptions,
   FinishReason,
+  GenerateChunk,
   GenerateProgress,
   GenerateRequest,
   GenerateResult,
+  GenerateStats,
   KlEstimator,
   LogprobsRequest,
   LogprobsResult,
@@ -36,6 +39,7 @@ export type {
   RopeScaling,
   SamplingParams,
   SftLoss,
+  TokenBytes,
   TrainBatch,
 } from "./engine/types.js";
 export { InputError, ZazenError } from "./errors.js";

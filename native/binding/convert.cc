@@ -90,6 +90,11 @@ std::vector<int32_t> ints(const Napi::Object& object, const char* key) {
   const auto array = int_array(object, key);
   return {array.Data(), array.Data() + array.ElementLength()};
 }
+std::vector<uint8_t> bytes(const Napi::Object& object, const char* key) {
+  if (absent(object, key)) return {};
+  const auto array = typed<Napi::Uint8Array>(object, key, napi_uint8_array, "a Uint8Array");
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
 
 Napi::Float32Array to_array(Napi::Env env, const std::vector<float>& values) {
   auto array = Napi::Float32Array::New(env, values.size());

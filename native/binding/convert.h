@@ -24,6 +24,7 @@ Napi::Object object(const Napi::Value& value, const char* where);
 // Copies of typed arrays; an undefined or null value is an empty vector.
 std::vector<float> floats(const Napi::Object& object, const char* key);
 std::vector<int32_t> ints(const Napi::Object& object, const char* key);
+std::vector<uint8_t> bytes(const Napi::Object& object, const char* key);
 
 // {clipLow, clipHigh, dualClip, klCoefficient, entropyCoefficient, ratio, objective, klEstimator}
 PolicyLossArgs policy_loss_args(const Napi::Object& object);

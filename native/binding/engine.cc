@@ -1,5 +1,7 @@
 #include "binding/engine.h"
 
+#include <algorithm>
+
 #include "binding/convert.h"
 
 namespace zazen::binding {
@@ -49,16 +51,45 @@ EngineConfig engine_config(const Napi::Object& args) {
   return c;
 }
 
+ByteAutomaton automaton(const Napi::Value& value) {
+  ByteAutomaton a;
+  if (value.IsNull() || value.IsUndefined()) return a;
+  const Napi::Object args = object(value, "constraint");
+  const std::vector<uint8_t> classes = bytes(args, "classes");
+  ZAZEN_CHECK(classes.size() == a.classes.size(), "BAD_ARGUMENT", "[native] classes: expected 256, got ", classes.size());
+  std::copy(classes.begin(), classes.end(), a.classes.begin());
+  a.class_count = integer(args, "classCount");
+  a.next = ints(args, "next");
+  a.accepting = bytes(args, "accepting");
+  a.check();
+  return a;
+}
+
+SamplingSpec sampling_spec(const Napi::Object& args) {
+  const auto real = [&](const char* key) { return static_cast<float>(number(args, key)); };
+  SamplingSpec s;
+  s.max_tokens = integer(args, "maxTokens");
+  s.temperature = real("temperature");
+  s.top_k = integer(args, "topK");
+  s.top_p = real("topP");
+  s.min_p = real("minP");
+  s.repetition_penalty = real("repetitionPenalty");
+  s.presence_penalty = real("presencePenalty");
+  s.frequency_penalty = real("frequencyPenalty");
+  s.stop = ints(args, "stop");
+  s.banned = ints(args, "banned");
+  s.stop_strings = strings(args, "stopStrings");
+  s.constraint = automaton(args.Get("constraint"));
+  return s;
+}
+
 GenerateArgs generate_args(const Napi::Object& args) {
   GenerateArgs g;
   g.prompts = packed_tokens(args);
   g.samples = integer(args, "samples");
-  g.max_tokens = integer(args, "maxTokens");
-  g.temperature = static_cast<float>(number(args, "temperature"));
-  g.top_k = integer(args, "topK");
-  g.top_p = static_cast<float>(number(args, "topP"));
-  g.stop = ints(args, "stop");
-  g.banned = ints(args, "banned");
+  g.sampling_of = ints(args, "samplingOf");
+  const auto samplings = args.Get("samplings").As<Napi::Array>();
+  for (uint32_t i = 0; i < samplings.Length(); ++i) g.samplings.push_back(sampling_spec(object(samplings.Get(i), "sampling")));
   g.seed = static_cast<uint64_t>(integer(args, "seed"));
   g.step = static_cast<uint32_t>(integer(args, "step"));
   for (const int32_t problem : ints(args, "problemIds")) g.problems.push_back(static_cast<uint32_t>(problem));
@@ -92,8 +123,9 @@ struct Sizes {
 };
 
 // Samples laid end to end: one allocation each on the JavaScript heap.
-Napi::Value samples_object(Napi::Env env, const std::vector<Sample>& samples) {
-  std::vector<int32_t> tokens, cu{0}, finish;
+Napi::Value samples_object(Napi::Env env, const Generated& generated) {
+  const auto& [samples, stats] = generated;
+  std::vector<int32_t> tokens, cu{0}, finish, stop_strings;
   std::vector<float> logp, sampler_logp;
   for (const Sample& s : samples) {
     tokens.insert(tokens.end(), s.tokens.begin(), s.tokens.end());
@@ -101,6 +133,7 @@ Napi::Value samples_object(Napi::Env env, const std::vector<Sample>& samples) {
     sampler_logp.insert(sampler_logp.end(), s.sampler_logp.begin(), s.sampler_logp.end());
     cu.push_back(static_cast<int32_t>(tokens.size()));
     finish.push_back(static_cast<int32_t>(s.finish));
+    stop_strings.push_back(s.stop_string);
   }
   Napi::Object out = Napi::Object::New(env);
   out.Set("tokens", to_array(env, tokens));
@@ -108,6 +141,36 @@ Napi::Value samples_object(Napi::Env env, const std::vector<Sample>& samples) {
   out.Set("finish", to_array(env, finish));
   out.Set("logprobs", to_array(env, logp));
   out.Set("samplerLogprobs", to_array(env, sampler_logp));
+  out.Set("stopStrings", to_array(env, stop_strings));
+  const auto count = [&](int64_t value) { return Napi::Number::New(env, static_cast<double>(value)); };
+  Napi::Object figures = Napi::Object::New(env);
+  figures.Set("preemptions", count(stats.preemptions));
+  figures.Set("recomputedTokens", count(stats.recomputed_tokens));
+  figures.Set("blocks", count(stats.blocks));
+  figures.Set("peakBlocks", count(stats.peak_blocks));
+  figures.Set("blockBytes", count(stats.block_bytes));
+  out.Set("stats", figures);
+  return out;
+}
+
+Napi::Value tokens_object(Napi::Env env, const std::vector<TokenEvent>& events) {
+  std::vector<int32_t> samples, tokens, finish, stop_strings;
+  std::vector<float> logp, sampler_logp;
+  for (const TokenEvent& e : events) {
+    samples.push_back(static_cast<int32_t>(e.sample));
+    tokens.push_back(e.token);
+    logp.push_back(e.logp);
+    sampler_logp.push_back(e.sampler_logp);
+    finish.push_back(e.finish);
+    stop_strings.push_back(e.stop_string);
+  }
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("samples", to_array(env, samples));
+  out.Set("tokens", to_array(env, tokens));
+  out.Set("logprobs", to_array(env, logp));
+  out.Set("samplerLogprobs", to_array(env, sampler_logp));
+  out.Set("finish", to_array(env, finish));
+  out.Set("stopStrings", to_array(env, stop_strings));
   return out;
 }
 
@@ -139,15 +202,17 @@ Napi::Value sums_object(Napi::Env env, const PolicyLossSums& sums) {
 void EngineObject::define(Napi::Env env, Napi::Object exports) {
   exports.Set(
       "Engine",
-      DefineClass(env, "Engine",
-                  {InstanceMethod<&EngineObject::open>("open"), InstanceMethod<&EngineObject::generate>("generate"),
-                   InstanceMethod<&EngineObject::logprobs>("logprobs"),
-                   InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
-                   InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
-                   InstanceMethod<&EngineObject::sync_reference>("syncReference"),
-                   InstanceMethod<&EngineObject::save_state>("saveState"),
-                   InstanceMethod<&EngineObject::load_state>("loadState"), InstanceMethod<&EngineObject::gradient>("gradient"),
-                   InstanceMethod<&EngineObject::abort>("abort"), InstanceMethod<&EngineObject::dispose>("dispose")}));
+      DefineClass(
+          env, "Engine",
+          {InstanceMethod<&EngineObject::open>("open"), InstanceMethod<&EngineObject::generate>("generate"),
+           InstanceMethod<&EngineObject::use_vocabulary>("useVocabulary"),
+           InstanceMethod<&EngineObject::take_tokens>("takeTokens"), InstanceMethod<&EngineObject::logprobs>("logprobs"),
+           InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
+           InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
+           InstanceMethod<&EngineObject::sync_reference>("syncReference"),
+           InstanceMethod<&EngineObject::save_state>("saveState"), InstanceMethod<&EngineObject::load_state>("loadState"),
+           InstanceMethod<&EngineObject::gradient>("gradient"), InstanceMethod<&EngineObject::abort>("abort"),
+           InstanceMethod<&EngineObject::dispose>("dispose")}));
 }
 
 EngineObject::EngineObject(const Napi::CallbackInfo& info)
@@ -185,6 +250,7 @@ Napi::Value EngineObject::run(const Napi::CallbackInfo& info, Work work, Convert
   job->result = [result, convert](Napi::Env env) -> Napi::Value { return convert(env, *result); };
   job->aborted = info[0].IsObject() && info[0].As<Napi::Object>().Get("aborted").ToBoolean();
   if (info.Length() > 1 && info[1].IsFunction()) job->on_progress = Napi::Persistent(info[1].As<Napi::Function>());
+  if (info.Length() > 2 && info[2].IsFunction()) job->on_tokens = Napi::Persistent(info[2].As<Napi::Function>());
   job->owner = Napi::Persistent(info.This().As<Napi::Object>());
   return worker_.submit(info.Env(), std::move(job));
 }
@@ -216,8 +282,24 @@ Napi::Value EngineObject::generate(const Napi::CallbackInfo& info) {
     auto work = [this, args = generate_args(object(info[0], "generate"))](Control& control) {
       return engine().generate(args, control);
     };
-    return run<std::vector<Sample>>(info, std::move(work), samples_object);
+    return run<Generated>(info, std::move(work), samples_object);
   });
+}
+
+Napi::Value EngineObject::use_vocabulary(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Napi::Object args = object(info[0], "useVocabulary");
+    auto work = [this, text = bytes(args, "bytes"), offsets = ints(args, "offsets")](Control&) {
+      engine().use_vocabulary(Vocabulary(text, offsets));
+      return 0;
+    };
+    return run<int>(info, std::move(work), [](Napi::Env env, int) { return env.Undefined(); });
+  });
+}
+
+// The tokens that have come since the last call, while generate runs or after it.
+Napi::Value EngineObject::take_tokens(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return tokens_object(info.Env(), worker_.take_tokens()); });
 }
 
 Napi::Value EngineObject::logprobs(const Napi::CallbackInfo& info) {

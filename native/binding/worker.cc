@@ -1,6 +1,7 @@
 #include "binding/worker.h"
 
 #include <system_error>
+#include <utility>
 
 #include "binding/convert.h"
 #include "core/float_mode.h"
@@ -31,6 +32,9 @@ Napi::Promise Worker::submit(Napi::Env env, std::unique_ptr<Job> job) {
       tokens_ = tokens;
       report_progress();
     };
+  take_tokens();  // of a job before
+  control_.stream = nullptr;
+  if (!job->on_tokens.IsEmpty()) control_.stream = [this](const std::vector<TokenEvent>& events) { queue_tokens(events); };
   calls_.Ref(env);  // a running job keeps the process alive
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -39,6 +43,39 @@ Napi::Promise Worker::submit(Napi::Env env, std::unique_ptr<Job> job) {
   }
   wake_.notify_one();
   return promise;
+}
+
+void Worker::abort() {
+  {
+    std::lock_guard<std::mutex> lock(queue_mutex_);
+    control_.aborted = true;
+  }
+  room_.notify_all();
+}
+
+std::vector<TokenEvent> Worker::take_tokens() {
+  std::vector<TokenEvent> taken;
+  {
+    std::lock_guard<std::mutex> lock(queue_mutex_);
+    taken.swap(queue_);
+    tokens_posted_ = false;
+  }
+  room_.notify_all();
+  return taken;
+}
+
+// Says so once until they are taken. On the engine's thread.
+void Worker::queue_tokens(const std::vector<TokenEvent>& events) {
+  std::unique_lock<std::mutex> lock(queue_mutex_);
+  room_.wait(lock, [this] { return queue_.size() < kMaxQueued || control_.aborted; });
+  queue_.insert(queue_.end(), events.begin(), events.end());
+  if (std::exchange(tokens_posted_, true)) return;
+  lock.unlock();
+  calls_.NonBlockingCall([this](Napi::Env env, Napi::Function) {
+    if (!job_ || job_->on_tokens.IsEmpty()) return;
+    Napi::HandleScope scope(env);
+    job_->on_tokens.Call({});
+  });
 }
 
 void Worker::stop() {

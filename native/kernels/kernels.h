@@ -143,6 +143,22 @@ struct SamplingArgs {
   float top_p;            // 1: off; in (0, 1]
   const int32_t* banned;  // [banned_count] ids that are never sampled; at least one id must be left
   int64_t banned_count;
+  float min_p = 0.0f;  // 0: off; ids below this share of the most probable one's probability go
+  float repetition_penalty =
+      1.0f;                        // 1: off; divides positive logits of ids seen, multiplies negative ones (Keskar et al. 2019)
+  float presence_penalty = 0.0f;   // taken from the logit of an id that the completion has
+  float frequency_penalty = 0.0f;  // taken for each time that it has it
+};
+
+// What belongs to one row.
+struct SamplingRow {
+  const SamplingArgs* args;
+  float u;                            // in [0, 1)
+  const int32_t* seen = nullptr;      // [seen_count] distinct ids of prompt and completion
+  const int32_t* counts = nullptr;    // [seen_count] times that each is in the completion
+  float* scratch = nullptr;           // [seen_count]
+  int64_t seen_count = 0;             // 0 without penalties
+  const uint64_t* allowed = nullptr;  // [ceil(V / 64)] bits of the ids that may be sampled, at least one; null: all
 };
 
 struct Kernels {
@@ -225,10 +241,10 @@ struct Kernels {
                    int64_t R, int64_t V);
 
   // ---- sampling.cc
-  // One token a row from raw logits [R, V] (changed in place) and uniform numbers u [R] in [0, 1). logp is the policy's
-  // log-prob (whole vocabulary), the very bits that head_forward gives; sampler_logp that of the filtered distribution.
-  void (*sample)(ThreadPool&, int32_t* tokens, float* logp, float* sampler_logp, float* logits, int64_t ld, const float* u,
-                 const SamplingArgs&, int64_t R, int64_t V);
+  // One token a row from raw logits [R, V] (changed in place) and rows [R]. logp is the policy's log-prob (whole vocabulary),
+  // the very bits that head_forward gives; sampler_logp that of the distribution that was drawn from.
+  void (*sample)(ThreadPool&, int32_t* tokens, float* logp, float* sampler_logp, float* logits, int64_t ld,
+                 const SamplingRow* rows, int64_t R, int64_t V);
 
   // ---- policy_loss.cc
   // Adds to `sums`; sets dlogp [T] and dentropy [T] (may be null when entropy_coef is 0).

@@ -34,9 +34,8 @@ class Engine {
   // the reference is the base without them, and no copy is needed.
   Engine(const EngineConfig& config, const std::vector<std::string>& paths, uint64_t seed, float std);
 
-  std::vector<Sample> generate(const GenerateArgs& args, Control& control) {
-    return generator_.run(weights_.view(), args, control);
-  }
+  void use_vocabulary(Vocabulary vocabulary) { generator_.use_vocabulary(std::move(vocabulary)); }
+  Generated generate(const GenerateArgs& args, Control& control) { return generator_.run(weights_.view(), args, control); }
   Scores score(const ScoreArgs& args, bool reference, Control& control);
   PolicyLossSums forward_backward(const TrainArgs& args, const LossArgs& loss, Control& control) {
     return trainer().forward_backward(weights_.view(), args, loss, control);

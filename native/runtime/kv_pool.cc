@@ -1,5 +1,6 @@
 #include "runtime/kv_pool.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace zazen {
@@ -13,6 +14,7 @@ void KvPool::plan(const ModelSpec& spec, int64_t blocks) {
   blocks_ = blocks;
   block_elements_ = spec.kv().block_elements();
   memory_.reserve(spec.dtype, layers_ * blocks_ * block_elements_);
+  peak_ = 0;
   references_.assign(static_cast<size_t>(blocks), 0);
   free_.clear();
   for (int64_t b = blocks - 1; b >= 0; --b) free_.push_back(static_cast<int32_t>(b));
@@ -23,6 +25,7 @@ int32_t KvPool::take() {
   const int32_t block = free_.back();
   free_.pop_back();
   references_[static_cast<size_t>(block)] = 1;
+  peak_ = std::max(peak_, blocks_ - free_blocks());
   return block;
 }
 

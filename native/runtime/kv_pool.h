@@ -17,6 +17,8 @@ class KvPool {
   static int64_t block_bytes(const ModelSpec& spec);
 
   int64_t free_blocks() const { return static_cast<int64_t>(free_.size()); }
+  int64_t peak_blocks() const { return peak_; }  // most that were taken at once
+  bool is_shared(int32_t block) const { return references_[static_cast<size_t>(block)] > 1; }
   int32_t take();
   void share(int32_t block) { ++references_[static_cast<size_t>(block)]; }
   void give(int32_t block);
@@ -26,7 +28,7 @@ class KvPool {
  private:
   TensorBuffer memory_;  // [layers][blocks][block]
   std::vector<int32_t> free_, references_;
-  int64_t layers_ = 0, blocks_ = 0, block_elements_ = 0;
+  int64_t layers_ = 0, blocks_ = 0, block_elements_ = 0, peak_ = 0;
 };
 
 }  // namespace zazen

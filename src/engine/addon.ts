@@ -4,11 +4,14 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { InputError, ZazenError } from "../errors.js";
+import type { GenerateStats } from "./types.js";
 
 /** The addon's engine: plain structs in, promises out. JavaScript has validated everything before. */
 export interface NativeEngine {
   open(args: object): Promise<{ parameters: number; trained: number }>;
-  generate(args: object, onProgress?: (progress: never) => void): Promise<NativeSamples>;
+  useVocabulary(args: object): Promise<void>;
+  generate(args: object, onProgress?: (progress: never) => void, onTokens?: () => void): Promise<NativeSamples>;
+  takeTokens(): NativeTokens;
   logprobs(args: object): Promise<NativeScores>;
   forwardBackward(args: object): Promise<NativeSums>;
   optimStep(args: object): Promise<{ gradNorm: number; step: number }>;
@@ -27,6 +30,19 @@ export interface NativeSamples {
   finish: Int32Array;
   logprobs: Float32Array;
   samplerLogprobs: Float32Array;
+  /** Into the stop strings of the sample's prompt; -1: none. */
+  stopStrings: Int32Array;
+  stats: GenerateStats;
+}
+
+/** Tokens in the order in which they were drawn. */
+export interface NativeTokens {
+  samples: Int32Array;
+  tokens: Int32Array;
+  logprobs: Float32Array;
+  samplerLogprobs: Float32Array;
+  finish: Int32Array;
+  stopStrings: Int32Array;
 }
 
 export interface NativeScores {
@@ -114,7 +130,7 @@ export function defaultThreads(): number {
 
 // What the native side says about files, arguments and options that came from the user. ENGINE_* is about the engine's state.
 const INPUT_CODES =
-  /^(FILE_|SAFETENSORS_|TENSOR_|BAD_|UNSUPPORTED|KV_TOO_SMALL$|PARAMETER_|NO_REFERENCE$|NOT_TRAINABLE$|THREADS$)/;
+  /^(FILE_|SAFETENSORS_|TENSOR_|BAD_|UNSUPPORTED|KV_TOO_SMALL$|NO_VOCABULARY$|CONSTRAINT_|PARAMETER_|NO_REFERENCE$|NOT_TRAINABLE$|THREADS$)/;
 
 /** A native error as one of ours; anything else as it is. */
 export function toZazenError(error: unknown): unknown {

@@ -5,15 +5,17 @@ import { join } from "node:path";
 import { InputError, ZazenError } from "../errors.js";
 import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
 import { FAMILIES } from "./families.js";
+import { type GenerateArgs, generateArgs, generateResult } from "./generate.js";
 import { type FilledLora, fillLora, isUntied, nativeLora } from "./lora.js";
 import { ADAPTER_WEIGHTS, modelFolders, writeAdapterConfig } from "./peft.js";
 import { ropeFrequencies } from "./rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
+import { streamTokens } from "./stream.js";
 import {
   DTYPES,
   type DType,
   type EngineOptions,
-  type FinishReason,
+  type GenerateChunk,
   type GenerateProgress,
   type GenerateRequest,
   type GenerateResult,
@@ -25,16 +27,15 @@ import {
   type ModelSpec,
   type OptimResult,
   type OptimStep,
-  type SamplingParams,
+  type TokenBytes,
   type TrainBatch,
 } from "./types.js";
 import {
   checkLoss,
   checkNumber,
   checkPacked,
-  checkPrompts,
-  checkSampling,
   checkTemperature,
+  checkTokenBytes,
   checkTrainBatch,
   fail,
   fillLoss,
@@ -45,7 +46,6 @@ const DEFAULT_STD = 0.02;
 /** A weight whose gradient has always been 0 steps by 0 / (0 + eps): eps must not be 0 in float32. */
 const LEAST_EPS = 1e-30;
 const ISAS: readonly Required<EngineOptions>["isa"][] = ["auto", "portable", "avx2", "avx512", "avx512_bf16"];
-const FINISH: readonly FinishReason[] = ["stop", "length", "abort"];
 
 interface Source {
   readonly paths: readonly string[];
@@ -149,32 +149,27 @@ export class Engine {
    * When aborted, resolves with what there is: samples cut short have finish "abort". An error of onProgress stops it and rejects.
    */
   async generate(request: GenerateRequest): Promise<GenerateResult> {
-    const { prompts } = request;
-    checkPacked("generate prompts", prompts, this.spec);
-    const count = prompts.cuSeqlens.length - 1;
-    const sampling = fillSampling(request.sampling, this.spec);
-    checkSampling(sampling, this.spec);
-    checkPrompts(request, this.spec);
-    const args = {
-      ...prompts,
-      samples: request.samplesPerPrompt ?? 1,
-      maxTokens: sampling.maxTokens,
-      temperature: sampling.temperature,
-      topK: sampling.topK,
-      topP: sampling.topP,
-      stop: Int32Array.from(sampling.stopTokenIds),
-      banned: Int32Array.from(sampling.bannedTokenIds),
-      seed: request.seed ?? 0,
-      step: request.step ?? 0,
-      problemIds: request.problemIds ?? Int32Array.from({ length: count }, (_, i) => i),
-      aborted: request.signal?.aborted ?? false,
-    };
-    const faults: unknown[] = [];
-    const progress = this.#guarded(request.onProgress, faults);
-    const result = await this.#call(request.signal, (native) => native.generate(args, progress));
-    if (faults.length > 0) throw faults[0];
-    const finish = Array.from(result.finish, (code) => FINISH[code] ?? "abort");
-    return { ...result, finish };
+    return this.#generate(request, generateArgs(request, this.spec));
+  }
+
+  /**
+   * The same, chunk by chunk as tokens are drawn; the generator's return value is the whole result. A reader that is slow holds up the
+   * sampling. Leaving the loop early stops the call; after an abort the samples that were cut short end with finish "abort".
+   */
+  async *generateStream(request: GenerateRequest): AsyncGenerator<GenerateChunk, GenerateResult, undefined> {
+    const args = generateArgs(request, this.spec);
+    return yield* streamTokens({
+      args,
+      start: (onTokens) => this.#generate(request, args, onTokens),
+      take: () => this.#native.takeTokens(),
+      abort: () => this.#native.abort(),
+    });
+  }
+
+  /** Tells the engine what tokens write, for stop strings and constraints. Once for each engine; a second call takes its place. */
+  async useVocabulary(vocabulary: TokenBytes): Promise<void> {
+    checkTokenBytes(vocabulary, this.spec);
+    return this.#call(undefined, (native) => native.useVocabulary(vocabulary));
   }
 
   /** Log-probs and entropies of given tokens, and the best tokens after each. */
@@ -307,6 +302,14 @@ export class Engine {
     await this.dispose();
   }
 
+  async #generate(request: GenerateRequest, args: GenerateArgs, onTokens?: () => void): Promise<GenerateResult> {
+    const faults: unknown[] = [];
+    const progress = this.#guarded(request.onProgress, faults);
+    const result = await this.#call(request.signal, (native) => native.generate(args, progress, onTokens));
+    if (faults.length > 0) throw faults[0];
+    return generateResult(result, args);
+  }
+
   async #call<T>(signal: AbortSignal | undefined, verb: (native: NativeEngine) => Promise<T>): Promise<T> {
     if (this.#disposed)
       throw new ZazenError("ENGINE_DISPOSED", "[engine] expected a live engine, got one that was disposed");
@@ -363,10 +366,6 @@ async function makeFolder(folder: string): Promise<void> {
       cause: error,
     });
   }
-}
-
-function fillSampling(sampling: SamplingParams, spec: ModelSpec): Required<SamplingParams> {
-  return { temperature: 1, topK: 0, topP: 1, stopTokenIds: spec.eosTokenIds, bannedTokenIds: [], ...sampling };
 }
 
 function fillOptions(options: EngineOptions): Required<Omit<EngineOptions, "lora" | "base">> {

@@ -115,6 +115,26 @@ export interface PackedTokens {
   readonly cuSeqlens: Int32Array; // [S + 1], starts at 0, ends at T
 }
 
+/**
+ * What each token writes: token t is bytes[offsets[t] .. offsets[t + 1]). Special tokens write nothing. `Tokenizer.tokenBytes()` makes it.
+ */
+export interface TokenBytes {
+  readonly bytes: Uint8Array;
+  readonly offsets: Int32Array; // [tokens + 1], starts at 0
+}
+
+/**
+ * What the text of a completion must be: one of some strings, or what a regular expression matches as a whole (the syntax of JavaScript with
+ * flag "u": literals, classes, escapes, groups, |, * + ? {m,n}, dot; no anchors, lazy repetition, lookaround or backreferences).
+ */
+export type Constraint =
+  | { readonly kind: "choice"; readonly choices: readonly string[] }
+  | { readonly kind: "regex"; readonly pattern: string };
+
+/**
+ * How tokens are drawn and how samples end. What changes the distribution comes in the order of transformers: repetition penalty, presence
+ * and frequency penalty, banned ids and constraint, temperature, top-k, top-p, min-p. The recorded log-prob is the policy's whatever is set.
+ */
 export interface SamplingParams {
   /** 0 is greedy. Log-probs are those of softmax(logits / temperature); at 0, of softmax(logits). Default 1. */
   readonly temperature?: number;
@@ -122,10 +142,31 @@ export interface SamplingParams {
   readonly topK?: number;
   /** 1 is off. */
   readonly topP?: number;
+  /** Least probability, as a share of the most probable token's (Nguyen et al. 2024); 0 is off. */
+  readonly minP?: number;
+  /**
+   * Divides positive logits of tokens of prompt and completion and multiplies negative ones, as transformers does (Keskar et al. 2019); 1 is
+   * off.
+   */
+  readonly repetitionPenalty?: number;
+  /** Taken from the logits of tokens that the completion has; 0 is off. */
+  readonly presencePenalty?: number;
+  /** Taken from the logits of tokens for each time that the completion has them; 0 is off. */
+  readonly frequencyPenalty?: number;
   /** New tokens a sample at most, the end token included. */
   readonly maxTokens: number;
   /** Ids that end a sample; the id is part of the sample. Default: the model's eosTokenIds. */
   readonly stopTokenIds?: readonly number[];
+  /**
+   * Texts that end a sample as soon as one is complete, wherever tokens begin and end; the ids stay whole, so the last may write beyond
+   * it. Needs `useVocabulary`; tokens that write nothing, as special ones do, are not seen.
+   */
+  readonly stopStrings?: readonly string[];
+  /**
+   * Only tokens that can lead to a match are drawn, and a stop id only where the text may end. Where nothing may follow and there is no stop
+   * id, the sample ends with "stop" by itself; one that reaches maxTokens first does not match. Needs `useVocabulary`. Default: none.
+   */
+  readonly constraint?: Constraint | null;
   /** Ids that are never sampled; the log-prob stays that of the whole vocabulary. */
   readonly bannedTokenIds?: readonly number[];
 }
@@ -135,7 +176,8 @@ export interface GenerateRequest {
   readonly prompts: PackedTokens; // P sequences
   /** Samples a prompt; the prompt is computed once for all of them. Default 1. */
   readonly samplesPerPrompt?: number;
-  readonly sampling: SamplingParams;
+  /** For all prompts, or one for each. */
+  readonly sampling: SamplingParams | readonly SamplingParams[]; // [P]
   readonly seed?: number;
   readonly step?: number;
   /** Problem number of each prompt, for the random key. Default: the place in the request. */
@@ -158,9 +200,36 @@ export interface GenerateResult {
   readonly cuSeqlens: Int32Array; // [P * n + 1]
   /** log softmax(logits / temperature)[token], whole vocabulary: what training computes, bit for bit. */
   readonly logprobs: Float32Array; // [T]
-  /** Log-prob in the distribution that was sampled from, after top-k, top-p and banned ids. */
+  /** Log-prob in the distribution that was sampled from, after all that the sampling parameters do; 0 where sampling is greedy. */
   readonly samplerLogprobs: Float32Array; // [T]
   readonly finish: readonly FinishReason[]; // [P * n]
+  /** The stop string that ended the sample. */
+  readonly stopStrings: readonly (string | null)[]; // [P * n]
+  readonly stats: GenerateStats;
+}
+
+/** How the room for keys and values was used. Results do not depend on it. */
+export interface GenerateStats {
+  /** Times that a sample gave its room to an older one, to be computed again later. */
+  readonly preemptions: number;
+  /** Tokens that were computed again for them. */
+  readonly recomputedTokens: number;
+  /** Blocks of 64 positions: how many there were, the most in use at once, and the bytes of one. */
+  readonly blocks: number;
+  readonly peakBlocks: number;
+  readonly blockBytes: number;
+}
+
+/** Tokens of one sample that came since its last chunk. */
+export interface GenerateChunk {
+  /** Place in the order of GenerateResult: prompt 0 sample 0, prompt 0 sample 1, ... */
+  readonly sample: number;
+  readonly tokens: Int32Array; // [T]
+  readonly logprobs: Float32Array; // [T]
+  readonly samplerLogprobs: Float32Array; // [T]
+  /** Null while the sample goes on. */
+  readonly finish: FinishReason | null;
+  readonly stopString: string | null;
 }
 
 export interface LogprobsRequest extends PackedTokens {

@@ -1,6 +1,14 @@
 // Checks of what is handed to the engine: lengths, ranges and ids, each with the field's name. Native code relies on them.
 import { InputError } from "../errors.js";
-import type { GenerateRequest, LossSpec, ModelSpec, PackedTokens, SamplingParams, TrainBatch } from "./types.js";
+import type {
+  GenerateRequest,
+  LossSpec,
+  ModelSpec,
+  PackedTokens,
+  SamplingParams,
+  TokenBytes,
+  TrainBatch,
+} from "./types.js";
 
 export function fail(code: string, where: string, expected: string, got: unknown, advice = ""): never {
   throw new InputError(code, `[${where}] expected ${expected}, got ${String(got)}${advice && `; ${advice}`}`);
@@ -13,6 +21,9 @@ export function checkNumber(where: string, value: number, low: number, high: num
 
 /** Offsets are int32. */
 const MOST_TOKENS = 2 ** 31 - 1;
+
+/** Of penalties, either way. */
+const MOST_PENALTY = 100;
 
 /** Below it, logits / temperature leave the range of float32. */
 const LEAST_TEMPERATURE = 1e-6;
@@ -57,16 +68,46 @@ export function checkSampling(s: Required<SamplingParams>, spec: ModelSpec): voi
   if (s.temperature !== 0) checkTemperature("generate temperature", s.temperature);
   checkNumber("generate topK", s.topK, 0, 2 ** 31 - 1, true);
   checkNumber("generate topP", s.topP, Number.MIN_VALUE, 1);
+  checkNumber("generate minP", s.minP, 0, 1);
+  checkNumber("generate repetitionPenalty", s.repetitionPenalty, 1 / MOST_PENALTY, MOST_PENALTY);
+  checkNumber("generate presencePenalty", s.presencePenalty, -MOST_PENALTY, MOST_PENALTY);
+  checkNumber("generate frequencyPenalty", s.frequencyPenalty, -MOST_PENALTY, MOST_PENALTY);
   checkNumber("generate maxTokens", s.maxTokens, 1, 2 ** 31 - 1, true);
   checkIds("generate stopTokenIds", s.stopTokenIds, spec);
   checkIds("generate bannedTokenIds", s.bannedTokenIds, spec);
   if (new Set(s.bannedTokenIds).size >= spec.vocabSize)
     fail("BAD_ARGUMENT", "generate bannedTokenIds", "a token that may be sampled", "all of them");
+  checkStopStrings(s.stopStrings);
 }
 
-/** What a request says beside its sampling; its prompts are packed and its sampling is checked. */
-export function checkPrompts(request: GenerateRequest, spec: ModelSpec): void {
-  const { prompts, samplesPerPrompt = 1, sampling, seed = 0, step = 0, problemIds } = request;
+function checkStopStrings(strings: readonly string[]): void {
+  const where = "generate stopStrings";
+  for (const text of strings) {
+    if (typeof text !== "string" || text === "")
+      fail("BAD_ARGUMENT", where, "texts that are not empty", JSON.stringify(text));
+    if (/\p{Surrogate}/u.test(text)) fail("BAD_ARGUMENT", where, "whole characters", "half a surrogate pair");
+  }
+}
+
+/** What a vocabulary writes: ascending offsets over the bytes, for no more tokens than the model has. */
+export function checkTokenBytes({ bytes, offsets }: TokenBytes, spec: ModelSpec): void {
+  if (!(bytes instanceof Uint8Array)) fail("BAD_ARGUMENT", "useVocabulary bytes", "a Uint8Array", typeof bytes);
+  if (!(offsets instanceof Int32Array)) fail("BAD_ARGUMENT", "useVocabulary offsets", "an Int32Array", typeof offsets);
+  const where = "useVocabulary offsets";
+  if (offsets.length < 2 || offsets.length > spec.vocabSize + 1)
+    fail("BAD_ARGUMENT", where, `those of 1 to ${spec.vocabSize} tokens, the model's vocabulary`, offsets.length - 1);
+  const falls = offsets.findIndex((offset, t) => t > 0 && offset < offsets[t - 1]!);
+  if (offsets[0] !== 0 || falls >= 0 || offsets.at(-1) !== bytes.length)
+    fail("BAD_ARGUMENT", where, `ascending offsets from 0 to ${bytes.length}, the number of bytes`, "others");
+}
+
+/** What a request says beside its sampling; its prompts are packed and its samplings [P] are checked. */
+export function checkPrompts(
+  request: GenerateRequest,
+  samplings: readonly SamplingParams[], // [P]
+  spec: ModelSpec,
+): void {
+  const { prompts, samplesPerPrompt = 1, seed = 0, step = 0, problemIds } = request;
   checkNumber("generate samplesPerPrompt", samplesPerPrompt, 1, 1 << 20, true);
   checkNumber("generate seed", seed, 0, Number.MAX_SAFE_INTEGER, true);
   checkNumber("generate step", step, 0, 2 ** 32 - 1, true);
@@ -77,7 +118,10 @@ export function checkPrompts(request: GenerateRequest, spec: ModelSpec): void {
     const expected = `fewer than ${spec.maxPositions} tokens, the model's context`;
     fail("SEQUENCE_TOO_LONG", "generate prompts", expected, long);
   }
-  const room = lengths.reduce((sum, length) => sum + Math.min(sampling.maxTokens, spec.maxPositions - length), 0);
+  const room = lengths.reduce(
+    (sum, length, p) => sum + Math.min(samplings[p]!.maxTokens, spec.maxPositions - length),
+    0,
+  );
   const tokens = samplesPerPrompt * room;
   if (tokens > MOST_TOKENS)
     fail("BAD_ARGUMENT", "generate", `at most ${MOST_TOKENS} new tokens in one call`, tokens, "ask for fewer samples");

@@ -46,10 +46,14 @@ export function wholeSequence(of: {
   return ids;
 }
 
+/** What a result says about its samples. */
+export type SampledTokens = Omit<GenerateResult, "stats" | "stopStrings"> &
+  Partial<Pick<GenerateResult, "stopStrings">>;
+
 /** Cuts a result back into samples, `samplesPerPrompt` for each prompt, in prompt order. */
 export function unpackSamples(
   prompts: readonly Int32Array[], // [P]
-  result: GenerateResult,
+  result: SampledTokens,
   samplesPerPrompt: number,
 ): Sample[][] {
   const expected = prompts.length * samplesPerPrompt;
@@ -61,7 +65,7 @@ export function unpackSamples(
   );
 }
 
-function sampleAt(result: GenerateResult, s: number, prompt: Int32Array): Sample {
+function sampleAt(result: SampledTokens, s: number, prompt: Int32Array): Sample {
   const from = result.cuSeqlens[s]!;
   const to = result.cuSeqlens[s + 1]!;
   return {
@@ -71,5 +75,6 @@ function sampleAt(result: GenerateResult, s: number, prompt: Int32Array): Sample
     samplerLogprobs: result.samplerLogprobs.subarray(from, to),
     mask: new Uint8Array(to - from).fill(1),
     finish: result.finish[s]!,
+    stopString: result.stopStrings?.[s] ?? null,
   };
 }

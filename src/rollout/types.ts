@@ -7,11 +7,13 @@ export interface Sample {
   readonly completion: Int32Array; // [C]
   /** log softmax(logits / temperature) of each completion token when it was sampled. */
   readonly logprobs: Float32Array; // [C]
-  /** Log-prob in the distribution that was sampled from, after top-k, top-p and banned ids. */
+  /** Log-prob in the distribution that was sampled from, after all that the sampling parameters do. */
   readonly samplerLogprobs: Float32Array; // [C]
   /** 1 where the policy chose the token and the loss counts it; 0 for tokens that came from elsewhere. */
   readonly mask: Uint8Array; // [C]
   readonly finish: FinishReason;
+  /** The stop string that ended it; the ids are whole, so its text may go on behind the string. */
+  readonly stopString?: string | null;
 }
 
 /** One of several rewards of a group's samples. */

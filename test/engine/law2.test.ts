@@ -4,8 +4,9 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import type { EngineOptions, GenerateResult, PackedTokens } from "../../src/engine/types.js";
+import type { EngineOptions, GenerateResult, PackedTokens, SamplingParams } from "../../src/engine/types.js";
 import * as help from "../helpers/engine.js";
+import { toyVocabulary } from "../helpers/vocabulary.js";
 
 const { bitsOf, fixtures, hasStories, isas, oddInit, oddSpec, pack, policyAt, setups, stories, unpack } = help;
 
@@ -24,6 +25,17 @@ const ADAPTERS = [
   ["gqa", 101],
   ["qwen3", 67],
 ] as const;
+
+/** What makes the sampler another distribution than the policy. */
+const SAMPLERS: readonly (readonly [string, Partial<SamplingParams>])[] = [
+  ["min-p", { minP: 0.1 }],
+  ["penalties", { repetitionPenalty: 1.4, presencePenalty: 0.5, frequencyPenalty: 0.2 }],
+  ["a constraint", { constraint: { kind: "regex", pattern: "([a-m]+[ .,]){1,9}[0-9]*" } }],
+  [
+    "all of them",
+    { minP: 0.05, topP: 0.9, repetitionPenalty: 0.8, constraint: { kind: "regex", pattern: "[^q]{4,}" } },
+  ],
+];
 
 /** How much is sampled. The portable code multiplies and adds in software, so it gets a part of it. */
 const work = (isa: string) =>
@@ -112,6 +124,16 @@ describe.each(models)("$name", (model) => {
       expect(bitsOf(await rescored(engine, request.prompts, result, temperature))).toBe(bitsOf(result.logprobs));
     });
 
+    test.each(SAMPLERS)("another distribution to sample from changes nothing: %s", async (_, sampling) => {
+      await using engine = await model.open(setup);
+      await engine.useVocabulary(toyVocabulary(model.vocabSize));
+      const request = requestOf(work(setup.isa), 0.8);
+      const result = await engine.generate({ ...request, sampling: { ...request.sampling, ...sampling } });
+      expect(await mismatch(engine, request.prompts, result, 0.8)).toBe(0);
+      expect(bitsOf(await rescored(engine, request.prompts, result, 0.8))).toBe(bitsOf(result.logprobs));
+      expect(bitsOf(result.samplerLogprobs)).not.toBe(bitsOf(result.logprobs));
+    });
+
     test("nothing changes when prompts wait for room and micro-batches are small", async () => {
       const request = requestOf(work(setup.isa), 1);
       const kvBytes = await leastRoom(model, request);
@@ -150,7 +172,7 @@ describe.each(models)("$name", (model) => {
   });
 });
 
-/** Bytes that the largest prompt's samples need: the engine says so itself. */
+/** Bytes that the longest sample needs: the engine says so itself. */
 async function leastRoom(model: Model, request: Parameters<Engine["generate"]>[0]): Promise<number> {
   await using engine = await model.open({ kvBytes: 1, trainable: false });
   const error: Error = await engine.generate(request).then(
@@ -158,7 +180,7 @@ async function leastRoom(model: Model, request: Parameters<Engine["generate"]>[0
     (reason: Error) => reason,
   );
   expect(error).toMatchObject({ code: "KV_TOO_SMALL", message: expect.stringContaining("raise kvBytes") });
-  return Number(/of one prompt, (\d+) bytes/.exec(error.message)?.[1]);
+  return Number(/longest sample, (\d+) bytes/.exec(error.message)?.[1]);
 }
 
 describe("every place in batches of 1 to 64", () => {

@@ -92,11 +92,13 @@ export class FakeEngine implements EngineLike {
       logprobs,
       samplerLogprobs: logprobs.slice(),
       finish: all.map((one) => one.finish),
+      stopStrings: all.map(() => null),
+      stats: { preemptions: 0, recomputedTokens: 0, blocks: 0, peakBlocks: 0, blockBytes: 0 },
     };
   }
 
   #sample(request: GenerateRequest, prompt: number, sample: number) {
-    const { temperature = 1, maxTokens, bannedTokenIds = [], stopTokenIds } = request.sampling;
+    const { temperature = 1, maxTokens, bannedTokenIds = [], stopTokenIds } = [request.sampling].flat()[0]!;
     const stops = stopTokenIds ?? this.spec.eosTokenIds;
     const problem = request.problemIds?.[prompt] ?? prompt;
     const tokens: number[] = [];

@@ -17,7 +17,9 @@ struct Draws {
 Draws draw(const Kernels& k, ThreadPool& pool, Floats logits, int64_t V, const Floats& u, const SamplingArgs& args) {
   const int64_t R = static_cast<int64_t>(u.size()), ld = static_cast<int64_t>(logits.size()) / R;
   Draws d{Ints(u.size()), Floats(u.size()), Floats(u.size())};
-  k.sample(pool, d.tokens.data(), d.logp.data(), d.sampler_logp.data(), logits.data(), ld, u.data(), args, R, V);
+  std::vector<SamplingRow> rows;
+  for (const float x : u) rows.push_back({&args, x});
+  k.sample(pool, d.tokens.data(), d.logp.data(), d.sampler_logp.data(), logits.data(), ld, rows.data(), R, V);
   return d;
 }
 Floats repeat(const Floats& row, size_t times) {
@@ -210,6 +212,68 @@ TEST(sample_has_the_same_bits_everywhere_and_in_any_batch) {
                    (Floats{all[r], all[R + r], all[2 * R + r]}));
     }
   }
+}
+
+// Penalties, bans, mask, then the filters, in that order, against the definition; the policy's log-prob stays that of the row.
+TEST(sample_processors_follow_their_definition) {
+  constexpr int64_t V = 90;
+  ThreadPool pool(2);
+  const Ints seen = {3, 7, 20, 64, 89};
+  const Ints counts = {0, 1, 4, 0, 2};
+  const int32_t banned[] = {7, 11};
+  uint64_t mask[2] = {0x0F0F'00FF'1234'FFFFull, 0x3FF'FF0Full};
+  for (const bool masked : {false, true})
+    for (const float repetition : {1.0f, 1.7f, 0.5f})
+      for (const float min_p : {0.0f, 0.02f, 0.3f}) {
+        SamplingArgs args{0.8f, 25, 0.95f, banned, 2};
+        args.min_p = min_p;
+        args.repetition_penalty = repetition;
+        args.presence_penalty = 0.4f;
+        args.frequency_penalty = 0.25f;
+        const Floats logits = random_floats(V, 12, -4, 4);
+        Doubles z(V);
+        for (int64_t v = 0; v < V; ++v) z[v] = static_cast<double>(logits[v]);
+        for (size_t i = 0; i < seen.size(); ++i) {
+          double& x = z[seen[i]];
+          x = x > 0 ? x / static_cast<double>(repetition) : x * static_cast<double>(repetition);
+          if (counts[i] > 0) x -= 0.4 + 0.25 * counts[i];
+        }
+        Floats scaled(V);
+        for (int64_t v = 0; v < V; ++v) {
+          const bool open = v != 7 && v != 11 && (!masked || (mask[v / 64] >> (v % 64) & 1));
+          scaled[v] = open ? static_cast<float>(z[v] / 0.8) : -1e30f;
+        }
+        Ints kept = kept_by_sort(scaled, {1.0f, 25, 0.95f, nullptr, 0});
+        const float best = *std::max_element(scaled.begin(), scaled.end());
+        std::erase_if(kept, [&](int32_t v) {
+          return scaled[v] < -1e29f || std::exp(static_cast<double>(scaled[v] - best)) < static_cast<double>(min_p);
+        });
+        double total = 0, all = 0;
+        for (const int32_t v : kept) total += std::exp(static_cast<double>(scaled[v]));
+        for (const float x : logits) all += std::exp(static_cast<double>(x) / 0.8);
+        const Floats u = grid(2001);
+        Floats rows = repeat(logits, u.size()), scratch(seen.size() * u.size()), logp(u.size()), sampler_logp(u.size());
+        Ints tokens(u.size());
+        std::vector<SamplingRow> each;
+        for (size_t r = 0; r < u.size(); ++r) {
+          SamplingRow row{&args, u[r]};
+          row.seen = seen.data();
+          row.counts = counts.data();
+          row.scratch = scratch.data() + r * seen.size();
+          row.seen_count = static_cast<int64_t>(seen.size());
+          row.allowed = masked ? mask : nullptr;
+          each.push_back(row);
+        }
+        best().sample(pool, tokens.data(), logp.data(), sampler_logp.data(), rows.data(), V, each.data(),
+                      static_cast<int64_t>(u.size()), V);
+        for (size_t r = 0; r < u.size(); ++r) {
+          CHECK_NEAR(sampler_logp[r], static_cast<double>(scaled[tokens[r]]) - std::log(total), 1e-5);
+          CHECK_NEAR(logp[r], static_cast<double>(logits[tokens[r]]) / 0.8 - std::log(all), 1e-5);
+        }
+        std::sort(tokens.begin(), tokens.end());
+        tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+        CHECK(tokens == kept);
+      }
 }
 
 // Broken weights must show up as NaN in the log-prob, not as an id out of range.

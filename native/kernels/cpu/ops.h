@@ -58,8 +58,8 @@ void head_top(ThreadPool& pool, int32_t* ids, float* logprobs, const float* logi
               int64_t R, int64_t V);
 
 // sampling.cc
-void sample(ThreadPool& pool, int32_t* tokens, float* logp, float* sampler_logp, float* logits, int64_t ld, const float* u,
-            const SamplingArgs& args, int64_t R, int64_t V);
+void sample(ThreadPool& pool, int32_t* tokens, float* logp, float* sampler_logp, float* logits, int64_t ld,
+            const SamplingRow* rows, int64_t R, int64_t V);
 
 // policy_loss.cc
 void policy_loss(PolicyLossSums& sums, float* dlogp, float* dentropy, const PolicyLossInputs& in, const PolicyLossArgs& args,

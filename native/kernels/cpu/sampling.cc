@@ -1,5 +1,7 @@
-// Draws one token a row. The policy's log-prob comes from softmax_row, as in training; banned ids, top-k and top-p then set
-// excluded logits to -inf, and the sampler's distribution is the softmax of what is left.
+// Draws one token a row. The policy's log-prob comes from softmax_row, as in training; the sampler's distribution is the
+// softmax of what the processors leave of the row, in the order of transformers: penalties, banned and constrained ids,
+// (temperature), top-k, top-p, min-p. The penalties act on logits / temperature, which is the same but for rounding. Excluded
+// logits are -inf.
 //
 // Filters look for a threshold by bisection over the ordered bit patterns of floats: no sorting, no memory, ties to lower ids.
 #include "kernels/cpu/ops.h"
@@ -93,10 +95,42 @@ void keep_top_p(float* z, int64_t V, float max, float p) {
   exclude(z, V, threshold, equals);
 }
 
+// Keeps ids of at least min_p times the largest probability (Nguyen et al. 2024).
+void keep_min_p(float* z, int64_t V, float max, float min_p) {
+  const float threshold = static_cast<float>(static_cast<double>(max) + __builtin_log(static_cast<double>(min_p)));
+  for (int64_t v = 0; v < V; ++v)
+    if (z[v] < threshold) z[v] = kMinusInfinity;
+}
+
 void filter(float* z, int64_t V, const SamplingArgs& args) {
   const float max = row_max(z, V);
   if (args.top_k > 0 && args.top_k < V) keep_top_k(z, V, max, args.top_k);
   if (args.top_p < 1.0f) keep_top_p(z, V, max, args.top_p);
+  if (args.min_p > 0.0f) keep_min_p(z, V, max, args.min_p);
+}
+
+// `scale` is what the row was multiplied by. The logits as they were go to the scratch.
+void penalise(float* z, float scale, const SamplingRow& row) {
+  const SamplingArgs& args = *row.args;
+  for (int64_t i = 0; i < row.seen_count; ++i) {
+    float& logit = z[row.seen[i]];
+    row.scratch[i] = logit;
+    logit = logit > 0.0f ? logit / args.repetition_penalty : logit * args.repetition_penalty;
+    const float count = static_cast<float>(row.counts[i]);
+    if (row.counts[i] > 0) logit = logit - scale * (args.presence_penalty + args.frequency_penalty * count);
+  }
+}
+
+// The logit as it was before the penalties.
+float unpenalised(const float* z, int64_t token, const SamplingRow& row) {
+  for (int64_t i = 0; i < row.seen_count; ++i)
+    if (row.seen[i] == token) return row.scratch[i];
+  return z[token];
+}
+
+void exclude_others(float* z, int64_t V, const uint64_t* allowed) {
+  for (int64_t v = 0; v < V; ++v)
+    if ((allowed[v / 64] >> (v % 64) & 1) == 0) z[v] = kMinusInfinity;
 }
 
 int64_t first_equal(const float* z, int64_t V, float value) {
@@ -135,31 +169,35 @@ struct Drawn {
   float logp, sampler_logp;
 };
 
-Drawn sample_row(float* z, int64_t V, float u, const SamplingArgs& args) {
+Drawn sample_row(float* z, int64_t V, const SamplingRow& row) {
   float prefixes[kPrefixes];
+  const SamplingArgs& args = *row.args;
   const bool greedy = args.temperature == 0.0f;
-  const RowSoftmax policy = softmax_row(z, V, greedy ? 1.0f : 1.0f / args.temperature, prefixes);
+  const float scale = greedy ? 1.0f : 1.0f / args.temperature;
+  const RowSoftmax policy = softmax_row(z, V, scale, prefixes);
+  penalise(z, scale, row);
   for (int64_t i = 0; i < args.banned_count; ++i) z[args.banned[i]] = kMinusInfinity;
+  if (row.allowed) exclude_others(z, V, row.allowed);
   if (greedy) {
     const int64_t best = first_equal(z, V, row_max(z, V));
-    return {best, z[best] - policy.lse, 0.0f};
+    return {best, unpenalised(z, best, row) - policy.lse, 0.0f};
   }
   RowSoftmax sampler = policy;
-  if (args.banned_count > 0 || args.top_k > 0 || args.top_p < 1.0f) {
+  if (args.banned_count > 0 || args.top_k > 0 || args.top_p < 1.0f || args.min_p > 0.0f || row.seen_count > 0 || row.allowed) {
     filter(z, V, args);
     sampler = softmax_row(z, V, 1.0f, prefixes);
   }
-  const int64_t token = draw(z, V, sampler, prefixes, u);
-  return {token, z[token] - policy.lse, z[token] - sampler.lse};
+  const int64_t token = draw(z, V, sampler, prefixes, row.u);
+  return {token, unpenalised(z, token, row) - policy.lse, z[token] - sampler.lse};
 }
 
 }  // namespace
 
-void sample(ThreadPool& pool, int32_t* tokens, float* logp, float* sampler_logp, float* logits, int64_t ld, const float* u,
-            const SamplingArgs& args, int64_t R, int64_t V) {
+void sample(ThreadPool& pool, int32_t* tokens, float* logp, float* sampler_logp, float* logits, int64_t ld,
+            const SamplingRow* rows, int64_t R, int64_t V) {
   parallel_pieces(pool, R, task_items(kRowWork * V), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      const Drawn drawn = sample_row(logits + r * ld, V, u[r], args);
+      const Drawn drawn = sample_row(logits + r * ld, V, rows[r]);
       tokens[r] = static_cast<int32_t>(drawn.token);
       logp[r] = drawn.logp;
       sampler_logp[r] = drawn.sampler_logp;
