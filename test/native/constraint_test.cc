@@ -104,7 +104,7 @@ TEST(constraint_masks_are_those_of_every_token_by_itself) {
 }
 
 TEST(constraint_leaves_out_what_tokens_cannot_end) {
-  const Vocabulary words = vocabulary({"a", "b", "bbc", ""});  // after one b only bbc would do, and it does not
+  const Vocabulary words = vocabulary({"a", "b", "bbc", ""});  // only one of them has a c
   SamplingSpec spec;
   spec.constraint = pattern();
   Constraint constraint(spec, words, 4);

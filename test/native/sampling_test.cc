@@ -244,9 +244,9 @@ TEST(sample_processors_follow_their_definition) {
           scaled[v] = open ? static_cast<float>(z[v] / 0.8) : -1e30f;
         }
         Ints kept = kept_by_sort(scaled, {1.0f, 25, 0.95f, nullptr, 0});
-        const float best = *std::max_element(scaled.begin(), scaled.end());
+        const float top = *std::max_element(scaled.begin(), scaled.end());
         std::erase_if(kept, [&](int32_t v) {
-          return scaled[v] < -1e29f || std::exp(static_cast<double>(scaled[v] - best)) < static_cast<double>(min_p);
+          return scaled[v] < -1e29f || std::exp(static_cast<double>(scaled[v] - top)) < static_cast<double>(min_p);
         });
         double total = 0, all = 0;
         for (const int32_t v : kept) total += std::exp(static_cast<double>(scaled[v]));
