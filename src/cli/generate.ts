@@ -1,23 +1,39 @@
 // `zazen generate`: samples from a model folder, as text, ids and log-probs.
 import { Command } from "commander";
-import type { DType, GenerateResult, SamplingParams } from "../engine/types.js";
+import type { Engine } from "../engine/engine.js";
+import type {
+  Constraint,
+  DType,
+  FinishReason,
+  GenerateRequest,
+  GenerateResult,
+  SamplingParams,
+} from "../engine/types.js";
 import { InputError } from "../errors.js";
 import type { Tokenizer } from "../prompt/tokenizer.js";
 import { baseOption, collect, dtypeOption, inferenceOptions, integer, number } from "./flags.js";
-import { commonHelp, printJson, printLines } from "./output.js";
-import { cutAtStop } from "./stop-strings.js";
+import { type Recommended, recommendedSampling } from "./generation-config.js";
+import { LiveText } from "./live-text.js";
+import { commonHelp, log, printJson } from "./output.js";
+import { beforeStop } from "./stop-strings.js";
 
 export interface GenerateOptions {
   readonly model: string;
   readonly base?: string;
   readonly prompt: string;
   readonly n: number;
-  readonly temperature: number;
-  readonly topK: number;
-  readonly topP: number;
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly minP?: number;
+  readonly repetitionPenalty?: number;
+  readonly presencePenalty?: number;
+  readonly frequencyPenalty?: number;
   readonly maxTokens?: number;
   readonly seed: number;
   readonly stop?: readonly string[];
+  readonly choice?: readonly string[];
+  readonly regex?: string;
   readonly raw?: boolean;
   readonly threads?: number;
   readonly dtype: DType;
@@ -28,7 +44,9 @@ export interface TextSample {
   readonly text: string;
   readonly tokens: readonly number[]; // [T], the completion without its prompt
   readonly logprobs: readonly number[]; // [T]
-  readonly finish: "stop" | "length" | "abort";
+  readonly finish: FinishReason;
+  /** The stop string that ended it. */
+  readonly stop: string | null;
 }
 
 const defaultMaxTokens = 256;
@@ -37,14 +55,17 @@ const help = `
 The prompt goes through the model's chat template as one user message; with --raw, or where the model has no
 template, it is text to continue. Log-probs are those of softmax(logits / temperature), at temperature 0 of
 softmax(logits), over the whole vocabulary. A stop string trims the text, not the ids: they end with the token
-that completes it.
+that completes it. Samples also end at the end tokens of config.json, generation_config.json and the tokenizer.
+
+Where no flag says otherwise, temperature, top-k, top-p, min-p, repetition penalty and do_sample: false are those
+of the model's generation_config.json; stderr says which.
 
 Examples:
   zazen generate --model runs/mine/model --prompt "<q> 16 9 3 -> 10 <think>" --n 4
   zazen generate --model Qwen2.5-0.5B-Instruct --prompt "Why is the sky blue?" --temperature 0.7 --json
   zazen generate --model stories260k --prompt "Once upon a time" --raw --stop "." --seed 3
 
-JSON: {samples: [{text, tokens, logprobs, finish: stop | length}]}`;
+JSON: {samples: [{text, tokens, logprobs, finish: stop | length, stop: the stop string or null}]}`;
 
 export function generateCommand(): Command {
   return new Command("generate")
@@ -57,14 +78,17 @@ export function generateCommand(): Command {
     .addOption(baseOption())
     .requiredOption("--prompt <TEXT>", "text of the prompt")
     .option("--n <count>", "samples", integer({ min: 1, max: 65_536 }), 1)
-    .option("--temperature <T>", "divides the logits; 0 is greedy", number({ min: 0, max: 100 }), 1)
-    .option("--top-k <K>", "sample among the K likeliest tokens; 0 is off", integer({ min: 0 }), 0)
+    .option("--temperature <T>", "divides the logits; 0 is greedy (default: 1)", number({ min: 0, max: 100 }))
+    .option("--top-k <K>", "sample among the K likeliest tokens; 0 is off (default: 0)", integer({ min: 0 }))
     .option(
       "--top-p <P>",
-      "sample among the tokens that hold this mass; 1 is off",
+      "sample among the tokens that hold this mass; 1 is off (default: 1)",
       number({ min: 0, max: 1, aboveMin: true }),
-      1,
     )
+    .option("--min-p <P>", "least share of the likeliest token's probability; 0 is off", number({ min: 0, max: 1 }))
+    .option("--repetition-penalty <R>", "divides the logits of tokens seen; 1 is off", number({ min: 0.01, max: 100 }))
+    .option("--presence-penalty <P>", "off the logits of tokens sampled before", number({ min: -100, max: 100 }))
+    .option("--frequency-penalty <P>", "the same for each time", number({ min: -100, max: 100 }))
     .option(
       "--max-tokens <count>",
       `new tokens at most (default: ${defaultMaxTokens}, or what the context leaves)`,
@@ -72,35 +96,102 @@ export function generateCommand(): Command {
     )
     .option("--seed <seed>", "same seed, same samples", integer({ min: 0 }), 0)
     .option("--stop <text>", "end a sample at this text; repeatable", collect)
+    .option("--choice <text>", "the completion is one of these texts; repeatable", collect)
+    .option("--regex <pattern>", "the completion matches this regular expression as a whole")
     .option("--raw", "continue the prompt as it is, without chat template")
     .option("--threads <count>", "threads; the result does not depend on it", integer({ min: 1, max: 1024 }))
     .addOption(dtypeOption())
     .option("--json", "print one JSON document")
     .addHelpText("after", help + commonHelp)
     .action(async (options: GenerateOptions) => {
-      const samples = await generate(options);
-      if (options.json === true) printJson({ samples });
-      else
-        printLines(
-          samples.flatMap((sample, i) => (samples.length > 1 ? [`--- ${i + 1}`, sample.text] : [sample.text])),
-        );
+      if (options.json === true) printJson({ samples: await generate(options) });
+      else await generate(options, (text) => process.stdout.write(text));
     });
 }
 
-/** @throws InputError EMPTY_PROMPT, EMPTY_STOP, and what loading the model and its tokenizer may throw. */
-export async function generate(options: GenerateOptions): Promise<readonly TextSample[]> {
+/**
+ * `write` is given the text as it comes.
+ * @throws InputError EMPTY_PROMPT, EMPTY_STOP, and what loading the model and its tokenizer may throw.
+ */
+export async function generate(
+  options: GenerateOptions,
+  write?: (text: string) => void,
+): Promise<readonly TextSample[]> {
   const stops = options.stop ?? [];
   if (stops.includes(""))
     throw new InputError("EMPTY_STOP", "[generate --stop] expected text, got an empty one; leave it out");
+  const constraint = constraintOf(options);
   const { modelFolders } = await import("../engine/peft.js");
   const { readModelSpec } = await import("../engine/spec.js");
   const folders = await modelFolders(options.model, options.base);
   await readModelSpec(folders.base); // a folder that is no model is told so before its tokenizer is missed
+  const recommended = await recommendedSampling(folders.base);
   const { Tokenizer } = await import("../prompt/tokenizer.js");
-  const tokenizer = await Tokenizer.load(folders.tokenizer);
+  using tokenizer = await Tokenizer.load(folders.tokenizer);
   const prompt = await encodePrompt(tokenizer, folders.tokenizer, options);
-  const result = await sample(prompt, options);
-  return split(result).map((each) => textSample(tokenizer, prompt, each, stops));
+  const { Engine } = await import("../engine/engine.js");
+  await using engine = await Engine.load(options.model, inferenceOptions(options));
+  if (stops.length > 0 || constraint !== null) await engine.useVocabulary(tokenizer.tokenBytes());
+  const room = Math.max(1, engine.spec.maxPositions - prompt.length);
+  const sampling: SamplingParams = {
+    ...chosenSampling(options, recommended),
+    maxTokens: options.maxTokens ?? Math.min(defaultMaxTokens, room),
+    stopTokenIds: endTokens(engine.spec.eosTokenIds, tokenizer.eosId),
+    stopStrings: stops,
+    constraint,
+  };
+  const prompts = { ids: Int32Array.from(prompt), cuSeqlens: Int32Array.of(0, prompt.length) };
+  const request = { prompts, samplesPerPrompt: options.n, sampling, seed: options.seed };
+  const decode = (ids: readonly number[]) => tokenizer.decode(ids, { skipSpecialTokens: true });
+  const result = write
+    ? await live(engine, request, new LiveText(decode, prompt, options.n, stops, write))
+    : await engine.generate(request);
+  const before = decode(prompt).length; // decoded with the prompt, since a text's first token may be written otherwise
+  return split(result).map((each) => {
+    const text = decode([...prompt, ...each.tokens]).slice(before);
+    return { text: beforeStop(text, each.stop), ...each };
+  });
+}
+
+async function live(engine: Engine, request: GenerateRequest, text: LiveText): Promise<GenerateResult> {
+  const stream = engine.generateStream(request);
+  for (;;) {
+    const next = await stream.next();
+    if (next.done) return next.value;
+    text.add(next.value);
+  }
+}
+
+/** Flags first, then what the model recommends, which is said. */
+function chosenSampling(options: GenerateOptions, recommended: Recommended): Partial<SamplingParams> {
+  const names = [
+    "temperature",
+    "topK",
+    "topP",
+    "minP",
+    "repetitionPenalty",
+    "presencePenalty",
+    "frequencyPenalty",
+  ] as const;
+  const flags = Object.fromEntries(
+    names.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]]])),
+  );
+  const used = Object.entries(recommended).filter(([name]) => !(name in flags));
+  if (used.length > 0)
+    log(`sampling as generation_config.json says: ${used.map(([name, value]) => `${name} ${value}`).join(", ")}`);
+  return { ...recommended, ...flags };
+}
+
+function constraintOf({ choice, regex }: GenerateOptions): Constraint | null {
+  if (choice !== undefined && regex !== undefined)
+    throw new InputError("TWO_CONSTRAINTS", "[generate] expected --choice or --regex, got both; leave one out");
+  if (choice !== undefined) return { kind: "choice", choices: choice };
+  return regex === undefined ? null : { kind: "regex", pattern: regex };
+}
+
+/** End tokens of the model's files and of its tokenizer. */
+function endTokens(ids: readonly number[], eosId: number | null): readonly number[] {
+  return eosId === null || ids.includes(eosId) ? ids : [...ids, eosId];
 }
 
 /** Ids [T] of the prompt: through the chat template, or as it is. */
@@ -122,43 +213,17 @@ async function encodePrompt(
   throw new InputError("EMPTY_PROMPT", message);
 }
 
-async function sample(prompt: readonly number[], options: GenerateOptions): Promise<GenerateResult> {
-  const { Engine } = await import("../engine/engine.js");
-  await using engine = await Engine.load(options.model, inferenceOptions(options));
-  const room = Math.max(1, engine.spec.maxPositions - prompt.length);
-  const { temperature, topK, topP, maxTokens = Math.min(defaultMaxTokens, room) } = options;
-  const sampling: SamplingParams = { temperature, topK, topP, maxTokens };
-  const prompts = { ids: Int32Array.from(prompt), cuSeqlens: Int32Array.of(0, prompt.length) };
-  return await engine.generate({ prompts, samplesPerPrompt: options.n, sampling, seed: options.seed });
-}
-
 /** One completion, as it was sampled. */
 type Sampled = Omit<TextSample, "text">;
 
-function split({ tokens, logprobs, cuSeqlens, finish }: GenerateResult): readonly Sampled[] {
+function split({ tokens, logprobs, cuSeqlens, finish, stopStrings }: GenerateResult): readonly Sampled[] {
   return finish.map((reason, s) => {
     const [from, to] = [cuSeqlens[s] ?? 0, cuSeqlens[s + 1] ?? 0];
-    return { tokens: [...tokens.subarray(from, to)], logprobs: [...logprobs.subarray(from, to)], finish: reason };
+    return {
+      tokens: [...tokens.subarray(from, to)],
+      logprobs: [...logprobs.subarray(from, to)],
+      finish: reason,
+      stop: stopStrings[s] ?? null,
+    };
   });
-}
-
-/** The text behind the prompt, decoded with it, since a text's first token may be written otherwise. */
-function textSample(
-  tokenizer: Tokenizer,
-  prompt: readonly number[],
-  sampled: Sampled,
-  stops: readonly string[],
-): TextSample {
-  const decode = (ids: readonly number[]) => tokenizer.decode(ids, { skipSpecialTokens: true });
-  const before = decode(prompt).length;
-  const textOf = (n: number) => decode([...prompt, ...sampled.tokens.slice(0, n)]).slice(before);
-  const cut = cutAtStop(textOf, sampled.tokens.length, stops);
-  if (cut === null) return { text: textOf(sampled.tokens.length), ...sampled };
-  const { tokens, logprobs } = sampled;
-  return {
-    text: cut.text,
-    tokens: tokens.slice(0, cut.tokens),
-    logprobs: logprobs.slice(0, cut.tokens),
-    finish: "stop",
-  };
 }

@@ -1,27 +1,16 @@
-// Stop strings: text ends before the first of them, ids end with the token that completes it. Sampled ids are never made into other
-// ids; an id whose text is trimmed in part stays.
+// Stop strings in text: it ends before the one that ended its sample. The ids stay whole. Pure.
 
-export interface Cut {
-  /** Tokens that are kept. */
-  readonly tokens: number;
-  readonly text: string;
+/** The text before the stop string that ended it; all of it where none did. */
+export function beforeStop(text: string, stop: string | null): string {
+  const at = stop === null ? -1 : text.indexOf(stop);
+  return at < 0 ? text : text.slice(0, at);
 }
 
-/**
- * Where the first stop string to appear ends a sample; null when none does.
- * @param textOf text of the first n ids; the text of fewer ids is the beginning of the text of more
- * @param count ids in the sample
- */
-export function cutAtStop(textOf: (n: number) => string, count: number, stops: readonly string[]): Cut | null {
-  const hasStop = (n: number) => stops.some((stop) => textOf(n).includes(stop));
-  if (stops.length === 0 || !hasStop(count)) return null;
-  let [without, having] = [0, count]; // textOf(having) holds a stop string, textOf(without) does not
-  while (having - without > 1) {
-    const middle = (without + having) >> 1;
-    if (hasStop(middle)) having = middle;
-    else without = middle;
+/** Length of the end of a text that may be the beginning of a stop string, and so is not certain yet. */
+export function uncertain(text: string, stops: readonly string[]): number {
+  const longest = Math.min(text.length, Math.max(0, ...stops.map((stop) => stop.length - 1)));
+  for (let length = longest; length > 0; length--) {
+    if (stops.some((stop) => stop.startsWith(text.slice(-length)))) return length;
   }
-  const text = textOf(having);
-  const places = stops.map((stop) => text.indexOf(stop)).filter((place) => place >= 0);
-  return { tokens: having, text: text.slice(0, Math.min(...places)) };
+  return 0;
 }

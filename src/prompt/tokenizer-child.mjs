@@ -11,6 +11,8 @@ const NULLABLE_PARTS = { normalizer: null, pre_tokenizer: null, post_processor: 
 /** @type {Inner} */
 let inner;
 let cleanUp = false;
+/** @type {{ decoder: object | null, added: object[] }} */
+let spelling = { decoder: null, added: [] };
 
 /** @type {Record<string, (request: any) => unknown>} */
 const calls = {
@@ -18,6 +20,7 @@ const calls = {
     const file = JSON.parse(text);
     if (typeof file !== "object" || file === null || Array.isArray(file)) throw new Error("JSON that is no object");
     inner = /** @type {any} */ (new Tokenizer({ ...NULLABLE_PARTS, ...file }, config));
+    spelling = { decoder: file.decoder ?? null, added: file.added_tokens ?? [] };
     cleanUp = config.clean_up_tokenization_spaces === true;
     return {
       vocabSize: inner.model.vocab.length,
@@ -55,6 +58,11 @@ const calls = {
       from = to;
     }
     return text;
+  },
+
+  spelling() {
+    const tokens = Array.from({ length: inner.model.vocab.length }, (_, id) => inner.id_to_token(id) ?? null);
+    return { ...spelling, tokens };
   },
 
   token({ id }) {

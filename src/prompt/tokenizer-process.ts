@@ -1,11 +1,14 @@
 // Calls to a tokenizer that runs in a process of its own, synchronous or not. Tokenizer files come from strangers and can make the library
 // spin or fill the heap, so their process has a deadline for each call and a heap limit; what it does wrong ends it and nothing else.
+
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
+import type { Spelling } from "./token-bytes.js";
 
 export interface TokenizerCalls {
   load: { request: { text: string; config: object }; value: Loaded };
   encode: { request: { texts: readonly string[]; addSpecialTokens: boolean }; value: Encoded };
   decode: { request: { ids: readonly number[]; skipSpecialTokens: boolean }; value: string };
+  spelling: { request: object; value: Spelling };
   token: { request: { id: number }; value: string | null };
   tokenId: { request: { token: string }; value: number | null };
 }

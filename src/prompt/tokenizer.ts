@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { readJsonObject, readSmallText, requireModelFolder } from "../config/files.js";
 import { InputError } from "../errors.js";
+import { type TokenBytes, tokenBytes } from "./token-bytes.js";
 import { type Encoded, type Loaded, TokenizerProcess } from "./tokenizer-process.js";
 
 export interface TokenizerOptions {
@@ -102,6 +103,14 @@ export class Tokenizer {
     for (const id of list) if (!Number.isInteger(id) || id < 0 || id > MOST_ID) throw this.#noId(id);
     if (list.length === 0) return "";
     return this.#guard(() => this.#process.callSync("decode", { ids: list, skipSpecialTokens }));
+  }
+
+  /**
+   * What each token writes, for `Engine.useVocabulary`; special tokens write nothing. Throws InputError TOKENIZER_UNSUPPORTED for a decoder
+   * that does not write tokens one by one.
+   */
+  tokenBytes(): TokenBytes {
+    return tokenBytes(this.#guard(() => this.#process.callSync("spelling", {})));
   }
 
   /** The vocabulary's own spelling of an id, such as `▁the` or `<0x0A>`. Throws InputError TOKENIZER_ID for an unknown id. */

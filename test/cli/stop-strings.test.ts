@@ -1,51 +1,98 @@
-// Stop strings cut text and ids at the right places.
+// Stop strings in text that comes in pieces, and text that is written as it comes: cut in the right places, whole characters, by turns.
 import { describe, expect, test } from "vitest";
-import { cutAtStop } from "../../src/cli/stop-strings.js";
+import { LiveText } from "../../src/cli/live-text.js";
+import { beforeStop, uncertain } from "../../src/cli/stop-strings.js";
+import { random } from "../../src/data/random.js";
+import type { FinishReason, GenerateChunk } from "../../src/engine/types.js";
 
-/** A vocabulary of text pieces: the text of n ids is that of the first n pieces. */
-const cut = (pieces: readonly string[], stops: readonly string[]) =>
-  cutAtStop((n) => pieces.slice(0, n).join(""), pieces.length, stops);
+test.each([
+  ["one. two", ".", "one"],
+  ["one", ".", "one"],
+  ["one. two", null, "one. two"],
+  ["aab", "ab", "a"],
+])("%j before %j is %j", (text, stop, want) => {
+  expect(beforeStop(text, stop)).toBe(want);
+});
 
-/** The slow way: look after every token. */
-function slowCut(pieces: readonly string[], stops: readonly string[]) {
-  for (let n = 1; n <= pieces.length; n++) {
-    const text = pieces.slice(0, n).join("");
-    const places = stops.map((stop) => text.indexOf(stop)).filter((place) => place >= 0);
-    if (places.length > 0) return { tokens: n, text: text.slice(0, Math.min(...places)) };
-  }
-  return null;
-}
+test.each([
+  ["abc", [], 0],
+  ["abc</th", ["</think>"], 4],
+  ["abc</th", ["x", "h!", "</think>"], 4],
+  ["aa", ["aab"], 2],
+  ["</think>", ["</think>"], 0],
+  ["", ["a"], 0],
+] as const)("of %j with %j the last %d characters are uncertain", (text, stops, want) => {
+  expect(uncertain(text, stops)).toBe(want);
+});
 
-describe("cutAtStop", () => {
-  test.each([
-    [["a", "b", "."], ["."], 3, "ab"],
-    [["a.b", "c"], ["."], 1, "a"],
-    [["<", "/think", "> rest", "more"], ["</think>"], 3, ""],
-    [["one", "\n", "\n", "two"], ["\n\n"], 3, "one"],
-    [["x", "ab", "cd", "ef"], ["abcdef", "cd"], 3, "xab"],
-    [["x", "abcd"], ["cd", "ab"], 2, "x"],
-    [[".", "."], ["."], 1, ""],
-  ])("%j with %j keeps %d tokens and %j", (pieces, stops, tokens, text) => {
-    expect(cut(pieces, stops)).toEqual({ tokens, text });
-    expect(slowCut(pieces, stops)).toEqual({ tokens, text });
+describe("live text", () => {
+  const bytes = (ids: readonly number[]) => Uint8Array.from(ids);
+  const decode = (ids: readonly number[]) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes(ids));
+  const chunk = (
+    sample: number,
+    ids: readonly number[],
+    finish: FinishReason | null = null,
+    stopString: string | null = null,
+  ) =>
+    ({
+      sample,
+      tokens: Int32Array.from(ids),
+      logprobs: new Float32Array(0),
+      samplerLogprobs: new Float32Array(0),
+      finish,
+      stopString,
+    }) satisfies GenerateChunk;
+  const idsOf = (text: string) => [...new TextEncoder().encode(text)];
+
+  test("random texts in random pieces by random turns come out whole, and no piece ends inside a character", () => {
+    const letters = [..."ab é😀<>\n"];
+    for (let seed = 0; seed < 200; seed++) {
+      const draw = random(seed);
+      const texts = Array.from({ length: 1 + draw.int(3) }, () =>
+        Array.from({ length: draw.int(12) }, () => letters[draw.int(letters.length)]!).join(""),
+      );
+      const stops = ["<é", "ab"];
+      const stopped = texts.map((text) => {
+        const found = stops
+          .filter((stop) => text.includes(stop))
+          .sort((a, b) => text.indexOf(a) + a.length - text.indexOf(b) - b.length);
+        return found[0] ?? null;
+      });
+      const ids = texts.map((text, s) =>
+        idsOf(stopped[s] === null ? text : text.slice(0, text.indexOf(stopped[s]!) + stopped[s]!.length)),
+      );
+      const pieces: string[] = [];
+      const live = new LiveText(decode, idsOf("prompt"), texts.length, stops, (text) => pieces.push(text));
+      const left = ids.map((row) => [...row]);
+      for (let open = [...left.keys()]; open.length > 0; ) {
+        const s = open[draw.int(open.length)]!;
+        const piece = left[s]!.splice(0, draw.int(4));
+        const isOver = left[s]!.length === 0;
+        live.add(chunk(s, piece, isOver ? "stop" : null, isOver ? stopped[s]! : null));
+        if (isOver) open = open.filter((other) => other !== s);
+      }
+      const want = texts.map(
+        (text, s) => `${texts.length > 1 ? `--- ${s + 1}\n` : ""}${beforeStop(text, stopped[s]!)}\n`,
+      );
+      expect(pieces.join(""), JSON.stringify(texts)).toBe(want.join(""));
+      expect(pieces.some((piece) => /\p{Surrogate}|\ufffd/u.test(piece))).toBe(false);
+    }
   });
 
-  test.each([
-    [["a", "b"], ["c"]],
-    [["a"], []],
-    [[], ["a"]],
-  ])("%j with %j goes on", (pieces, stops) => expect(cut(pieces, stops)).toBeNull());
+  test("is written as it comes, but for what may be a stop string", () => {
+    const pieces: string[] = [];
+    const live = new LiveText(decode, [], 1, ["</a>"], (text) => pieces.push(text));
+    for (const text of ["one ", "two<", "/b", "</a"]) live.add(chunk(0, idsOf(text)));
+    expect(pieces).toEqual(["one ", "two", "</b"]);
+    live.add(chunk(0, idsOf(">"), "stop", "</a>"));
+    expect(pieces.join("")).toBe("one two</b\n");
+  });
 
-  test("agrees with the slow way on many samples", () => {
-    let state = 1;
-    const next = (n: number) => {
-      state = (state * 48_271) % 2_147_483_647;
-      return state % n;
-    };
-    for (let trial = 0; trial < 500; trial++) {
-      const pieces = Array.from({ length: next(12) }, () => ["a", "b", "ab", "ba", "aab"][next(5)] ?? "");
-      const stops = Array.from({ length: 1 + next(3) }, () => ["aa", "bb", "abab", "baab", "bbb"][next(5)] ?? "");
-      expect(cut(pieces, stops)).toEqual(slowCut(pieces, stops));
-    }
+  test("bytes that are no character come out as U+FFFD at the end", () => {
+    const pieces: string[] = [];
+    const live = new LiveText(decode, [], 1, [], (text) => pieces.push(text));
+    live.add(chunk(0, [0x61, 0xf0, 0x9f]));
+    live.add(chunk(0, [], "abort"));
+    expect(pieces.join("")).toBe("a\ufffd\n");
   });
 });

@@ -1,0 +1,86 @@
+// `zazen generate` beyond plain sampling: stop strings and constraints of the engine, and what generation_config.json recommends.
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { type GenerateOptions, generate } from "../../src/cli/generate.js";
+import { recommendedSampling } from "../../src/cli/generation-config.js";
+import { hasStories, stories } from "../helpers/engine.js";
+
+const base: GenerateOptions = {
+  model: "",
+  prompt: "Once upon a time",
+  n: 3,
+  seed: 1,
+  dtype: "float32",
+  maxTokens: 60,
+  raw: true,
+};
+
+describe.skipIf(!hasStories)("stories260k", { timeout: 60_000 }, () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "zazen-generate-"));
+    cpSync(join(stories, "stories260k"), folder, { recursive: true });
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const options = (more: Partial<GenerateOptions>): GenerateOptions => ({ ...base, model: folder, ...more });
+
+  test("a stop string across tokens ends the sample there; the ids are whole", async () => {
+    const free = await generate(options({ seed: 5 }));
+    const stop = free[0]!.text.slice(20, 25);
+    const samples = await generate(options({ seed: 5, stop: [stop] }));
+    expect(samples[0]).toMatchObject({
+      text: free[0]!.text.slice(0, free[0]!.text.indexOf(stop)),
+      finish: "stop",
+      stop,
+    });
+    expect(free[0]!.tokens.slice(0, samples[0]!.tokens.length)).toEqual(samples[0]!.tokens);
+    expect(free[0]!.logprobs.slice(0, samples[0]!.tokens.length)).toEqual(samples[0]!.logprobs);
+  });
+
+  test("text written as it comes is the text of the samples", async () => {
+    const pieces: string[] = [];
+    const samples = await generate(options({ stop: [" the"], temperature: 0.8, minP: 0.05 }), (text) =>
+      pieces.push(text),
+    );
+    expect(pieces.join("")).toBe(samples.map(({ text }, i) => `--- ${i + 1}\n${text}\n`).join(""));
+    expect(pieces.length).toBeGreaterThan(6);
+  });
+
+  test("choices and regular expressions", async () => {
+    const choice = [" a dog", " a cat"];
+    for (const { text, finish } of await generate(options({ n: 20, choice })))
+      expect([choice.includes(text), finish]).toEqual([true, "stop"]);
+    const samples = await generate(options({ n: 20, regex: " [A-Z][a-z]{2,6}( and [A-Z][a-z]{2,6})?\\." }));
+    for (const { text } of samples) expect(text).toMatch(/^ [A-Z][a-z]{2,6}( and [A-Z][a-z]{2,6})?\.$/);
+    await expect(generate(options({ choice, regex: "a" }))).rejects.toMatchObject({ code: "TWO_CONSTRAINTS" });
+    await expect(generate(options({ regex: "^a" }))).rejects.toMatchObject({ code: "PATTERN_UNSUPPORTED" });
+  });
+
+  test("generation_config.json counts where no flag does, and stderr says so", async () => {
+    const greedy = await generate(options({ temperature: 0, n: 1 }));
+    const sampled = await generate(options({ temperature: 0.9, n: 1 }));
+    const says = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    try {
+      const file = { eos_token_id: 2, do_sample: false, top_k: 50, repetition_penalty: null };
+      writeFileSync(join(folder, "generation_config.json"), JSON.stringify(file));
+      expect(await generate(options({ n: 1 }))).toEqual(greedy);
+      expect(says).toHaveBeenCalledWith("sampling as generation_config.json says: topK 50, temperature 0\n");
+      says.mockClear();
+      expect(await generate(options({ n: 1, temperature: 0.9, topK: 0 }))).toEqual(sampled);
+      expect(says).not.toHaveBeenCalled();
+    } finally {
+      says.mockRestore();
+    }
+  });
+
+  test("values in generation_config.json that are no numbers", async () => {
+    const file = join(folder, "generation_config.json");
+    writeFileSync(file, JSON.stringify({ top_p: "0.9" }));
+    await expect(recommendedSampling(folder)).rejects.toMatchObject({
+      code: "CONFIG_INVALID",
+      message: `[${file}] expected a number as top_p, got "0.9"; mend the file`,
+    });
+  });
+});
