@@ -12,8 +12,8 @@ import type {
 import { InputError } from "../errors.js";
 import type { Tokenizer } from "../prompt/tokenizer.js";
 import { baseOption, collect, dtypeOption, inferenceOptions, integer, number } from "./flags.js";
-import { type Recommended, recommendedSampling } from "./generation-config.js";
-import { LiveText } from "./live-text.js";
+import type { Recommended } from "./generation-config.js";
+import type { LiveText } from "./live-text.js";
 import { commonHelp, log, printJson } from "./output.js";
 import { beforeStop } from "./stop-strings.js";
 
@@ -125,6 +125,7 @@ export async function generate(
   const { readModelSpec } = await import("../engine/spec.js");
   const folders = await modelFolders(options.model, options.base);
   await readModelSpec(folders.base); // a folder that is no model is told so before its tokenizer is missed
+  const { recommendedSampling } = await import("./generation-config.js");
   const recommended = await recommendedSampling(folders.base);
   const { Tokenizer } = await import("../prompt/tokenizer.js");
   using tokenizer = await Tokenizer.load(folders.tokenizer);
@@ -143,6 +144,7 @@ export async function generate(
   const prompts = { ids: Int32Array.from(prompt), cuSeqlens: Int32Array.of(0, prompt.length) };
   const request = { prompts, samplesPerPrompt: options.n, sampling, seed: options.seed };
   const decode = (ids: readonly number[]) => tokenizer.decode(ids, { skipSpecialTokens: true });
+  const { LiveText } = await import("./live-text.js");
   const result = write
     ? await live(engine, request, new LiveText(decode, prompt, options.n, stops, write))
     : await engine.generate(request);
