@@ -10,7 +10,7 @@ export const faults = [
     law: 1,
     name: "rollouts read a copy of the weights made at the first call",
     file: "native/runtime/engine.h",
-    find: "return generator_.run(weights_.view(), args, control);\n  }",
+    find: "return generator_.run(weights_.view(), args, control); }",
     replace: `if (stale_.empty()) {
       stale_.reset(weights_.view().type, parameters_.elements());
       std::memcpy(stale_.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
@@ -75,10 +75,18 @@ export const faults = [
   {
     law: 2,
     name: "the sampler's log-prob is recorded as the policy's",
-    file: "native/runtime/generator.cc",
+    file: "native/runtime/sampler.cc",
     find: "sample.logp.push_back(logp);",
     replace: "sample.logp.push_back(sampler_logp);",
     tests: ["test/engine/sampling.test.ts"],
+  },
+  {
+    law: 2,
+    name: "samples write into the part-filled block of their prompt that others read",
+    file: "native/runtime/scheduler.cc",
+    find: "prompt % kKeyTile != 0 && pool_.is_shared(held.blocks.back());",
+    replace: "prompt % kKeyTile != 0 && held.blocks.empty();",
+    tests: ["test/engine/preemption.test.ts"],
   },
   {
     law: 4,
@@ -117,9 +125,9 @@ export const faults = [
   {
     law: 5,
     name: "random numbers depend on who else is sampled",
-    file: "native/runtime/generator.cc",
-    find: "const auto problem = args.problems[static_cast<size_t>(sequence.sample / args.samples)];",
-    replace: "const auto problem = static_cast<uint32_t>(sequence.sample / args.samples);",
+    file: "native/runtime/sampler.cc",
+    find: "const auto problem = args_->problems[static_cast<size_t>(sequence.prompt)];",
+    replace: "const auto problem = static_cast<uint32_t>(sequence.prompt);",
     tests: policyLaw,
   },
   {
