@@ -310,14 +310,14 @@ std::vector<Transformer::Task> Transformer::weight_gradients(float* gradients, i
   add_linear_gradients(tasks, gradients, p.q, g.q, a.input_normed, a, g, T);
   add_linear_gradients(tasks, gradients, p.k, g.k, a.input_normed, a, g, T);
   add_linear_gradients(tasks, gradients, p.v, g.v, a.input_normed, a, g, T);
-  const auto add_bias = [&](const Parameter& p, const float* dy) {
-    if (p.is_trained())
-      tasks.push_back([=, this, &p] { kernels_.bias_backward(serial_, gradients + p.gradient, dy, T, p.rows); });
+  const auto add_bias = [&](const Parameter& b, const float* dy) {
+    if (b.is_trained())
+      tasks.push_back([=, this, &b] { kernels_.bias_backward(serial_, gradients + b.gradient, dy, T, b.rows); });
   };
-  const auto add_norm = [&](const Parameter& p, const float* dy, TensorView x, const float* rstd, int64_t rows) {
-    if (p.is_trained())
+  const auto add_norm = [&](const Parameter& w, const float* dy, TensorView x, const float* rstd, int64_t rows) {
+    if (w.is_trained())
       tasks.push_back(
-          [=, this, &p] { kernels_.rmsnorm_backward_weight(serial_, gradients + p.gradient, dy, x, rstd, rows, p.rows); });
+          [=, this, &w] { kernels_.rmsnorm_backward_weight(serial_, gradients + w.gradient, dy, x, rstd, rows, w.rows); });
   };
   if (spec_.qkv_bias) {
     add_bias(p.q_bias, g.q);

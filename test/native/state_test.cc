@@ -32,7 +32,7 @@ struct Moments {
     const Floats values = random_floats(list.elements(), seed);
     for (const auto& p : list.all())
       for (int64_t i = 0; seed != 0 && i < p.count(); ++i) {
-        const auto at = static_cast<size_t>(p.at(i));
+        const auto at = static_cast<size_t>(p.trained_at(i));
         m[at] = values[at];
         v[at] = values[at] * values[at];
       }
@@ -93,7 +93,8 @@ TEST(state_file_is_row_major_under_the_names_of_the_parameters) {
   const Parameter& p = list.embedding();
   const TensorInfo& tensor = file.require("exp_avg_sq.model.embed_tokens.weight", {37, 12});
   const Floats values = read_all(file, tensor.name);
-  for (int64_t i = 0; i < p.count(); ++i) CHECK(values[static_cast<size_t>(i)] == saved.v[static_cast<size_t>(p.at(i))]);
+  for (int64_t i = 0; i < p.count(); ++i)
+    CHECK(values[static_cast<size_t>(i)] == saved.v[static_cast<size_t>(p.trained_at(i))]);
 }
 
 TEST(state_files_of_something_else_are_refused_before_a_buffer_is_touched) {
