@@ -68,8 +68,8 @@ export const faults = [
     law: 2,
     name: "training leaves out the temperature",
     file: "native/runtime/trainer.cc",
-    find: "targets.data() + first, loss.temperature, head_.logp.data(),",
-    replace: "targets.data() + first, 1.0f, head_.logp.data(),",
+    find: "loss.temperature, head_.logp.data() + first, head_.lse.data() + first,",
+    replace: "1.0f, head_.logp.data() + first, head_.lse.data() + first,",
     tests: policyLaw,
   },
   {
