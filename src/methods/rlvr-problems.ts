@@ -28,8 +28,8 @@ export interface AskedProblem extends Numbered {
 }
 
 /**
- * Problems from data. `warn` is told of problems that are left out, and of rewards that fail in evaluation. Throws InputError where the data, the rewards, the tokenizer or the
- * template do not fit.
+ * Problems from data. `warn` is told of problems that are left out, and of rewards that fail in evaluation. Throws InputError where the
+ * data, the rewards, the tokenizer or the template do not fit.
  */
 export async function problemsVerified(
   config: TaskConfig,

@@ -1,6 +1,6 @@
-// Runs a reward function over samples in index order, sync or async. It may give several rewards by name; their weighted sum is the reward. A wrong answer is reward 0; a function that throws or returns
-// no finite number is an error: counted, reported, its sample left out of the update, and fatal above a share. Leaves out deadlines and
-// workers, which pool.ts has, and reward models.
+// Runs a reward function over samples in index order, sync or async. It may give several rewards by name; their weighted sum is the reward.
+// A wrong answer is reward 0; a function that throws or returns no finite number is an error: counted, reported, its sample left out of the
+// update, and fatal above a share. Leaves out deadlines and workers, which pool.ts has, and reward models.
 import { InputError } from "../errors.js";
 import { combineRewards, type RewardFailure, type RewardPart, refuseTooMany } from "./combine.js";
 
