@@ -240,17 +240,22 @@ void Transformer::for_blocks(TensorView weights, const Rows& rows, const std::ve
   });
 }
 
-void Transformer::forward(TensorView weights, const Rows& rows, const Activations& activations, const KvBlocks& kv) const {
+bool Transformer::forward(TensorView weights, const Rows& rows, const Activations& activations, const KvBlocks& kv,
+                          const std::atomic<bool>* stop) const {
+  const auto stopped = [stop] { return stop && stop->load(std::memory_order_relaxed); };
   plan_angles(rows);
   for_blocks(weights, rows, cut(rows), {}, [&](const Pass& pass, int64_t first) {
     pass.embed(activations.layer(0, first).input);
     for (int64_t i = 0; i < spec_.layers; ++i) {
       const LayerActivations a = activations.layer(i, first);
+      if (stopped()) return;
       pass.forward_attention(parameters_.layer(i), a, kv.layer(i), window(i));
+      if (stopped()) return;
       pass.forward_mlp(parameters_.layer(i), a);
     }
     pass.finish(activations.final(first));
   });
+  return !stopped();
 }
 
 void Transformer::backward(TensorView weights, float* gradients, float* embedding_gradient, const Rows& rows,

@@ -2,6 +2,7 @@
 // works on chosen rows in chunks (model/head.h), because logits of all tokens are never held at once.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <vector>
 
@@ -13,8 +14,10 @@ class Transformer {
  public:
   Transformer(const ModelSpec& spec, const ParameterList& parameters, const Kernels& kernels, ThreadPool& pool);
 
-  // Fills activations.normed() for rows. Keys and values go to `kv`, which may be the activations' own blocks or a cache.
-  void forward(TensorView weights, const Rows& rows, const Activations& activations, const KvBlocks& kv) const;
+  // Fills activations.normed() for rows. Keys and values go to `kv`, which may be the activations' own blocks or a cache. Once
+  // `stop` is set it ends within half a layer: returns false, and what was written is of no use.
+  bool forward(TensorView weights, const Rows& rows, const Activations& activations, const KvBlocks& kv,
+               const std::atomic<bool>* stop = nullptr) const;
   // From workspace.normed() to the gradients of all that is trained, which are added to. The embedding's goes to
   // `embedding_gradient` [V, H] row-major, a buffer of its own when the head is tied: the two sums must not interleave.
   void backward(TensorView weights, float* gradients, float* embedding_gradient, const Rows& rows,

@@ -37,7 +37,7 @@ void Generator::admit(Call& call) {
 
 // Computes what was admitted, and samples the first token of all samples of the prompts that begin.
 void Generator::prefill(Call& call, const Scheduler::Admission& admission) {
-  forward(call, admission.rows);
+  if (!forward(call, admission.rows)) return;
   call.scheduler.computed(admission);
   std::vector<Sequence> started;
   std::vector<int32_t> rows;
@@ -60,7 +60,7 @@ void Generator::prefill(Call& call, const Scheduler::Admission& admission) {
 // One more token for every running sequence.
 void Generator::decode(Call& call) {
   const Rows batch = call.scheduler.decode(call.samples);
-  forward(call, batch);
+  if (!forward(call, batch)) return;
   std::vector<int32_t> rows;
   std::vector<Sequence*> sequences;
   for (Sequence& sequence : call.scheduler.running()) {
@@ -71,10 +71,10 @@ void Generator::decode(Call& call) {
   call.scheduler.retire(call.samples);
 }
 
-void Generator::forward(Call& call, const Rows& rows) {
-  if (rows.count() == 0) return;
+bool Generator::forward(Call& call, const Rows& rows) {
+  if (rows.count() == 0) return !call.aborted();
   activations_.plan(model_.spec(), rows.count(), 0, false);
-  model_.forward(call.weights, rows, activations_, pool_.blocks());
+  return model_.forward(call.weights, rows, activations_, pool_.blocks(), &call.control.aborted);
 }
 
 void Generator::draw(Call& call, const std::vector<int32_t>& rows, const std::vector<Sequence*>& sequences) {

@@ -16,7 +16,7 @@ class Generator {
 
   // For stop strings and constraints.
   void use_vocabulary(Vocabulary vocabulary) { vocabulary_ = std::move(vocabulary); }
-  // When aborted, returns what there is.
+  // When aborted, also within a forward pass, returns what there is.
   Generated run(TensorView weights, const GenerateArgs& args, Control& control);
 
  private:
@@ -26,7 +26,7 @@ class Generator {
   void prefill(Call& call, const Scheduler::Admission& admission);
   void decode(Call& call);
   void draw(Call& call, const std::vector<int32_t>& rows, const std::vector<Sequence*>& sequences);
-  void forward(Call& call, const Rows& rows);
+  bool forward(Call& call, const Rows& rows);  // false when aborted
 
   const Transformer& model_;
   int64_t kv_bytes_, max_rows_;

@@ -40,6 +40,24 @@ describe("an abort", () => {
     expect(first).toEqual(whole.tokens.subarray(0, first.length));
   });
 
+  test("within the prefill of a long prompt gives what is finished, long before the prompt is computed", async () => {
+    const deep = { ...oddSpec, layers: 16, hiddenSize: 96, maxPositions: 3000 };
+    await using other = await Engine.create(deep, oddInit, { threads: 1, trainable: false });
+    const prompts = pack(randomSequences([2, 2400], oddSpec.vocabSize));
+    const request: GenerateRequest = { prompts, samplesPerPrompt: 3, sampling: { maxTokens: 1 } };
+    const began = performance.now();
+    const whole = await other.generate(request);
+    const took = performance.now() - began;
+    const controller = new AbortController();
+    const again = performance.now();
+    setTimeout(() => controller.abort(), took / 4);
+    const part = await other.generate({ ...request, signal: controller.signal });
+    expect(performance.now() - again).toBeLessThan(0.75 * took);
+    expect(part.finish).toEqual(["length", "length", "length", "abort", "abort", "abort"]);
+    expect(part.tokens).toEqual(whole.tokens.subarray(0, 3));
+    expect(await other.generate(request)).toEqual(whole);
+  });
+
   test("before the call leaves generate nothing to do", async () => {
     const { tokens, finish } = await engine.generate({ ...short, signal: AbortSignal.abort() });
     expect(tokens.length).toBe(0);
