@@ -122,55 +122,65 @@ struct Sizes {
   int64_t parameters = 0, trained = 0;
 };
 
-// Samples laid end to end: one allocation each on the JavaScript heap.
-Napi::Value samples_object(Napi::Env env, const Generated& generated) {
-  const auto& [samples, stats] = generated;
-  std::vector<int32_t> tokens, cu{0}, finish, stop_strings;
+// Tokens [T], and how the samples end that they belong to, as a call or a stream has them.
+struct TokenArrays {
+  std::vector<int32_t> tokens, finish, stop_strings;
   std::vector<float> logp, sampler_logp;
-  for (const Sample& s : samples) {
-    tokens.insert(tokens.end(), s.tokens.begin(), s.tokens.end());
-    logp.insert(logp.end(), s.logp.begin(), s.logp.end());
-    sampler_logp.insert(sampler_logp.end(), s.sampler_logp.begin(), s.sampler_logp.end());
-    cu.push_back(static_cast<int32_t>(tokens.size()));
-    finish.push_back(static_cast<int32_t>(s.finish));
-    stop_strings.push_back(s.stop_string);
+
+  // One allocation for each array on the JavaScript heap.
+  Napi::Object object(Napi::Env env) const {
+    Napi::Object out = Napi::Object::New(env);
+    out.Set("tokens", to_array(env, tokens));
+    out.Set("logprobs", to_array(env, logp));
+    out.Set("samplerLogprobs", to_array(env, sampler_logp));
+    out.Set("finish", to_array(env, finish));
+    out.Set("stopStrings", to_array(env, stop_strings));
+    return out;
   }
-  Napi::Object out = Napi::Object::New(env);
-  out.Set("tokens", to_array(env, tokens));
-  out.Set("cuSeqlens", to_array(env, cu));
-  out.Set("finish", to_array(env, finish));
-  out.Set("logprobs", to_array(env, logp));
-  out.Set("samplerLogprobs", to_array(env, sampler_logp));
-  out.Set("stopStrings", to_array(env, stop_strings));
+};
+
+Napi::Object stats_object(Napi::Env env, const GenerateStats& stats) {
   const auto count = [&](int64_t value) { return Napi::Number::New(env, static_cast<double>(value)); };
-  Napi::Object figures = Napi::Object::New(env);
-  figures.Set("preemptions", count(stats.preemptions));
-  figures.Set("recomputedTokens", count(stats.recomputed_tokens));
-  figures.Set("blocks", count(stats.blocks));
-  figures.Set("peakBlocks", count(stats.peak_blocks));
-  figures.Set("blockBytes", count(stats.block_bytes));
-  out.Set("stats", figures);
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("preemptions", count(stats.preemptions));
+  out.Set("recomputedTokens", count(stats.recomputed_tokens));
+  out.Set("blocks", count(stats.blocks));
+  out.Set("peakBlocks", count(stats.peak_blocks));
+  out.Set("blockBytes", count(stats.block_bytes));
+  return out;
+}
+
+// Samples laid end to end.
+Napi::Value samples_object(Napi::Env env, const Generated& generated) {
+  TokenArrays arrays;
+  std::vector<int32_t> cu{0};
+  for (const Sample& s : generated.samples) {
+    arrays.tokens.insert(arrays.tokens.end(), s.tokens.begin(), s.tokens.end());
+    arrays.logp.insert(arrays.logp.end(), s.logp.begin(), s.logp.end());
+    arrays.sampler_logp.insert(arrays.sampler_logp.end(), s.sampler_logp.begin(), s.sampler_logp.end());
+    arrays.finish.push_back(static_cast<int32_t>(s.finish));
+    arrays.stop_strings.push_back(s.stop_string);
+    cu.push_back(static_cast<int32_t>(arrays.tokens.size()));
+  }
+  Napi::Object out = arrays.object(env);
+  out.Set("cuSeqlens", to_array(env, cu));
+  out.Set("stats", stats_object(env, generated.stats));
   return out;
 }
 
 Napi::Value tokens_object(Napi::Env env, const std::vector<TokenEvent>& events) {
-  std::vector<int32_t> samples, tokens, finish, stop_strings;
-  std::vector<float> logp, sampler_logp;
+  TokenArrays arrays;
+  std::vector<int32_t> samples;
   for (const TokenEvent& e : events) {
+    arrays.tokens.push_back(e.token);
+    arrays.logp.push_back(e.logp);
+    arrays.sampler_logp.push_back(e.sampler_logp);
+    arrays.finish.push_back(e.finish);
+    arrays.stop_strings.push_back(e.stop_string);
     samples.push_back(static_cast<int32_t>(e.sample));
-    tokens.push_back(e.token);
-    logp.push_back(e.logp);
-    sampler_logp.push_back(e.sampler_logp);
-    finish.push_back(e.finish);
-    stop_strings.push_back(e.stop_string);
   }
-  Napi::Object out = Napi::Object::New(env);
+  Napi::Object out = arrays.object(env);
   out.Set("samples", to_array(env, samples));
-  out.Set("tokens", to_array(env, tokens));
-  out.Set("logprobs", to_array(env, logp));
-  out.Set("samplerLogprobs", to_array(env, sampler_logp));
-  out.Set("finish", to_array(env, finish));
-  out.Set("stopStrings", to_array(env, stop_strings));
   return out;
 }
 
