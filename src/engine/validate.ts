@@ -56,7 +56,7 @@ export function checkPacked(where: string, { ids, cuSeqlens }: PackedTokens, spe
   checkIds(where, ids, spec);
 }
 
-export function checkIds(where: string, ids: ArrayLike<number>, spec: ModelSpec): void {
+export function checkIds(where: string, ids: ArrayLike<number>, spec: Pick<ModelSpec, "vocabSize">): void {
   for (let i = 0; i < ids.length; i++) {
     const id = ids[i] as number;
     if (!Number.isInteger(id) || id < 0 || id >= spec.vocabSize)
@@ -73,6 +73,8 @@ export function checkSampling(s: Required<SamplingParams>, spec: ModelSpec): voi
   checkNumber("generate presencePenalty", s.presencePenalty, -MOST_PENALTY, MOST_PENALTY);
   checkNumber("generate frequencyPenalty", s.frequencyPenalty, -MOST_PENALTY, MOST_PENALTY);
   checkNumber("generate maxTokens", s.maxTokens, 1, 2 ** 31 - 1, true);
+  checkList("generate stopTokenIds", s.stopTokenIds);
+  checkList("generate bannedTokenIds", s.bannedTokenIds);
   checkIds("generate stopTokenIds", s.stopTokenIds, spec);
   checkIds("generate bannedTokenIds", s.bannedTokenIds, spec);
   if (new Set(s.bannedTokenIds).size >= spec.vocabSize)
@@ -80,8 +82,14 @@ export function checkSampling(s: Required<SamplingParams>, spec: ModelSpec): voi
   checkStopStrings(s.stopStrings);
 }
 
+/** One id or one text in the place of a list would be read as none, or letter by letter. */
+function checkList(where: string, value: unknown): void {
+  if (!Array.isArray(value)) fail("BAD_ARGUMENT", where, "a list", JSON.stringify(value));
+}
+
 function checkStopStrings(strings: readonly string[]): void {
   const where = "generate stopStrings";
+  checkList(where, strings);
   for (const text of strings) {
     if (typeof text !== "string" || text === "")
       fail("BAD_ARGUMENT", where, "texts that are not empty", JSON.stringify(text));

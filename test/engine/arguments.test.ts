@@ -1,7 +1,14 @@
 // Arguments that the engine refuses, each with the message that names the place. Files and token ids are tested elsewhere.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import type { EngineOptions, LossSpec, OptimStep, SamplingParams, TrainBatch } from "../../src/engine/types.js";
+import type {
+  Constraint,
+  EngineOptions,
+  LossSpec,
+  OptimStep,
+  SamplingParams,
+  TrainBatch,
+} from "../../src/engine/types.js";
 import { InputError, ZazenError } from "../../src/errors.js";
 import { bitsOf, pack, policyAt, smallSpec } from "../helpers/engine.js";
 
@@ -52,6 +59,26 @@ describe("generate", () => {
     [{ topK: -1 }, "[generate topK]"],
     [{ topP: 0 }, "[generate topP]"],
     [{ topP: 1.1 }, "got 1.1"],
+    [{ minP: -0.1 }, "[generate minP] expected a number in 0 .. 1, got -0.1"],
+    [{ minP: 1.5 }, "got 1.5"],
+    [{ minP: Number.NaN }, "[generate minP]"],
+    [{ repetitionPenalty: 0 }, "[generate repetitionPenalty] expected a number in 0.01 .. 100, got 0"],
+    [{ repetitionPenalty: 101 }, "got 101"],
+    [{ repetitionPenalty: -1.1 }, "[generate repetitionPenalty]"],
+    [{ presencePenalty: 101 }, "[generate presencePenalty] expected a number in -100 .. 100, got 101"],
+    [{ presencePenalty: Number.POSITIVE_INFINITY }, "got Infinity"],
+    [{ frequencyPenalty: -101 }, "[generate frequencyPenalty]"],
+    [{ stopTokenIds: 5 as unknown as number[] }, "[generate stopTokenIds] expected a list, got 5"],
+    [{ bannedTokenIds: null as unknown as number[] }, "[generate bannedTokenIds] expected a list, got null"],
+    [{ stopStrings: ["a", ""] }, '[generate stopStrings] expected texts that are not empty, got ""'],
+    [{ stopStrings: [7] as unknown as string[] }, "got 7"],
+    [{ stopStrings: ["a\ud800"] }, "[generate stopStrings] expected whole characters, got half a surrogate pair"],
+    [{ stopStrings: "end" as unknown as string[] }, '[generate stopStrings] expected a list, got "end"'],
+    [{ constraint: { kind: "choice", choices: [] } }, "[generate constraint] expected { kind:"],
+    [{ constraint: { kind: "choice", choices: "ab" as unknown as string[] } }, "name one of the two"],
+    [{ constraint: { kind: "choice", choices: ["\udc00"] } }, "[generate constraint]"],
+    [{ constraint: { kind: "grammar" } as unknown as Constraint }, "name one of the two"],
+    [{ constraint: "yes|no" as unknown as Constraint }, "[generate constraint]"],
     [
       { bannedTokenIds: Array.from({ length: 23 }, (_, id) => id) },
       "expected a token that may be sampled, got all of them",
@@ -60,6 +87,50 @@ describe("generate", () => {
   test.each(cases)("%j", async (sampling, message) => {
     const request = { prompts: tokens, sampling: { maxTokens: 1, ...sampling } };
     await expect(engine.generate(request)).rejects.toMatchObject(refused(message));
+  });
+
+  test.each<[Partial<SamplingParams>, string]>([
+    [{ stopTokenIds: [1, 23] }, "[generate stopTokenIds] expected token ids in 0 .. 22, got 23 at place 1"],
+    [{ stopTokenIds: [-1] }, "got -1 at place 0"],
+    [{ stopTokenIds: [1.5] }, "got 1.5 at place 0"],
+    [{ bannedTokenIds: [99] }, "[generate bannedTokenIds] expected token ids in 0 .. 22, got 99"],
+  ])("ids that the model does not have: %j", async (sampling, message) => {
+    const request = { prompts: tokens, sampling: { maxTokens: 1, ...sampling } };
+    await expect(engine.generate(request)).rejects.toMatchObject(refused(message, "TOKEN_OUT_OF_RANGE"));
+  });
+
+  test.each([
+    ["a(", "the end of a group", "PATTERN_INVALID"],
+    ["^a", "anchors", "PATTERN_UNSUPPORTED"],
+    ["(a{1000}){1000}", "make it smaller", "PATTERN_TOO_LARGE"],
+    ["[^\\s\\S]", "", "CONSTRAINT_UNSATISFIABLE"],
+  ])("the pattern %s", async (pattern, message, code) => {
+    const sampling = { maxTokens: 1, constraint: { kind: "regex", pattern } as const };
+    await expect(engine.generate({ prompts: tokens, sampling })).rejects.toMatchObject(refused(message, code));
+  });
+
+  test("the bounds of what is taken, and lists of nothing", async () => {
+    const bounds: readonly Partial<SamplingParams>[] = [
+      { minP: 0 },
+      { minP: 1 },
+      { repetitionPenalty: 0.01 },
+      { repetitionPenalty: 100 },
+      { presencePenalty: -100, frequencyPenalty: 100 },
+      { stopTokenIds: [], bannedTokenIds: [], stopStrings: [], constraint: null },
+    ];
+    for (const sampling of bounds) {
+      const { logprobs } = await engine.generate({ prompts: tokens, sampling: { maxTokens: 3, ...sampling } });
+      expect(logprobs.every(Number.isFinite), JSON.stringify(sampling)).toBe(true);
+    }
+  });
+
+  test("a sampling for each prompt, each checked", async () => {
+    const one: SamplingParams = { maxTokens: 1 };
+    await expect(engine.generate({ prompts: tokens, sampling: [one] })).rejects.toMatchObject(
+      refused("[generate sampling] expected 2, one a prompt, got 1"),
+    );
+    const sampling = [one, { ...one, minP: 2 }];
+    await expect(engine.generate({ prompts: tokens, sampling })).rejects.toMatchObject(refused("[generate minP]"));
   });
 
   test("what belongs to the prompts", async () => {
