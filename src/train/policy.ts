@@ -16,7 +16,7 @@ import { learningRate } from "../objective/schedule.js";
 import { packGroups, scatter } from "../rollout/batch.js";
 import type { Group, Sample } from "../rollout/types.js";
 import { Diagnosis, type DiagnosisSettings } from "./diagnosis.js";
-import { finiteLoss, optimizerStep, savedBatch } from "./guard.js";
+import { finiteGradients, optimizerStep } from "./guard.js";
 import type { HeldOut } from "./held-out.js";
 import { type PolicyUpdate, policyMetrics, throughput } from "./metrics.js";
 import { type PrepareSettings, prepareRollout, type TrainedGroup } from "./prepare.js";
@@ -113,10 +113,9 @@ async function update<P>(
   const began = performance.now();
   const loss = lossOf(plan.temperature, plan.loss);
   const { batch, metrics: own } = await batchOf(run, engine, plan, part, loss);
-  const where = `policy step ${step}`;
-  const save = () => savedBatch(run.folder.path, where, batch, loss);
-  const metrics = finiteLoss(where, await engine.forwardBackward({ ...batch, signal: run.signal }, loss), save);
-  const { gradNorm } = await optimizerStep(engine, plan.optimizer, lr, save);
+  const attempt = { engine, folder: run.folder.path, where: `policy step ${step}`, batch, loss };
+  const metrics = await finiteGradients(attempt, run.signal);
+  const { gradNorm } = await optimizerStep(attempt, plan.optimizer, lr);
   const sequenceTokens = batch.ids.length;
   const kl = loss.klCoefficient > 0 ? metrics.kl : Number.NaN; // no reference, no KL
   return {

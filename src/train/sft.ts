@@ -6,7 +6,7 @@ import type { EngineLike } from "../engine/like.js";
 import type { TrainBatch } from "../engine/types.js";
 import { learningRate } from "../objective/schedule.js";
 import { packSequences, wholeSequence } from "../rollout/pack.js";
-import { finiteLoss, optimizerStep, savedBatch } from "./guard.js";
+import { finiteGradients, optimizerStep } from "./guard.js";
 import type { HeldOut } from "./held-out.js";
 import type { Run } from "./run.js";
 import { Tally, type TrainCost, trainingSteps } from "./steps.js";
@@ -44,16 +44,20 @@ export async function trainSft(run: Run, engine: EngineLike, plan: SftPlan): Pro
   for await (const step of trainingSteps(run, { engine, steps: plan.steps, state, heldOut: plan.heldOut })) {
     const last = Math.max(step, run.stepsInTime(step - 1, plan.steps));
     const batch = packDemonstrations(filler.next());
-    const where = `sft step ${step}`;
-    const save = () => savedBatch(run.folder.path, where, batch, { kind: "sft" });
-    const metrics = await engine.forwardBackward({ ...batch, signal: run.signal }, { kind: "sft" });
-    const loss = finiteLoss(where, metrics, save);
+    const attempt = {
+      engine,
+      folder: run.folder.path,
+      where: `sft step ${step}`,
+      batch,
+      loss: { kind: "sft" } as const,
+    };
+    const { loss, entropy } = await finiteGradients(attempt, run.signal);
     const lr = learningRate(plan.optimizer, step, last);
-    const { gradNorm } = await optimizerStep(engine, plan.optimizer, lr, save);
+    const { gradNorm } = await optimizerStep(attempt, plan.optimizer, lr);
     tally.add(batch.ids.length);
     run.step(step, {
-      loss: loss.loss,
-      entropy: loss.entropy,
+      loss,
+      entropy,
       grad_norm: gradNorm,
       lr,
       tokens_per_second: tally.tokens / run.seconds,
