@@ -12,6 +12,7 @@ export { type Row, readRows } from "./data/rows.js";
 export { type OpenSource, openSource, type SourceReport } from "./data/source.js";
 export { type Codec, RecordStore } from "./data/store.js";
 export { Engine } from "./engine/engine.js";
+export { endTokens, type Recommended, recommendedSampling } from "./engine/generation-config.js";
 export type { EngineLike, EngineSource } from "./engine/like.js";
 export type {
   Constraint,

@@ -1,6 +1,7 @@
 // `zazen generate`: samples from a model folder, as text, ids and log-probs.
 import { Command } from "commander";
 import type { Engine } from "../engine/engine.js";
+import type { Recommended } from "../engine/generation-config.js";
 import type {
   Constraint,
   DType,
@@ -12,24 +13,25 @@ import type {
 import { InputError } from "../errors.js";
 import type { Tokenizer } from "../prompt/tokenizer.js";
 import { baseOption, collect, dtypeOption, inferenceOptions, integer, number } from "./flags.js";
-import type { Recommended } from "./generation-config.js";
 import type { LiveText } from "./live-text.js";
 import { commonHelp, log, printJson } from "./output.js";
-import { beforeStop } from "./stop-strings.js";
 
-export interface GenerateOptions {
+/** Flags that are sampling parameters. */
+const SAMPLING_FLAGS = [
+  "temperature",
+  "topK",
+  "topP",
+  "minP",
+  "repetitionPenalty",
+  "presencePenalty",
+  "frequencyPenalty",
+] as const satisfies readonly (keyof SamplingParams)[];
+
+export interface GenerateOptions extends Partial<Pick<SamplingParams, (typeof SAMPLING_FLAGS)[number] | "maxTokens">> {
   readonly model: string;
   readonly base?: string;
   readonly prompt: string;
   readonly n: number;
-  readonly temperature?: number;
-  readonly topK?: number;
-  readonly topP?: number;
-  readonly minP?: number;
-  readonly repetitionPenalty?: number;
-  readonly presencePenalty?: number;
-  readonly frequencyPenalty?: number;
-  readonly maxTokens?: number;
   readonly seed: number;
   readonly stop?: readonly string[];
   readonly choice?: readonly string[];
@@ -125,7 +127,7 @@ export async function generate(
   const { readModelSpec } = await import("../engine/spec.js");
   const folders = await modelFolders(options.model, options.base);
   await readModelSpec(folders.base); // a folder that is no model is told so before its tokenizer is missed
-  const { recommendedSampling } = await import("./generation-config.js");
+  const { endTokens, recommendedSampling } = await import("../engine/generation-config.js");
   const recommended = await recommendedSampling(folders.base);
   const { Tokenizer } = await import("../prompt/tokenizer.js");
   using tokenizer = await Tokenizer.load(folders.tokenizer);
@@ -137,7 +139,7 @@ export async function generate(
   const sampling: SamplingParams = {
     ...chosenSampling(options, recommended),
     maxTokens: options.maxTokens ?? Math.min(defaultMaxTokens, room),
-    stopTokenIds: endTokens(engine.spec.eosTokenIds, tokenizer.eosId),
+    stopTokenIds: endTokens(engine.spec, tokenizer.eosId),
     stopStrings: stops,
     constraint,
   };
@@ -148,6 +150,7 @@ export async function generate(
   const result = write
     ? await live(engine, request, new LiveText(decode, prompt, options.n, stops, write))
     : await engine.generate(request);
+  const { beforeStop } = await import("../prompt/stop-strings.js");
   const before = decode(prompt).length; // decoded with the prompt, since a text's first token may be written otherwise
   return split(result).map((each) => {
     const text = decode([...prompt, ...each.tokens]).slice(before);
@@ -166,17 +169,8 @@ async function live(engine: Engine, request: GenerateRequest, text: LiveText): P
 
 /** Flags first, then what the model recommends, which is said. */
 function chosenSampling(options: GenerateOptions, recommended: Recommended): Partial<SamplingParams> {
-  const names = [
-    "temperature",
-    "topK",
-    "topP",
-    "minP",
-    "repetitionPenalty",
-    "presencePenalty",
-    "frequencyPenalty",
-  ] as const;
   const flags = Object.fromEntries(
-    names.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]]])),
+    SAMPLING_FLAGS.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]]])),
   );
   const used = Object.entries(recommended).filter(([name]) => !(name in flags));
   if (used.length > 0)
@@ -189,11 +183,6 @@ function constraintOf({ choice, regex }: GenerateOptions): Constraint | null {
     throw new InputError("TWO_CONSTRAINTS", "[generate] expected --choice or --regex, got both; leave one out");
   if (choice !== undefined) return { kind: "choice", choices: choice };
   return regex === undefined ? null : { kind: "regex", pattern: regex };
-}
-
-/** End tokens of the model's files and of its tokenizer. */
-function endTokens(ids: readonly number[], eosId: number | null): readonly number[] {
-  return eosId === null || ids.includes(eosId) ? ids : [...ids, eosId];
 }
 
 /** Ids [T] of the prompt: through the chat template, or as it is. */

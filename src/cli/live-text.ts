@@ -1,7 +1,7 @@
 // Text of samples while they are drawn: the first that is not over is written as it comes, those behind it when it is their turn.
 import type { GenerateChunk } from "../engine/types.js";
+import { beforeStop, uncertain } from "../prompt/stop-strings.js";
 import { TextStream } from "../prompt/text-stream.js";
-import { beforeStop, uncertain } from "./stop-strings.js";
 
 interface Live {
   readonly stream: TextStream;

@@ -50,27 +50,81 @@ export interface SamplingSettings {
   readonly temperature: number;
   readonly topK: number;
   readonly topP: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
   readonly maxTokens: number;
+  readonly stopStrings: readonly string[];
+  readonly eosTokenIds: readonly number[];
+  readonly choices: readonly string[];
+  readonly regex: string;
 }
 
-/** How completions are drawn. Top-k and top-p make the sampler another distribution than the policy. */
-export function sampling(defaults: Partial<SamplingSettings> = {}) {
-  const { temperature = 1, topK = 0, topP = 1, maxTokens = 256 } = defaults;
-  const temperatures = z
+/** Ranges of how a token is drawn, within those of the engine. */
+const drawing = {
+  temperature: z
     .number()
     .min(0)
     .max(10)
-    .refine((value) => value === 0 || value >= 1e-6, "0 or a number >= 1e-6");
+    .refine((value) => value === 0 || value >= 1e-6, "0 or a number >= 1e-6"),
+  topK: z
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1),
+  topP: z.number().gt(0).max(1),
+  minP: z.number().min(0).max(1),
+  repetitionPenalty: z.number().min(0.01).max(100),
+  maxTokens: z.int().min(1).max(1_048_576),
+};
+
+/** Half a surrogate pair has no bytes. */
+const wholeCharacters = (text: string) => !/\p{Surrogate}/u.test(text);
+const texts = (each: z.ZodString) => z.array(each.refine(wholeCharacters, "whole characters")).default([]);
+
+/**
+ * How completions are drawn and how they end. All but temperature, stopStrings and eosTokenIds make the sampler another distribution than
+ * the policy, softmax(logits / temperature): both log-probs are kept, and `loss.oldPolicy` says which one the ratio is to.
+ */
+export function sampling(defaults: Partial<SamplingSettings> = {}) {
+  const { temperature = 1, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, maxTokens = 256 } = defaults;
   return group({
-    temperature: temperatures.default(temperature).describe("Divides the logits; 0 is greedy."),
-    topK: z
-      .int()
-      .min(0)
-      .max(2 ** 31 - 1)
-      .default(topK)
-      .describe("Sample among the k likeliest tokens; 0 is off."),
-    topP: z.number().gt(0).max(1).default(topP).describe("Sample among the tokens that hold this mass; 1 is off."),
-    maxTokens: z.int().min(1).max(1_048_576).default(maxTokens).describe("New tokens a sample at most."),
+    temperature: drawing.temperature.default(temperature).describe("Divides the logits; 0 is greedy."),
+    topK: drawing.topK.default(topK).describe("Sample among the k likeliest tokens; 0 is off."),
+    topP: drawing.topP.default(topP).describe("Sample among the tokens that hold this mass; 1 is off."),
+    minP: drawing.minP.default(minP).describe("Least share of the likeliest token's probability; 0 is off."),
+    repetitionPenalty: drawing.repetitionPenalty
+      .default(repetitionPenalty)
+      .describe("Divides the logits of tokens of prompt and completion; 1 is off."),
+    maxTokens: drawing.maxTokens.default(maxTokens).describe("New tokens a sample at most."),
+    stopStrings: texts(z.string().min(1)).describe("Texts that end a sample; what is graded ends before them."),
+    eosTokenIds: z
+      .array(
+        z
+          .int()
+          .min(0)
+          .max(2 ** 31 - 1),
+      )
+      .default([])
+      .describe("Ids that end a sample beside those of config.json, generation_config.json and the tokenizer."),
+    choices: texts(z.string()).describe("A completion is one of these texts; none: any text."),
+    regex: z.string().default("").describe("A completion matches this regular expression as a whole; empty: any text."),
+  }).refine((it) => it.choices.length === 0 || it.regex === "", "choices or a regex, one of the two");
+}
+
+export type EvaluationSamplingSettings = {
+  readonly [name in keyof typeof drawing]: SamplingSettings[name] | null;
+};
+
+/** How held-out problems are answered where not as in training: null is what training has. How an answer may end and look is the same. */
+export function evaluationSampling() {
+  const asTraining = (range: z.ZodNumber, what: string) =>
+    range.nullable().default(null).describe(`${what} of held-out samples; null is what grpo.sampling says.`);
+  return group({
+    temperature: asTraining(drawing.temperature, "Temperature"),
+    topK: asTraining(drawing.topK, "Top-k"),
+    topP: asTraining(drawing.topP, "Top-p"),
+    minP: asTraining(drawing.minP, "Min-p"),
+    repetitionPenalty: asTraining(drawing.repetitionPenalty, "Repetition penalty"),
+    maxTokens: asTraining(drawing.maxTokens, "Most new tokens"),
   });
 }
 
@@ -128,13 +182,15 @@ export function loss(defaults: Partial<LossSettings> = {}) {
     oldPolicy: z
       .enum(["policy", "sampler"])
       .default(oldPolicy)
-      .describe("What the ratio is to under topK or topP: the policy, or the filtered sampler."),
+      .describe(
+        "What the ratio is to where the sampler is filtered, penalised or constrained: the policy, or that sampler.",
+      ),
     importanceCap: z
       .number()
       .min(0)
       .max(1e6)
       .default(importanceCap)
-      .describe("Weigh tokens by policy / sampler, at most this much; 0 is off."),
+      .describe("Weigh tokens by policy / sampler, at most this much, with oldPolicy policy; 0 is off."),
   })
     .refine((it) => it.objective === "clip" || it.dualClip === 0, "dualClip 0 with the objective cispo")
     .refine((it) => it.oldPolicy === "policy" || it.importanceCap === 0, "importanceCap 0 with oldPolicy sampler");

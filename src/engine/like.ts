@@ -8,6 +8,7 @@ export type EngineLike = Pick<
   | "spec"
   | "parameters"
   | "trainedParameters"
+  | "useVocabulary"
   | "generate"
   | "logprobs"
   | "forwardBackward"

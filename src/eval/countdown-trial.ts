@@ -8,10 +8,8 @@ import { type Pass, passAt1 } from "./pass-at-1.js";
 export interface TrialQuestion {
   readonly problems: readonly TrialProblem[];
   readonly thinking: boolean;
-  readonly temperature: number;
-  readonly maxTokens: number;
-  /** Ids that are never sampled. Default: none. */
-  readonly banned?: readonly number[];
+  /** Temperature 0 is greedy. */
+  readonly sampling: SamplingParams;
   readonly seed: number;
   readonly signal: AbortSignal;
 }
@@ -34,10 +32,9 @@ export interface TrialEvaluation {
   readonly grades: readonly TrialGrade[]; // one a problem
 }
 
-/** One sample for each problem; temperature 0 is greedy. */
+/** One sample for each problem. */
 export async function evaluateTrial(engine: EngineLike, question: TrialQuestion): Promise<TrialEvaluation> {
-  const { problems, thinking, temperature, maxTokens, banned = [], seed, signal } = question;
-  const sampling: SamplingParams = { temperature, maxTokens, bannedTokenIds: banned };
+  const { problems, thinking, sampling, seed, signal } = question;
   const grades: TrialGrade[] = [];
   const { pass, samples } = await passAt1(engine, {
     problems,

@@ -2,12 +2,13 @@
 // reward, judged on held-out problems. With `controls` the arms that say what the gain is worth.
 import { join } from "node:path";
 import { z } from "zod";
-import { group } from "../config/fragments.js";
+import { evaluationSampling, group } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
 import type { TokenizerWriter } from "../train/checkpoint.js";
 import type { PartPlan } from "../train/clock.js";
 import { TrainError } from "../train/guard.js";
+import { taskSampling } from "../train/reinforce.js";
 import { Run } from "../train/run.js";
 import { controlParts, runControls } from "./controls.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
@@ -20,11 +21,12 @@ import {
   openTrial,
   savedPolicy,
   type Trial,
+  trialSpec,
   trialTokenizer,
   warmStart,
 } from "./trial.js";
 import { type Arm, armJson, armTable, armWork, beforeAndAfter, whatWasLearnt } from "./trial-report.js";
-import { sayNext, saySize, trialPrompt } from "./words.js";
+import { samplingLines, sayNext, saySize, trialPrompt } from "./words.js";
 
 const schema = z.strictObject({
   seed: seed(),
@@ -46,6 +48,7 @@ const schema = z.strictObject({
   }),
   evaluation: group({
     problems: z.int().min(1).max(1024).default(1024).describe("Held-out problems."),
+    sampling: evaluationSampling(),
     minimumPass: z
       .number()
       .min(0)
@@ -74,6 +77,7 @@ export function makeQuickstart(engines: EngineSource): Recipe<QuickstartConfig> 
 export const quickstartRecipe = makeQuickstart(Engine);
 
 async function quickstart(engines: EngineSource, config: QuickstartConfig, context: RunContext): Promise<RunSummary> {
+  taskSampling({ spec: trialSpec(config.model) }, {}, config.grpo.sampling); // refused before the first step
   const tokenizer = trialTokenizer(config.model.maxPositions);
   using run = new Run(context, "quickstart", config, parts(config), { ...config.checkpoint, tokenizer });
   const trial = openTrial(context, run, engines, config);
@@ -175,6 +179,7 @@ function describePlan(config: QuickstartConfig): readonly string[] {
     `model: Llama form, random weights, width ${model.width}, ${model.layers} layers, ${model.heads} heads, MLP ${model.mlp}`,
     `SFT: ${sft.steps} steps of ${sft.tokensPerStep} tokens, learning rate ${sft.optimizer.learningRate}`,
     `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
+    ...samplingLines(grpo),
     `evaluation: ${evaluation.problems} held-out problems, sampled and greedy, after each part`,
     `controls: ${config.controls ? "SFT continued, giving up forbidden, no thinking" : "none; --set controls=true adds them"}`,
   ];

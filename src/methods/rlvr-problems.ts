@@ -4,6 +4,7 @@ import { Mixture } from "../data/mixture.js";
 import { type LoadedSource, loadRecords } from "../data/records.js";
 import { InputError } from "../errors.js";
 import type { Message } from "../prompt/chat.js";
+import { beforeStop } from "../prompt/stop-strings.js";
 import { splitThinking, THINKING_FORMATS, type ThinkingFormat } from "../prompt/thinking.js";
 import { Tokenizer } from "../prompt/tokenizer.js";
 import { failureText } from "../reward/combine.js";
@@ -81,6 +82,8 @@ function taskOf(
     problems: (_, count) => source.next(count),
     source,
     promptOf: (problem) => problem.prompt,
+    eosId: tokenizer.eosId,
+    vocabulary: () => tokenizer.tokenBytes(),
     reward: {
       score: (asked, samples, options) =>
         pool.score(
@@ -119,13 +122,13 @@ const judgeOf = (rewards: readonly RewardSpec[]): number =>
     rewards.findIndex((spec) => isModule(spec) || spec.kind !== "format"),
   );
 
-/** Samples as rewards see them; each is decoded once. */
+/** Samples as rewards see them, without the end token or the stop string that ended them; each is decoded once. */
 function inputReader(tokenizer: Tokenizer, format: ThinkingFormat) {
-  const endText = tokenizer.eosId === null ? "" : tokenizer.token(tokenizer.eosId);
   const inputs = new WeakMap<Sample, RewardInput>();
-  const read = ({ promptText, record }: AskedProblem, { completion, finish }: Sample): RewardInput => {
-    const whole = tokenizer.decode(completion);
-    const text = endText !== "" && whole.endsWith(endText) ? whole.slice(0, -endText.length) : whole;
+  const read = ({ promptText, record }: AskedProblem, sample: Sample): RewardInput => {
+    const { completion, finish, stopString = null, stopToken = null } = sample;
+    const written = stopToken === null ? completion : completion.subarray(0, -1);
+    const text = beforeStop(tokenizer.decode(written), stopString);
     const { thinking, answer, wellFormed } = splitThinking(text, format, { mark: "first" });
     const tokens = completion.length;
     return {

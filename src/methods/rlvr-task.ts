@@ -4,6 +4,7 @@ import { z } from "zod";
 import { type DataSettings, dataSetting, type MixtureSettings, mixturePart } from "../config/data.js";
 import type { SourceReport } from "../data/source.js";
 import type { EngineLike } from "../engine/like.js";
+import type { TokenBytes } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { isModule } from "../reward/kinds.js";
 import { type RewardSpec, rewardList } from "../reward/spec.js";
@@ -14,7 +15,7 @@ import type { PolicyTask } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { copyTokenizer } from "../train/run-folder.js";
 import { type ChatSettings, chatPart } from "./data-settings.js";
-import { trialTask } from "./trial.js";
+import { trialTask, trialVocabulary } from "./trial.js";
 import { trialPrompt } from "./words.js";
 
 const formats = ["warm-thinking", "warm-plain", "zero-thinking", "zero-plain"] as const;
@@ -72,6 +73,8 @@ export interface RlvrTask<P extends Numbered> extends PolicyTask<P>, AsyncDispos
   readonly watched: readonly P[];
   /** Whether samples, one of each problem, are right. */
   areCorrect(problems: readonly P[], samples: readonly Sample[]): Promise<readonly boolean[]>;
+  /** What tokens write, for stop strings and constraints. */
+  vocabulary(): TokenBytes;
   /** Tokens. */
   readonly longestPrompt: number;
   readonly tokenizer: TokenizerWriter;
@@ -100,6 +103,7 @@ export function trialVerified(
     watched: split.monitor.slice(0, evaluation.problems),
     areCorrect: async (problems, samples) =>
       samples.map(({ completion }, p) => gradeTrial(problems[p]!, completion, { thinking }).correct),
+    vocabulary: trialVocabulary,
     longestPrompt: 0,
     tokenizer: copyTokenizer(model),
     sources: [],

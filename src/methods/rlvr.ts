@@ -2,17 +2,19 @@
 // Tasks: problems (rows of data with rewards by settings, any model with a tokenizer) and countdown-trial (the built-in trial's model).
 import { z } from "zod";
 import { dataSetting, showSources } from "../config/data.js";
-import { group } from "../config/fragments.js";
+import { evaluationSampling, group, type SamplingSettings } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import { InputError } from "../errors.js";
 import { type Pass, passAt1 } from "../eval/pass-at-1.js";
 import { showShare } from "../objective/intervals.js";
+import { heldOutSampling } from "../rollout/sampling.js";
 import type { HeldOut } from "../train/held-out.js";
 import { openPolicy } from "../train/open-policy.js";
-import { reinforce } from "../train/reinforce.js";
+import { reinforce, taskSampling } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { Run } from "../train/run.js";
+import { ignoredRecommendations, withVocabulary } from "./generation.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { problemsVerified } from "./rlvr-problems.js";
 import { type RlvrTask, rewardWords, taskSettings, trialVerified } from "./rlvr-task.js";
@@ -27,7 +29,7 @@ import {
   loraPart,
   seed,
 } from "./settings.js";
-import { loraLines, sayNext, saySize } from "./words.js";
+import { loraLines, samplingLines, sayNext, saySize } from "./words.js";
 
 const schema = z.strictObject({
   seed: seed(),
@@ -53,6 +55,7 @@ const schema = z.strictObject({
       .default(256)
       .describe("Held-out problems judged before and after; 0 is none."),
     data: dataSetting("", "Held-out problems; countdown-trial has its own."),
+    sampling: evaluationSampling(),
     ...heldOutSettings,
   }),
   checkpoint: checkpoints({ every: 10 }),
@@ -115,6 +118,9 @@ async function trainOn<P extends Numbered>(
   const { seed, grpo, logging } = config;
   const { tokenizer } = task;
   checkWatched(task.watched.length, config);
+  const { stopTokenIds } = taskSampling(engine, task, grpo.sampling);
+  await withVocabulary(engine, grpo.sampling, task.vocabulary);
+  const ignored = await ignoredRecommendations(config, context);
   using run = new Run(context, "rlvr", config, parts(config, task.heldOut.length), { ...config.checkpoint, tokenizer });
   saySize(run, engine);
   const part = { phase: "grpo", steps: grpo.steps, seed, logging, heldOut: watch(run, engine, task, config) };
@@ -133,6 +139,7 @@ async function trainOn<P extends Numbered>(
     before,
     after,
     data: task.sources,
+    sampling: { stopTokenIds, ignored },
   };
   run.folder.summary(summary);
   return summary;
@@ -152,9 +159,11 @@ async function judge<P extends Numbered>(
   part: string,
 ): Promise<Judged | null> {
   if (task.heldOut.length === 0) return null;
-  const at = (temperature: number) => pass(run, engine, task, task.heldOut, config, temperature);
+  const sampling = heldOutSampling(config.grpo.sampling, config.evaluation.sampling);
+  const at = (temperature: number) =>
+    pass(run, engine, task, task.heldOut, { sampling: { ...sampling, temperature }, seed: config.seed });
   return run.part(part, async () => {
-    const sampled = await at(config.grpo.sampling.temperature);
+    const sampled = await at(sampling.temperature);
     run.step(1, { "pass@1": sampled.rate, tokens_per_second: sampled.tokensPerSecond }, "sampled");
     const greedy = await at(0);
     run.step(2, { "pass@1": greedy.rate, tokens_per_second: greedy.tokensPerSecond }, "greedy");
@@ -171,17 +180,18 @@ function checkWatched(problems: number, { evaluation }: RlvrConfig): void {
   );
 }
 
-/** pass@1 while training, at the temperature of training. */
+/** pass@1 while training, sampled as before and after it. */
 function watch<P extends Numbered>(
   run: Run,
   engine: EngineLike,
   task: RlvrTask<P>,
   config: RlvrConfig,
 ): HeldOut | undefined {
-  const { evaluation, grpo } = config;
+  const { evaluation, grpo, seed } = config;
   if (evaluation.every === 0) return undefined;
+  const sampling = heldOutSampling(grpo.sampling, evaluation.sampling);
   const measure = async () => {
-    const { rate } = await pass(run, engine, task, task.watched, config, grpo.sampling.temperature);
+    const { rate } = await pass(run, engine, task, task.watched, { sampling, seed });
     return { "eval/pass@1": rate };
   };
   return { ...evaluation, figure: "eval/pass@1", better: "higher", measure };
@@ -191,15 +201,19 @@ function watch<P extends Numbered>(
 async function pass<P extends Numbered>(
   run: Run,
   engine: EngineLike,
-  { promptOf, areCorrect }: RlvrTask<P>,
+  task: RlvrTask<P>,
   problems: readonly P[],
-  { seed, grpo }: RlvrConfig,
-  temperature: number,
+  { sampling, seed }: { readonly sampling: SamplingSettings; readonly seed: number },
 ): Promise<Pass> {
-  const sampling = { ...grpo.sampling, temperature };
-  return (
-    await passAt1(engine, { problems, promptOf, isCorrect: { all: areCorrect }, sampling, seed, signal: run.signal })
-  ).pass;
+  const { pass } = await passAt1(engine, {
+    problems,
+    promptOf: task.promptOf,
+    isCorrect: { all: task.areCorrect },
+    sampling: taskSampling(engine, task, sampling),
+    seed,
+    signal: run.signal,
+  });
+  return pass;
 }
 
 function showTable(run: Run, before: Judged, after: Judged): void {
@@ -230,5 +244,6 @@ function describePlan({ model, task, data, rewards, grpo, lora }: RlvrConfig): r
     `task: ${task}${data === "" ? "" : `, problems from ${showSources(data)}`}`,
     ...(task === "problems" ? [`rewards: ${rewardWords(rewards)}`] : []),
     `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
+    ...samplingLines(grpo),
   ];
 }

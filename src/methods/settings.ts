@@ -14,6 +14,7 @@ import {
   type SamplingSettings,
   sampling,
 } from "../config/fragments.js";
+import { compileConstraint } from "../engine/constraint/compile.js";
 import { ALL_LINEAR } from "../engine/lora.js";
 import { DTYPES, type DType, type EngineOptions, type ModelSpec } from "../engine/types.js";
 
@@ -158,13 +159,36 @@ export interface GrpoDefaults {
   readonly optimizer: Partial<OptimizerSettings>;
 }
 
+/** Sampling whose samples differ, since a group of equal ones teaches nothing. */
+function trainingSampling(defaults: Partial<SamplingSettings>) {
+  return sampling(defaults)
+    .refine((s) => s.temperature > 0, "a temperature > 0 to train at")
+    .refine((s) => s.topK !== 1, "a topK of 0, or of 2 and more, to train at")
+    .refine((s) => s.minP !== 1, "a minP < 1 to train at")
+    .refine((s) => s.choices.length !== 1, "no choices, or at least two to learn between")
+    .superRefine(({ regex }, context) => {
+      const fault = regex === "" ? null : patternFault(regex);
+      if (fault !== null) context.addIssue({ code: "custom", path: ["regex"], message: fault });
+    });
+}
+
+/** Why a constraint cannot be made of a regular expression; null where it can. */
+function patternFault(pattern: string): string | null {
+  try {
+    compileConstraint({ kind: "regex", pattern });
+    return null;
+  } catch (error) {
+    return `a pattern that constrains (${(error as Error).message})`;
+  }
+}
+
 /** A part of group-relative policy optimisation: Shao et al. 2024. */
 export function grpoPart(defaults: GrpoDefaults) {
   return group({
     steps: z.int().min(1).max(10_000_000).default(defaults.steps).describe("Rollouts.").meta(onResume("raise")),
     prompts: z.int().min(1).max(65_536).default(defaults.prompts).describe("Problems, and so groups, a step."),
     samplesPerPrompt: z.int().min(2).max(4096).default(defaults.samplesPerPrompt).describe("Samples a group."),
-    sampling: sampling(defaults.sampling).refine((s) => s.temperature > 0, "a temperature > 0 to train at"),
+    sampling: trainingSampling(defaults.sampling),
     advantage: advantage(),
     aggregate: aggregate(),
     constantLength: z.int().min(1).default(1024).describe("Tokens that a sequence counts as under aggregate constant."),

@@ -29,7 +29,8 @@ export function armWork(settings: Pick<TrialSettings, "sft" | "grpo" | "evaluati
   return {
     sft: sft.steps * sft.tokensPerStep * training,
     grpo: grpo.steps * sampled * (decoding + training * grpo.epochs),
-    evaluation: 2 * evaluation.problems * grpo.sampling.maxTokens * typical * decoding,
+    evaluation:
+      2 * evaluation.problems * (evaluation.sampling.maxTokens ?? grpo.sampling.maxTokens) * typical * decoding,
   };
 }
 

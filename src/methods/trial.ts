@@ -2,11 +2,13 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { group } from "../config/fragments.js";
+import { type EvaluationSamplingSettings, group } from "../config/fragments.js";
 import { random } from "../data/random.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
-import type { ModelSpec } from "../engine/types.js";
+import type { ModelSpec, TokenBytes } from "../engine/types.js";
 import { evaluateTrial, type TrialEvaluation, thoughtFigures } from "../eval/countdown-trial.js";
+import { type Spelling, tokenBytes } from "../prompt/token-bytes.js";
+import { heldOutSampling } from "../rollout/sampling.js";
 import type { Sample } from "../rollout/types.js";
 import {
   DEMONSTRATION_DEFAULTS,
@@ -17,6 +19,7 @@ import {
   gradeTrial,
   sampleProblem,
   symbolId,
+  TRIAL_TOKENS,
   TRIAL_VOCAB_SIZE,
   type TrialGrade,
   type TrialMultiset,
@@ -26,10 +29,11 @@ import {
 } from "../tasks/countdown-trial.js";
 import type { TokenizerWriter } from "../train/checkpoint.js";
 import { openPolicy } from "../train/open-policy.js";
-import { type PolicyTask, reinforce } from "../train/reinforce.js";
+import { type PolicyTask, reinforce, taskSampling } from "../train/reinforce.js";
 import type { Metrics, Run, RunHost, ShownSample } from "../train/run.js";
 import { type Demonstration, type DemonstrationSource, trainSft } from "../train/sft.js";
 import type { TrainCost } from "../train/steps.js";
+import { withVocabulary } from "./generation.js";
 import {
   type EngineSettings,
   engineOptions,
@@ -77,7 +81,7 @@ export interface TrialSettings extends EngineSettings {
   readonly demonstrations: z.output<ReturnType<typeof demonstrationPart>>;
   readonly sft: SftSettings;
   readonly grpo: GrpoSettings;
-  readonly evaluation: { readonly problems: number };
+  readonly evaluation: { readonly problems: number; readonly sampling: EvaluationSamplingSettings };
   readonly logging: { readonly rolloutGroups: number; readonly showEvery: number };
 }
 
@@ -109,16 +113,28 @@ export function trialTokenizer(maxPositions: number): TokenizerWriter {
   };
 }
 
+/** What the trial's tokens write, by the tokenizer of its folders. */
+export function trialVocabulary(): TokenBytes {
+  const { added_tokens: added, decoder } = JSON.parse(trialTokenizerFiles(0)["tokenizer.json"]!);
+  return tokenBytes({ tokens: TRIAL_TOKENS, added, decoder } satisfies Spelling);
+}
+
 /** The policy that `part` trains, from random weights. */
-export function newPolicy({ host, engines, settings }: Trial, part: string): Promise<EngineLike> {
-  const { model, seed } = settings;
-  return openPolicy(host, part, { engines, from: { spec: trialSpec(model), seed }, options: engineOptions(settings) });
+export async function newPolicy({ host, engines, settings }: Trial, part: string): Promise<EngineLike> {
+  const { model, seed, grpo } = settings;
+  const origin = { engines, from: { spec: trialSpec(model), seed }, options: engineOptions(settings) };
+  return withVocabulary(await openPolicy(host, part, origin), grpo.sampling, trialVocabulary);
 }
 
 /** The policy that `part` trains, from a saved folder with fresh moments, and a frozen copy of it where the loss asks for one. */
-export function savedPolicy({ host, engines, settings }: Trial, part: string, folder: string): Promise<EngineLike> {
-  const options = { ...engineOptions(settings), reference: settings.grpo.loss.klCoefficient > 0 };
-  return openPolicy(host, part, { engines, from: folder, options });
+export async function savedPolicy(
+  { host, engines, settings }: Trial,
+  part: string,
+  folder: string,
+): Promise<EngineLike> {
+  const { loss, sampling } = settings.grpo;
+  const options = { ...engineOptions(settings), reference: loss.klCoefficient > 0 };
+  return withVocabulary(await openPolicy(host, part, { engines, from: folder, options }), sampling, trialVocabulary);
 }
 
 /** Demonstrations made on the fly; `round` keeps a second round of training from repeating the first. */
@@ -217,11 +233,12 @@ export async function judge(
   banned: readonly number[] = [],
 ): Promise<Judged> {
   const { run, heldOut: problems, settings } = trial;
-  const { temperature, maxTokens } = settings.grpo.sampling;
-  const question = { problems, thinking, maxTokens, banned, seed: settings.seed, signal: run.signal };
-  const sampled = await evaluateTrial(engine, { ...question, temperature });
+  const own = heldOutSampling(settings.grpo.sampling, settings.evaluation.sampling);
+  const sampling = { ...taskSampling(engine, {}, own), bannedTokenIds: banned };
+  const question = { problems, thinking, seed: settings.seed, signal: run.signal };
+  const sampled = await evaluateTrial(engine, { ...question, sampling });
   run.step(1, passMetrics(sampled), "sampled");
-  const greedy = await evaluateTrial(engine, { ...question, temperature: 0 });
+  const greedy = await evaluateTrial(engine, { ...question, sampling: { ...sampling, temperature: 0 } });
   run.step(2, passMetrics(greedy), "greedy");
   return { sampled, greedy };
 }

@@ -1,8 +1,9 @@
 // What every recipe says in the same words: how large the model is, and the command that tries it.
 import type { EngineLike } from "../engine/like.js";
+import { isFiltered } from "../rollout/sampling.js";
 import { decodeTrial, encodePrompt, type TrialProblem } from "../tasks/countdown-trial.js";
 import type { Run } from "../train/run.js";
-import type { LoraSettings } from "./settings.js";
+import type { GrpoSettings, LoraSettings } from "./settings.js";
 
 export function saySize(run: Run, { parameters, trainedParameters }: EngineLike): void {
   const count = (n: number) => n.toLocaleString("en-US");
@@ -15,6 +16,27 @@ export function loraLines({ rank, alpha, rsLora, targets, modulesToSave }: LoraS
   if (rank === 0) return [];
   const whole = modulesToSave.length === 0 ? "" : `, ${modulesToSave.join(", ")} trained whole`;
   return [`LoRA: rank ${rank}, alpha ${alpha}${rsLora ? ", rank-stabilised" : ""}, on ${targets.join(", ")}${whole}`];
+}
+
+/** What a plan says of sampling that is not plain: what changes the distribution, what the ratio is to then, and what ends a sample. */
+export function samplingLines({ sampling, loss }: Pick<GrpoSettings, "sampling" | "loss">): readonly string[] {
+  const { topK, topP, minP, repetitionPenalty, choices, regex, stopStrings, eosTokenIds } = sampling;
+  const filters = [
+    ...(topK > 0 ? [`top-k ${topK}`] : []),
+    ...(topP < 1 ? [`top-p ${topP}`] : []),
+    ...(minP > 0 ? [`min-p ${minP}`] : []),
+    ...(repetitionPenalty === 1 ? [] : [`repetition penalty ${repetitionPenalty}`]),
+    ...(choices.length > 0 ? [`one of ${choices.length} texts`] : []),
+    ...(regex === "" ? [] : [`only what matches ${regex}`]),
+  ];
+  const weighed = loss.importanceCap > 0 ? `, tokens weighed by policy / sampler up to ${loss.importanceCap}` : "";
+  const ends = [...stopStrings.map((text) => JSON.stringify(text)), ...eosTokenIds.map((id) => `token ${id}`)];
+  return [
+    ...(isFiltered(sampling)
+      ? [`sampling: ${filters.join(", ")}; the ratio is to the ${loss.oldPolicy}${weighed}`]
+      : []),
+    ...(ends.length > 0 ? [`samples also end at ${ends.join(", ")}`] : []),
+  ];
 }
 
 /** The command that samples from the model of a run, for a shell in the clone. */

@@ -50,24 +50,27 @@ export function wholeSequence(of: {
 export type SampledTokens = Omit<GenerateResult, "stats" | "stopStrings"> &
   Partial<Pick<GenerateResult, "stopStrings">>;
 
-/** Cuts a result back into samples, `samplesPerPrompt` for each prompt, in prompt order. */
+/** Cuts a result back into samples, `samplesPerPrompt` for each prompt, in prompt order. `endTokens`: those that ended samples. */
 export function unpackSamples(
   prompts: readonly Int32Array[], // [P]
   result: SampledTokens,
   samplesPerPrompt: number,
+  endTokens: readonly number[] = [],
 ): Sample[][] {
   const expected = prompts.length * samplesPerPrompt;
   if (result.finish.length !== expected) {
     throw new InputError("SAMPLE_COUNT", `[generate] expected ${expected} samples, got ${result.finish.length}`);
   }
+  const ends = new Set(endTokens);
   return prompts.map((prompt, p) =>
-    Array.from({ length: samplesPerPrompt }, (_, i) => sampleAt(result, p * samplesPerPrompt + i, prompt)),
+    Array.from({ length: samplesPerPrompt }, (_, i) => sampleAt(result, p * samplesPerPrompt + i, prompt, ends)),
   );
 }
 
-function sampleAt(result: SampledTokens, s: number, prompt: Int32Array): Sample {
+function sampleAt(result: SampledTokens, s: number, prompt: Int32Array, ends: ReadonlySet<number>): Sample {
   const from = result.cuSeqlens[s]!;
   const to = result.cuSeqlens[s + 1]!;
+  const last = to > from ? result.tokens[to - 1]! : null;
   return {
     prompt,
     completion: result.tokens.subarray(from, to),
@@ -76,5 +79,6 @@ function sampleAt(result: SampledTokens, s: number, prompt: Int32Array): Sample 
     mask: new Uint8Array(to - from).fill(1),
     finish: result.finish[s]!,
     stopString: result.stopStrings?.[s] ?? null,
+    stopToken: last !== null && ends.has(last) ? last : null,
   };
 }

@@ -1,6 +1,6 @@
 // Samples completions for problems with one generate call. Leaves out rewards: a sample is graded elsewhere.
 import type { EngineLike } from "../engine/like.js";
-import type { SamplingParams } from "../engine/types.js";
+import type { GenerateStats, SamplingParams } from "../engine/types.js";
 import { packSequences, unpackSamples } from "./pack.js";
 import type { Sample } from "./types.js";
 
@@ -19,6 +19,7 @@ export interface Sampled {
   readonly samples: readonly (readonly Sample[])[]; // [P][samplesPerPrompt]
   readonly tokens: number;
   readonly seconds: number;
+  readonly stats: GenerateStats;
 }
 
 /** Samples every prompt; prompt p's samples are `samples[p]`. */
@@ -35,6 +36,7 @@ export async function sampleCompletions(engine: EngineLike, request: SampleReque
   });
   const seconds = (performance.now() - began) / 1000;
   request.signal?.throwIfAborted();
-  const samples = unpackSamples(request.prompts, result, request.samplesPerPrompt);
-  return { samples, tokens: result.tokens.length, seconds };
+  const ends = request.sampling.stopTokenIds ?? engine.spec.eosTokenIds;
+  const samples = unpackSamples(request.prompts, result, request.samplesPerPrompt, ends);
+  return { samples, tokens: result.tokens.length, seconds, stats: result.stats };
 }

@@ -14,6 +14,8 @@ export interface Sample {
   readonly finish: FinishReason;
   /** The stop string that ended it; the ids are whole, so its text may go on behind the string. */
   readonly stopString?: string | null;
+  /** The end token that ended it, its last id. */
+  readonly stopToken?: number | null;
 }
 
 /** One of several rewards of a group's samples. */

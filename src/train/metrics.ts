@@ -1,6 +1,6 @@
 // The fields that a policy step writes to metrics.jsonl, from plain data. Values that do not exist in a step (no update was made) are
 // NaN here and left out of the file.
-import type { LossMetrics } from "../engine/types.js";
+import type { GenerateStats, LossMetrics } from "../engine/types.js";
 import { hasSpread } from "../objective/advantage.js";
 import type { Group, Sample } from "../rollout/types.js";
 
@@ -61,6 +61,33 @@ function partMetrics(groups: readonly Group<unknown>[]): Record<string, number> 
       ];
     }),
   );
+}
+
+/** How the room for keys and values was used by the calls of a step, which follows memory and threads: sums, and the most at once. */
+export function roomMetrics(calls: readonly GenerateStats[]): Record<string, number> {
+  const sum = (field: (stats: GenerateStats) => number) => calls.reduce((total, stats) => total + field(stats), 0);
+  const most = (field: (stats: GenerateStats) => number) =>
+    calls.reduce((top, stats) => Math.max(top, field(stats)), 0);
+  return {
+    "kv/preemptions": sum((stats) => stats.preemptions),
+    "kv/recomputed_tokens": sum((stats) => stats.recomputedTokens),
+    "kv/blocks": most((stats) => stats.blocks),
+    "kv/peak_blocks": most((stats) => stats.peakBlocks),
+  };
+}
+
+/** How far the sampler is from the policy: |sampler's log-prob - policy's| over the sampled tokens. */
+export function samplerMetrics(groups: readonly Group<unknown>[]): Record<string, number> {
+  let [sum, most, tokens] = [0, 0, 0];
+  for (const { logprobs, samplerLogprobs } of samplesOf(groups)) {
+    for (let t = 0; t < logprobs.length; t++) {
+      const difference = Math.abs(samplerLogprobs[t]! - logprobs[t]!);
+      sum += difference;
+      most = Math.max(most, difference);
+    }
+    tokens += logprobs.length;
+  }
+  return { "sampling_logp_difference/mean": sum / tokens, "sampling_logp_difference/max": most };
 }
 
 /** Tokens a second of sampling (new tokens), of training (whole sequences) and of the whole step (new tokens). */

@@ -2,14 +2,18 @@
 // the policy loop; a method that needs other groups writes its own `collect`.
 import type { DynamicSamplingSettings, SamplingSettings } from "../config/fragments.js";
 import type { Resumable } from "../data/resumable.js";
+import { endTokens } from "../engine/generation-config.js";
 import type { EngineLike } from "../engine/like.js";
+import type { GenerateStats, SamplingParams } from "../engine/types.js";
 import { hasSpread } from "../objective/advantage.js";
 import { failureText, type RewardFailure } from "../reward/combine.js";
 import { type RewardFunction, type RewardScorer, scoreDefaults, scoreSamples } from "../reward/score.js";
 import { makeGroups } from "../rollout/group.js";
 import { sampleCompletions } from "../rollout/sample.js";
+import { isFiltered, samplingParams } from "../rollout/sampling.js";
 import type { Group, Sample } from "../rollout/types.js";
 import type { HeldOut } from "./held-out.js";
+import { roomMetrics, samplerMetrics } from "./metrics.js";
 import { type Collected, type PolicyPlan, trainPolicy } from "./policy.js";
 import { logRollouts, type Numbered, type RolloutLog } from "./rollout-log.js";
 import type { Metrics, Run } from "./run.js";
@@ -21,6 +25,8 @@ export interface PolicyTask<P extends Numbered> {
   /** What `problems` draws from, where that has a place that moves from step to step. */
   readonly source?: Resumable | undefined;
   promptOf(problem: P): Int32Array; // ids
+  /** The tokenizer's end token, which ends samples beside the model's. */
+  readonly eosId?: number | null;
   readonly reward: RewardFunction<P, Sample> | RewardScorer<P, Sample>;
   readonly describe: RolloutLog<P>["describe"];
   /** Fields of the task's own for metrics.jsonl. */
@@ -49,7 +55,10 @@ export interface ReinforcePart {
   readonly heldOut?: HeldOut | undefined;
 }
 
-/** Improves the policy on a task as the part of the run that has begun. */
+/**
+ * Improves the policy on a task as the part of the run that has begun. Stop strings and constraints need an engine that knows its
+ * vocabulary. Throws InputError TOKEN_OUT_OF_RANGE for an end token of the settings that the model does not have.
+ */
 export function reinforce<P extends Numbered>(
   run: Run,
   engine: EngineLike,
@@ -65,51 +74,61 @@ export function reinforce<P extends Numbered>(
     maxTokens: settings.sampling.maxTokens,
     source: task.source,
     heldOut: part.heldOut,
-    collect: (step) => collect(run, engine, task, settings, part.seed, step),
+    collect: (step) => collect({ run, engine, task, settings, seed: part.seed, step }),
     report: (step, rollout) =>
       logRollouts(run, part.phase, step, rollout, { groups, showEvery, describe: task.describe }),
   });
+}
+
+/** A step of the part: who samples which task, and how. */
+interface Step<P extends Numbered> {
+  readonly run: Run;
+  readonly engine: EngineLike;
+  readonly task: PolicyTask<P>;
+  readonly settings: ReinforceSettings;
+  readonly seed: number;
+  /** Counted from 1. */
+  readonly step: number;
 }
 
 /** Groups sampled at once. */
 interface Round<P> {
   readonly groups: readonly Group<P>[];
   readonly errors: number;
+  readonly stats: GenerateStats;
 }
 
 /**
  * The groups of a step. With dynamic sampling those without spread are dropped and as many of the next problems sampled in their place, in
  * their order, until the step is full or has had its refills.
  */
-async function collect<P extends Numbered>(
-  run: Run,
-  engine: EngineLike,
-  task: PolicyTask<P>,
-  settings: ReinforceSettings,
-  seed: number,
-  step: number,
-): Promise<Collected<P>> {
+async function collect<P extends Numbered>(step: Step<P>): Promise<Collected<P>> {
   const began = performance.now();
-  const { prompts, dynamicSampling } = settings;
+  const { task, settings } = step;
+  const { prompts, sampling, dynamicSampling } = settings;
   const { maxRefills } = dynamicSampling;
   const keeps = (group: Group<P>) => maxRefills === 0 || differs(group);
   const groups: Group<P>[] = [];
   const sampled: Group<P>[] = [];
-  let errors = 0;
-  let rounds = 0;
+  const rounds: Round<P>[] = [];
   do {
-    const round = await sampleRound(run, engine, task, settings, seed, step, prompts - groups.length, sampled.length);
+    const round = await sampleRound(step, prompts - groups.length, sampled.length);
     sampled.push(...round.groups);
     groups.push(...round.groups.filter(keeps));
-    errors += round.errors;
-    rounds++;
-  } while (groups.length < prompts && rounds <= maxRefills);
+    rounds.push(round);
+  } while (groups.length < prompts && rounds.length <= maxRefills);
   const dynamic = {
-    "dynamic_sampling/refills": rounds - 1,
+    "dynamic_sampling/refills": rounds.length - 1,
     "dynamic_sampling/dropped": sampled.length - groups.length,
     "dynamic_sampling/missing": prompts - groups.length,
   };
-  const metrics = { ...task.metrics(sampled), "reward/errors": errors, ...(maxRefills > 0 && dynamic) };
+  const metrics = {
+    ...task.metrics(sampled),
+    "reward/errors": rounds.reduce((sum, { errors }) => sum + errors, 0),
+    ...roomMetrics(rounds.map(({ stats }) => stats)),
+    ...(isFiltered(sampling) && samplerMetrics(sampled)),
+    ...(maxRefills > 0 && dynamic),
+  };
   return { groups, sampled, seconds: (performance.now() - began) / 1000, metrics };
 }
 
@@ -118,30 +137,37 @@ function differs({ rewards, parts }: Group<unknown>): boolean {
   return (parts ?? [{ rewards }]).some((part) => hasSpread(part.rewards));
 }
 
-async function sampleRound<P extends Numbered>(
-  run: Run,
-  engine: EngineLike,
-  task: PolicyTask<P>,
-  settings: ReinforceSettings,
-  seed: number,
-  step: number,
-  count: number,
-  first: number,
-): Promise<Round<P>> {
-  const { samplesPerPrompt, sampling, maxErrorShare, rewardWeights: weights } = settings;
+/** Samples and grades `count` problems of the step, after the `first` that it has had. */
+async function sampleRound<P extends Numbered>(step: Step<P>, count: number, first: number): Promise<Round<P>> {
+  const { run, engine, task, settings } = step;
+  const { samplesPerPrompt, maxErrorShare, rewardWeights: weights } = settings;
   const { signal } = run;
-  const problems = task.problems(step, count, first);
-  const prompts = problems.map((problem) => task.promptOf(problem));
-  const problemIds = Int32Array.from(problems, (_, i) => first + i);
-  const request = { prompts, samplesPerPrompt, sampling, seed, step, problemIds, signal };
-  const { samples } = await sampleCompletions(engine, request);
+  const problems = task.problems(step.step, count, first);
+  const { samples, stats } = await sampleCompletions(engine, {
+    prompts: problems.map((problem) => task.promptOf(problem)),
+    samplesPerPrompt,
+    sampling: taskSampling(engine, task, settings.sampling),
+    seed: step.seed,
+    step: step.step,
+    problemIds: Int32Array.from(problems, (_, i) => first + i),
+    signal,
+  });
   const options = { ...scoreDefaults, maxErrorShare, weights, signal };
   const { reward } = task;
   const { rewards, failures, parts } = await (typeof reward === "function"
     ? scoreSamples(problems, samples, reward, options)
     : reward.score(problems, samples, options));
-  if (failures.length > 0) run.note("warning", failuresText(step, failures));
-  return { groups: makeGroups(problems, samples, rewards, parts), errors: failures.length };
+  if (failures.length > 0) run.note("warning", failuresText(step.step, failures));
+  return { groups: makeGroups(problems, samples, rewards, parts), errors: failures.length, stats };
+}
+
+/** How a task's samples are drawn and end: by the settings, at the end tokens of the model, the tokenizer and the settings. */
+export function taskSampling(
+  { spec }: Pick<EngineLike, "spec">,
+  { eosId = null }: Pick<PolicyTask<never>, "eosId">,
+  settings: SamplingSettings,
+): SamplingParams {
+  return samplingParams(settings, endTokens(spec, eosId, settings.eosTokenIds));
 }
 
 function failuresText(step: number, failures: readonly RewardFailure[]): string {

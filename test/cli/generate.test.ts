@@ -4,7 +4,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type GenerateOptions, generate } from "../../src/cli/generate.js";
-import { recommendedSampling } from "../../src/cli/generation-config.js";
 import { hasStories, stories } from "../helpers/engine.js";
 
 const base: GenerateOptions = {
@@ -73,14 +72,5 @@ describe.skipIf(!hasStories)("stories260k", { timeout: 60_000 }, () => {
     } finally {
       says.mockRestore();
     }
-  });
-
-  test("values in generation_config.json that are no numbers", async () => {
-    const file = join(folder, "generation_config.json");
-    writeFileSync(file, JSON.stringify({ top_p: "0.9" }));
-    await expect(recommendedSampling(folder)).rejects.toMatchObject({
-      code: "CONFIG_INVALID",
-      message: `[${file}] expected a number as top_p, got "0.9"; mend the file`,
-    });
   });
 });

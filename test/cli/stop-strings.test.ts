@@ -1,9 +1,9 @@
 // Stop strings in text that comes in pieces, and text that is written as it comes: cut in the right places, whole characters, by turns.
 import { describe, expect, test } from "vitest";
 import { LiveText } from "../../src/cli/live-text.js";
-import { beforeStop, uncertain } from "../../src/cli/stop-strings.js";
 import { random } from "../../src/data/random.js";
 import type { FinishReason, GenerateChunk } from "../../src/engine/types.js";
+import { beforeStop, uncertain } from "../../src/prompt/stop-strings.js";
 
 test.each([
   ["one. two", ".", "one"],

@@ -65,7 +65,8 @@ function parrot(ids: readonly number[], start: number): FakeEngine {
 
 describe("evaluateTrial", () => {
   const think = encodeTrial("<think>")[0]!;
-  const question = { problems: [problem, problem], thinking: true, temperature: 0, maxTokens: 40, seed: 0 };
+  const sampling = { temperature: 0, maxTokens: 40 };
+  const question = { problems: [problem, problem], thinking: true, sampling, seed: 0 };
   const signal = new AbortController().signal;
 
   test("grades and counts what the policy wrote", async () => {
@@ -87,7 +88,8 @@ describe("evaluateTrial", () => {
     const engine = parrot(encodeTrial("stop </think> <eos>"), think);
     const free = await evaluateTrial(engine, { ...question, signal });
     expect(free.score.gaveUp).toBe(1);
-    const banned = await evaluateTrial(engine, { ...question, signal, banned: encodeTrial("stop") });
+    const forbidding = { ...sampling, bannedTokenIds: encodeTrial("stop") };
+    const banned = await evaluateTrial(engine, { ...question, signal, sampling: forbidding });
     expect(banned.score.gaveUp).toBe(0);
   });
 });

@@ -51,13 +51,13 @@ export async function resuming(host: RunHost, disk: Disk = quickDisk): Promise<R
   return { ...host, disk, resume: { checkpoint } };
 }
 
-const wallClock = /second/i; // fields that no two runs share
+const ofTheMachine = /second|^kv\//i; // fields that no two runs share: times, and the room that threads left
 
-/** Plain data without the fields that say how long something took. */
+/** Plain data without the fields that say how long something took or what room it took. */
 export function timeless(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map(timeless);
-  const fields = Object.entries(value).filter(([name]) => !wallClock.test(name) && name !== "elapsed");
+  const fields = Object.entries(value).filter(([name]) => !ofTheMachine.test(name) && name !== "elapsed");
   return Object.fromEntries(fields.map(([name, inner]) => [name, timeless(inner)]));
 }
 

@@ -1,14 +1,17 @@
 // A stand-in for the native engine: a bigram table, logits[v] = table[last token][v], with exact gradients and AdamW in float64.
-// It follows the engine's contract (keys of random numbers, weights, log-prob convention) and saves its table as JSON.
+// It follows the engine's contract (keys of random numbers, weights, log-prob convention, sampling parameters), keeps the requests that it
+// was given, and saves its table as JSON.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { random } from "../../src/data/random.js";
+import { generateArgs } from "../../src/engine/generate.js";
 import type { EngineLike, EngineSource } from "../../src/engine/like.js";
 import type {
   EngineOptions,
   FinishReason,
   GenerateRequest,
   GenerateResult,
+  GenerateStats,
   LogprobsRequest,
   LogprobsResult,
   LossMetrics,
@@ -16,9 +19,12 @@ import type {
   ModelSpec,
   OptimResult,
   OptimStep,
+  SamplingParams,
+  TokenBytes,
   TrainBatch,
 } from "../../src/engine/types.js";
-import { ZazenError } from "../../src/errors.js";
+import { InputError, ZazenError } from "../../src/errors.js";
+import { Drawer } from "./fake-sampler.js";
 
 /** Faults to plant. */
 export interface FakeFaults {
@@ -26,9 +32,17 @@ export interface FakeFaults {
   readonly drift?: number;
   /** forwardBackward returns a NaN loss from this call on, counted from 1. */
   readonly nanFrom?: number;
+  /** forwardBackward returns a NaN loss for a batch that has this token. */
+  readonly nanToken?: number;
   /** optimStep refuses the gradient, as the engine does. */
   readonly gradientNotFinite?: boolean;
+  /** optimStep refuses a gradient of batches that have this token. */
+  readonly badGradientOf?: number;
+  /** Said of every call to generate. */
+  readonly stats?: Partial<GenerateStats>;
 }
+
+const noRoom: GenerateStats = { preemptions: 0, recomputedTokens: 0, blocks: 0, peakBlocks: 0, blockBytes: 0 };
 
 export function fakeSpec(vocabSize: number, eos: number): ModelSpec {
   return {
@@ -53,6 +67,8 @@ export class FakeEngine implements EngineLike {
   readonly trainedParameters: number;
   readonly calls: string[] = [];
   readonly batches: { batch: TrainBatch; loss: LossSpec }[] = [];
+  readonly requests: GenerateRequest[] = [];
+  vocabulary: TokenBytes | null = null;
   #table: Float64Array; // [V, V]
   #reference: Float64Array; // [V, V]
   readonly #gradient: Float64Array; // [V, V]
@@ -60,6 +76,7 @@ export class FakeEngine implements EngineLike {
   readonly #second: Float64Array; // [V, V]
   #steps = 0;
   #trained = 0;
+  #isSpoilt = false;
 
   constructor(
     readonly spec: ModelSpec,
@@ -76,48 +93,67 @@ export class FakeEngine implements EngineLike {
     this.#second = new Float64Array(size);
   }
 
+  /** Sampling parameters of the requests so far, the first prompt's of each. */
+  get samplings(): readonly SamplingParams[] {
+    return this.requests.map(({ sampling }) => [sampling].flat()[0]!);
+  }
+
+  async useVocabulary(vocabulary: TokenBytes): Promise<void> {
+    this.#call("useVocabulary");
+    this.vocabulary = vocabulary;
+  }
+
   async generate(request: GenerateRequest): Promise<GenerateResult> {
     this.#call("generate");
-    const n = request.samplesPerPrompt ?? 1;
-    const prompts = request.prompts.cuSeqlens.length - 1;
-    const all = Array.from({ length: prompts * n }, (_, s) => this.#sample(request, Math.floor(s / n), s % n));
+    this.requests.push(request);
+    const { samplings, samplingOf, samples: n } = generateArgs(request, this.spec); // checks as the engine does
+    for (const { stopStrings, constraint } of samplings) {
+      if (this.vocabulary === null && (stopStrings.length > 0 || constraint !== null))
+        throw new InputError("NO_VOCABULARY", "[fake engine] expected useVocabulary to be called first");
+    }
+    const drawers = samplings.map((sampling) => new Drawer(sampling, this.vocabulary));
+    const all = Array.from({ length: samplingOf.length * n }, (_, s) => {
+      const prompt = Math.floor(s / n);
+      return this.#sample(request, drawers[samplingOf[prompt]!]!, prompt, s % n);
+    });
     const cuSeqlens = new Int32Array(all.length + 1);
     all.forEach((one, s) => {
       cuSeqlens[s + 1] = cuSeqlens[s]! + one.tokens.length;
     });
-    const logprobs = Float32Array.from(all.flatMap((one) => one.logprobs));
     return {
       tokens: Int32Array.from(all.flatMap((one) => one.tokens)),
       cuSeqlens,
-      logprobs,
-      samplerLogprobs: logprobs.slice(),
+      logprobs: Float32Array.from(all.flatMap((one) => one.logprobs)),
+      samplerLogprobs: Float32Array.from(all.flatMap((one) => one.samplerLogprobs)),
       finish: all.map((one) => one.finish),
-      stopStrings: all.map(() => null),
-      stats: { preemptions: 0, recomputedTokens: 0, blocks: 0, peakBlocks: 0, blockBytes: 0 },
+      stopStrings: all.map((one) => one.stopString),
+      stats: { ...noRoom, ...this.faults.stats },
     };
   }
 
-  #sample(request: GenerateRequest, prompt: number, sample: number) {
-    const { temperature = 1, maxTokens, bannedTokenIds = [], stopTokenIds } = [request.sampling].flat()[0]!;
-    const stops = stopTokenIds ?? this.spec.eosTokenIds;
+  #sample(request: GenerateRequest, drawer: Drawer, prompt: number, sample: number) {
+    const { ids, cuSeqlens } = request.prompts;
+    const { temperature, maxTokens } = drawer.sampling;
     const problem = request.problemIds?.[prompt] ?? prompt;
+    const before = ids.subarray(cuSeqlens[prompt], cuSeqlens[prompt + 1]);
     const tokens: number[] = [];
     const logprobs: number[] = [];
-    let last = request.prompts.ids[request.prompts.cuSeqlens[prompt + 1]! - 1]!;
-    let finish: FinishReason = "length";
-    while (tokens.length < maxTokens) {
-      const logp = this.#logSoftmax(this.#table, last, temperature);
+    const samplerLogprobs: number[] = [];
+    const room = Math.min(maxTokens, this.spec.maxPositions - before.length);
+    let end: ReturnType<Drawer["endOf"]> = null;
+    while (end === null && tokens.length < room) {
+      const last = tokens.at(-1) ?? before.at(-1)!;
       const rng = random(request.seed ?? 0, request.step ?? 0, problem, sample, tokens.length);
-      const allowed = logp.map((value, v) => (bannedTokenIds.includes(v) ? 0 : Math.exp(value)));
-      last = temperature === 0 ? allowed.indexOf(Math.max(...allowed)) : rng.weighted(allowed);
-      tokens.push(last);
-      logprobs.push(Math.fround(logp[last]! + (this.faults.drift ?? 0)));
-      if (stops.includes(last)) {
-        finish = "stop";
-        break;
-      }
+      const policy = this.#logSoftmax(this.#table, last, temperature);
+      const drawn = drawer.draw(policy, this.#logits(this.#table, last), before, tokens, rng);
+      tokens.push(drawn.token);
+      const recorded = (logprob: number) => Math.fround(logprob + (this.faults.drift ?? 0));
+      logprobs.push(recorded(policy[drawn.token]!));
+      samplerLogprobs.push(recorded(drawn.logprob));
+      end = drawer.endOf(tokens);
     }
-    return { tokens, logprobs, finish };
+    const finish: FinishReason = end === null ? "length" : "stop";
+    return { tokens, logprobs, samplerLogprobs, finish, stopString: end?.stopString ?? null };
   }
 
   async logprobs(request: LogprobsRequest): Promise<LogprobsResult> {
@@ -137,6 +173,7 @@ export class FakeEngine implements EngineLike {
     this.#call("forwardBackward");
     this.batches.push({ batch, loss });
     this.#trained++;
+    if (this.faults.badGradientOf !== undefined && batch.ids.includes(this.faults.badGradientOf)) this.#isSpoilt = true;
     const sums = { loss: 0, tokens: 0, entropy: 0, mismatch: 0, clipped: 0, ratio: 0, kl: 0 };
     const temperature = loss.kind === "policy" ? loss.temperature : 1;
     for (const t of predicted(batch.cuSeqlens)) {
@@ -152,7 +189,9 @@ export class FakeEngine implements EngineLike {
       });
     }
     const n = Math.max(1, sums.tokens);
-    const broken = this.faults.nanFrom !== undefined && this.#trained >= this.faults.nanFrom;
+    const { nanFrom, nanToken } = this.faults;
+    const broken =
+      (nanFrom !== undefined && this.#trained >= nanFrom) || (nanToken !== undefined && batch.ids.includes(nanToken));
     return {
       loss: broken ? Number.NaN : sums.loss,
       tokens: sums.tokens,
@@ -168,8 +207,11 @@ export class FakeEngine implements EngineLike {
 
   async optimStep(step: OptimStep): Promise<OptimResult> {
     this.#call("optimStep");
-    if (this.faults.gradientNotFinite)
+    if (this.faults.gradientNotFinite || this.#isSpoilt) {
+      this.#gradient.fill(0);
+      this.#isSpoilt = false;
       throw new ZazenError("GRADIENT_NOT_FINITE", "[optimStep] expected a finite gradient, got a norm of nan");
+    }
     const { learningRate, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, maxGradNorm = 0 } = step;
     const gradNorm = Math.hypot(...this.#gradient);
     const scale = maxGradNorm > 0 && gradNorm > maxGradNorm ? maxGradNorm / gradNorm : 1;
@@ -228,10 +270,14 @@ export class FakeEngine implements EngineLike {
     this.calls.push(name);
   }
 
+  #logits(table: Float64Array, row: number): number[] {
+    const v = this.spec.vocabSize;
+    return [...table.subarray(row * v, (row + 1) * v)];
+  }
+
   /** log softmax(table[row] / temperature); temperature 0 counts as 1. */
   #logSoftmax(table: Float64Array, row: number, temperature: number): number[] {
-    const v = this.spec.vocabSize;
-    const logits = [...table.subarray(row * v, (row + 1) * v)].map((x) => x / (temperature || 1));
+    const logits = this.#logits(table, row).map((x) => x / (temperature || 1));
     const max = Math.max(...logits);
     const lse = max + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - max), 0));
     return logits.map((x) => x - lse);

@@ -89,10 +89,12 @@ test("the table of all arms fits in 80 columns, its figures to the right", () =>
 
 test("work grows with each part's settings", () => {
   const grpo = { steps: 10, prompts: 4, samplesPerPrompt: 2, epochs: 1, sampling: { maxTokens: 20 } };
-  const settings = { sft: { steps: 10, tokensPerStep: 100 }, grpo, evaluation: { problems: 8 } };
+  const evaluation = { problems: 8, sampling: { maxTokens: null } };
+  const settings = { sft: { steps: 10, tokensPerStep: 100 }, grpo, evaluation };
   const work = (change: object) => armWork({ ...settings, ...change } as Parameters<typeof armWork>[0]);
   const base = work({});
   expect(work({ sft: { steps: 20, tokensPerStep: 100 } }).sft).toBe(2 * base.sft);
   expect(work({ grpo: { ...grpo, prompts: 8 } }).grpo).toBe(2 * base.grpo);
-  expect(work({ evaluation: { problems: 16 } }).evaluation).toBe(2 * base.evaluation);
+  expect(work({ evaluation: { ...evaluation, problems: 16 } }).evaluation).toBe(2 * base.evaluation);
+  expect(work({ evaluation: { problems: 8, sampling: { maxTokens: 40 } } }).evaluation).toBe(2 * base.evaluation);
 });

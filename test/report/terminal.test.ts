@@ -104,6 +104,16 @@ describe("on a pipe", () => {
     expect(text()).toContain("loss 0.5");
     expect(text()).toContain("log-prob mismatch 1e-7");
   });
+
+  test("samples that gave way are spoken of only where there are any", () => {
+    const { reporter, clock, text } = setup(false);
+    reporter.emit(phase);
+    reporter.emit(step(1, { loss: 0.5, "kv/preemptions": 0, "kv/peak_blocks": 7 }));
+    expect(text()).not.toContain("preempted");
+    clock.now += 10_000;
+    reporter.emit(step(2, { loss: 0.5, "kv/preemptions": 1234, "kv/peak_blocks": 9 }));
+    expect(text()).toContain("loss 0.5  run: 38 s left  1.2k preempted");
+  });
 });
 
 describe("rollouts", () => {
