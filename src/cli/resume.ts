@@ -11,6 +11,7 @@ import type { Recipe, RunSummary } from "../methods/recipe.js";
 import { type Checkpoint, findCheckpoint } from "../train/checkpoint.js";
 import { recipeFile, summaryFile } from "../train/run-folder.js";
 import { findRecipe, type RecipeRun } from "./find-recipe.js";
+import { requireFree } from "./run-lock.js";
 
 export interface ResumeOptions {
   readonly set?: readonly string[];
@@ -29,8 +30,8 @@ export interface Resumed extends RecipeRun {
 }
 
 /**
- * The run in `folder`, or in the newest run folder under runs/.
- * @throws InputError RESUME_FOLDER, RESUME_DAMAGED, RESUME_SETTING, RESUME_INEXACT, and those of a recipe's settings
+ * The run in `folder`, or in the newest run folder under runs/. Not one that is being worked on: its checkpoints come and go.
+ * @throws InputError RESUME_FOLDER, RUN_IN_USE, RESUME_DAMAGED, RESUME_SETTING, RESUME_INEXACT, and those of a recipe's settings
  */
 export async function findRun(
   recipes: readonly Recipe[],
@@ -39,6 +40,7 @@ export async function findRun(
 ): Promise<Resumed> {
   const out = folder === true ? await newestRun("runs") : folder;
   const { recipe, begun } = await readRun(recipes, out);
+  requireFree(out);
   const { checkpoint, damaged } = await findCheckpoint(out);
   if (checkpoint === null && damaged.length > 0) throw allDamaged(out, damaged);
   const config = resolveSettings(recipe.name, recipe.schema, applySets(begun, options.set ?? []));

@@ -15,17 +15,21 @@ interface Holder {
   readonly started: string | null;
 }
 
+/** Refuses a folder that another process holds. @throws InputError RUN_IN_USE */
+export function requireFree(out: string): void {
+  const holder = readHolder(join(out, lockFile));
+  if (holder === null || !isAlive(holder)) return;
+  throw new InputError(
+    "RUN_IN_USE",
+    `[train] expected a run folder that no other process works in, got ${out}, where process ${holder.pid} does; ` +
+      "let it end, or stop it first",
+  );
+}
+
 /** Holds the folder until it is disposed. @throws InputError RUN_IN_USE, ZazenError DISK */
 export function holdRun(out: string): Disposable {
+  requireFree(out);
   const path = join(out, lockFile);
-  const holder = readHolder(path);
-  if (holder !== null && isAlive(holder)) {
-    throw new InputError(
-      "RUN_IN_USE",
-      `[train] expected a run folder that no other process works in, got ${out}, where process ${holder.pid} does; ` +
-        "let it end, or stop it first",
-    );
-  }
   const holds: Holder = { pid: process.pid, host: hostname(), started: startOf(process.pid) };
   attempt(path, () => writeFileSync(path, JSON.stringify(holds)));
   return { [Symbol.dispose]: () => rmSync(path, { force: true }) };

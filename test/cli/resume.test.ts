@@ -1,6 +1,5 @@
 // `zazen train --resume` as a process, on the engine: a run that is stopped goes on to the run that was not, and every folder, flag and
 // state that it cannot go on with is refused by name.
-import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   cpSync,
@@ -20,7 +19,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { holdRun } from "../../src/cli/run-lock.js";
 import { listCheckpoints } from "../../src/train/checkpoint.js";
 import { remains } from "../helpers/crash.js";
-import { cliIsBuilt, failure, json, main, zazen } from "./process.js";
+import { cliIsBuilt, failure, json, start, zazen } from "./process.js";
 
 const settings = [
   "sft.steps=12",
@@ -64,21 +63,10 @@ describe.skipIf(!cliIsBuilt)("--resume", { timeout: 120_000 }, () => {
     }
   }
 
-  /** Signals a run that has done two steps, as often as is said; resolves with its exit code and what it told. */
-  async function signalled(out: string, signal: "SIGINT" | "SIGTERM", times: number) {
-    const child = spawn(process.execPath, [main, "train", "sft", ...settings, "--out", out, "--json"]);
-    let told = "";
-    child.stderr.on("data", (text) => {
-      told += String(text);
-    });
-    let sent = 0;
-    const poll = setInterval(() => {
-      const lines = existsSync(join(out, "metrics.jsonl")) ? readFileSync(join(out, "metrics.jsonl"), "utf8") : "";
-      if (sent < times && lines.includes('"step":2,') && child.kill(signal)) sent++;
-    }, 1);
-    const code = await new Promise((resolve) => child.on("close", resolve));
-    clearInterval(poll);
-    return { code, told };
+  /** Signals a run at its second step, as often as is said; resolves with its exit code and what it told. */
+  function signalled(out: string, signal: "SIGINT" | "SIGTERM", times: number) {
+    const at = { folder: out, verb: "writeSync", place: "metrics.jsonl", nth: 2, signal, times };
+    return start(["train", "sft", ...settings, "--out", out, "--json"], at).ended;
   }
 
   test.each([
@@ -102,27 +90,25 @@ describe.skipIf(!cliIsBuilt)("--resume", { timeout: 120_000 }, () => {
     },
   );
 
+  /** Whether a process stands still; throws where there is none. */
+  const hasStopped = (pid: number): boolean => /\) T /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+
   test("a run that is being worked on is refused, whoever asks; one whose process was killed is not", async () => {
     const out = join(folder, "busy");
-    const child = spawn(process.execPath, [
-      main,
-      "train",
-      "sft",
-      ...settings,
-      "--set",
-      "sft.steps=100000",
-      "--out",
-      out,
-    ]);
-    while (listCheckpoints(out).length === 0) await new Promise((done) => setTimeout(done, 5));
-    const refused = failure(["train", "--resume", out]);
-    child.kill("SIGKILL");
-    await new Promise((resolve) => child.on("close", resolve));
-    expect(refused).toMatchObject({
-      status: 2,
-      code: "RUN_IN_USE",
-      message: expect.stringContaining(`${out}, where process ${child.pid} does; let it end`) as string,
-    });
+    // It stands still while it removes its first checkpoint, of which there are two others.
+    const at = { folder: out, verb: "rmSync", place: "step-000004.part", nth: 2, signal: "SIGSTOP" } as const;
+    const run = start(["train", "sft", ...settings, "--out", out], at);
+    while (!hasStopped(run.pid)) await new Promise((done) => setTimeout(done, 5));
+    const refused = [failure(["train", "--resume", out]), failure(["train", "--resume", out, "--dry-run"])];
+    run.kill("SIGKILL");
+    expect(await run.ended).toMatchObject({ signal: "SIGKILL" });
+    for (const each of refused) {
+      expect(each).toMatchObject({
+        status: 2,
+        code: "RUN_IN_USE",
+        message: expect.stringContaining(`${out}, where process ${run.pid} does; let it end`) as string,
+      });
+    }
     expect(existsSync(join(out, "running.json"))).toBe(true);
     expect(json(["train", "--resume", out, "--dry-run"])).toMatchObject({ recipe: "sft" });
     // Its number may be given to another process, which has another start.
