@@ -1,13 +1,14 @@
 // Streaming JSONL: records with their lines, errors that name file and line, seeded order that resumes.
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { loadJsonl, readJsonl } from "../../src/data/jsonl.js";
 import { type Cursor, epochOrder, OrderedSource } from "../../src/data/order.js";
+import { temporaryFolder } from "../helpers/temporary.js";
 
 function file(content: string | Uint8Array): string {
-  const path = join(mkdtempSync(join(tmpdir(), "zazen-jsonl-")), "data.jsonl");
+  const path = join(temporaryFolder("jsonl"), "data.jsonl");
   writeFileSync(path, content);
   return path;
 }

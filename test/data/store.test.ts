@@ -1,11 +1,10 @@
 // Records by index, in memory and spilled: what comes back is what was put in, and no file is left.
-import { mkdtempSync, readdirSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { OrderedSource } from "../../src/data/order.js";
 import { random } from "../../src/data/random.js";
 import { RecordStore } from "../../src/data/store.js";
+import { temporaryFolder } from "../helpers/temporary.js";
 
 const text = {
   encode: (record: string) => new TextEncoder().encode(record),
@@ -27,7 +26,7 @@ test.each([
   ["spilled inside of a chunk", MIB + 12_345],
   ["spilled at the edge of a chunk", 2 * MIB],
 ])("%s", (_, memoryBytes) => {
-  const folder = mkdtempSync(join(tmpdir(), "zazen-store-"));
+  const folder = temporaryFolder("store");
   using store = new RecordStore(text, { memoryBytes, folder });
   const expected = records();
   for (const record of expected) store.push(record);

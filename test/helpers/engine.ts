@@ -1,7 +1,6 @@
 // What the engine's tests share: shapes that fit no tile, packed sequences, comparison by bits, and scripts in new processes.
 import { execFile } from "node:child_process";
-import { existsSync, mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -9,6 +8,7 @@ import { random } from "../../src/data/random.js";
 import { cpuInfo } from "../../src/engine/doctor.js";
 import { PROBE } from "../../src/engine/exactness.js";
 import type { EngineOptions, GenerateResult, ModelSpec, PackedTokens, PolicyLoss } from "../../src/engine/types.js";
+import { temporaryFolder as newFolder } from "./temporary.js";
 
 export type Isa = NonNullable<EngineOptions["isa"]>;
 
@@ -100,6 +100,4 @@ export async function runScript(body: string, flags: readonly string[] = []): Pr
   return stdout.trim();
 }
 
-export function temporaryFolder(): string {
-  return mkdtempSync(join(tmpdir(), "zazen-engine-"));
-}
+export const temporaryFolder = (): string => newFolder("engine");

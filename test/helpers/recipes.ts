@@ -1,16 +1,16 @@
 // What the tests of the recipes share: a model folder, data files, and what a run told and left.
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TRIAL_VOCAB_SIZE, trialTokenizerFiles } from "../../src/tasks/countdown-trial.js";
 import { FakeEngine, fakeSpec } from "./fake-engine.js";
 import { eventsOf, type TestHost } from "./run-host.js";
+import { temporaryFolder } from "./temporary.js";
 
 /** The trial's end token. */
 export const eos = 102;
 
 export function tempFolder(): string {
-  return mkdtempSync(join(tmpdir(), "zazen-recipe-"));
+  return temporaryFolder("recipe");
 }
 
 export function jsonl(...records: unknown[]): string {

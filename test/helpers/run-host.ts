@@ -1,9 +1,9 @@
 // A host for runs in tests: a fresh folder, and every event kept.
-import { mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { RunEvent } from "../../src/report/events.js";
 import type { RunHost } from "../../src/train/run.js";
+import { temporaryFolder } from "./temporary.js";
 
 export interface TestHost extends RunHost {
   readonly events: RunEvent[];
@@ -13,7 +13,7 @@ export interface TestHost extends RunHost {
 export function testHost(): TestHost {
   const events: RunEvent[] = [];
   const controller = new AbortController();
-  const out = mkdtempSync(join(tmpdir(), "zazen-run-"));
+  const out = temporaryFolder("run");
   return { out, events, controller, signal: controller.signal, emit: (event) => events.push(event) };
 }
 

@@ -1,7 +1,6 @@
 // Workers come and go: an abort and a dispose end them, idle ones keep no process alive, and none outlives the process that started it.
 import { spawn } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
@@ -9,6 +8,7 @@ import { RewardPool } from "../../src/reward/pool.js";
 import type { RewardSettings } from "../../src/reward/spec.js";
 import { cliIsBuilt, dist } from "../cli/process.js";
 import { inputsOf, modulePath, processesWith } from "../helpers/rewards.js";
+import { temporaryFolder } from "../helpers/temporary.js";
 
 const hostile = modulePath("hostile.mjs");
 const plain = modulePath("plain.mjs");
@@ -83,7 +83,7 @@ function heapMb(): number {
 
 describe.skipIf(!cliIsBuilt)("the process", () => {
   const script = (body: string): string => {
-    const file = join(mkdtempSync(join(tmpdir(), "zazen-pool-")), "script.mjs");
+    const file = join(temporaryFolder("pool"), "script.mjs");
     const pool = JSON.stringify(join(dist, "reward", "pool.js"));
     writeFileSync(file, `import { RewardPool } from ${pool};\n${body}`);
     return file;
@@ -99,7 +99,7 @@ describe.skipIf(!cliIsBuilt)("the process", () => {
   };
 
   test("ends although a pool with idle workers was not disposed, and so do the workers", async () => {
-    const marked = join(mkdtempSync(join(tmpdir(), "zazen-pool-")), "marked.mjs");
+    const marked = join(temporaryFolder("pool"), "marked.mjs");
     writeFileSync(marked, "export default () => 1;\n");
     const file = script(
       `const pool = await RewardPool.create(${JSON.stringify([{ kind: "maths" }, { module: marked, name: "p" }])});
@@ -116,7 +116,8 @@ describe.skipIf(!cliIsBuilt)("the process", () => {
        console.log("ready");
        await pool.score([[${JSON.stringify({ ...input, completion: "loop" })}]]);`,
     );
-    const child = spawn(process.execPath, [file], { stdio: ["ignore", "pipe", "inherit"] });
+    const env = { ...process.env, TMPDIR: temporaryFolder("pool") }; // a process that is killed removes nothing
+    const child = spawn(process.execPath, [file], { stdio: ["ignore", "pipe", "inherit"], env });
     await new Promise((resolve) => child.stdout.once("data", resolve));
     await pause(500);
     expect(processesWith(`max-old-space-size=${mark}`)).toHaveLength(1);

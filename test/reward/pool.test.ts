@@ -1,11 +1,11 @@
 // Rewards by settings through real workers: what they give, in which order, and what bad modules and bad samples cost.
-import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { RewardPool } from "../../src/reward/pool.js";
 import type { RewardSettings } from "../../src/reward/spec.js";
 import { inputsOf, modulePath, processesWith, rewardInput } from "../helpers/rewards.js";
+import { temporaryFolder } from "../helpers/temporary.js";
 
 const lengths = modulePath("lengths.ts");
 const hostile = modulePath("hostile.mjs");
@@ -222,7 +222,7 @@ describe("a bad sample costs itself", () => {
 });
 
 describe("a bad module is refused before anything is graded", () => {
-  const broken = join(mkdtempSync(join(tmpdir(), "zazen-reward-")), "broken.ts");
+  const broken = join(temporaryFolder("reward"), "broken.ts");
   writeFileSync(broken, "export default (: number => 1;\n");
 
   test.each(["thread", "process"] as const)("in a %s", async (isolate) => {
@@ -277,9 +277,14 @@ describe("a bad module is refused before anything is graded", () => {
   });
 
   test("leaves no worker, folder or handle", async () => {
-    const folders = () => readdirSync(tmpdir()).filter((name) => name.startsWith("zazen-rewards-"));
-    const before = folders();
+    const own = temporaryFolder("reward");
+    vi.stubEnv("TMPDIR", own); // other tests have theirs in the common one
+    const folders = () => readdirSync(own).filter((name) => name.startsWith("zazen-rewards-"));
+    const good = await RewardPool.create([{ module: modulePath("plain.mjs") }]);
+    expect(folders()).toHaveLength(1);
+    await good.dispose();
     await expect(RewardPool.create([{ module: modulePath("throws.mjs") }])).rejects.toThrow();
-    expect(folders()).toEqual(before);
+    expect(folders()).toEqual([]);
+    vi.unstubAllEnvs();
   });
 });

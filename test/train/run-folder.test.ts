@@ -1,6 +1,5 @@
 // The run folder and the clock: what a run leaves, whole lines whatever happens, and a time left that is neither early nor late.
-import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { RunClock } from "../../src/train/clock.js";
@@ -8,8 +7,9 @@ import { Run } from "../../src/train/run.js";
 import { copyTokenizer, RunFolder } from "../../src/train/run-folder.js";
 import { FakeEngine, fakeSpec } from "../helpers/fake-engine.js";
 import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
+import { temporaryFolder } from "../helpers/temporary.js";
 
-const fresh = () => mkdtempSync(join(tmpdir(), "zazen-folder-"));
+const fresh = () => temporaryFolder("folder");
 
 describe("RunFolder", () => {
   test("holds the resolved recipe, the lines as they come, the summary", () => {
