@@ -67,6 +67,7 @@ export class Checkpoints {
   /** `best` names the checkpoint from now on. */
   markBest(trained: number): void {
     this.disk.link(checkpointName(trained), join(this.#folder, "best"));
+    this.disk.sync(this.#folder);
   }
 
   /** Removes all but the last `keep` and the best. */

@@ -40,8 +40,10 @@ export class Keeper {
 
   /** Before a run goes on from a checkpoint, or from its beginning: what is not of use any more gives its room. */
   goOnFrom(state: RunState | null): void {
+    const best = state?.best ?? null;
     this.#store.goOnFrom(state?.trained ?? 0);
-    this.#store.prune(this.keeping.keep, state?.best ?? null);
+    if (best !== null) this.#store.markBest(best); // it may have been written and not been marked
+    this.#store.prune(this.keeping.keep, best);
   }
 
   /** Whether a part's step asks for a checkpoint. */

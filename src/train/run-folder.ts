@@ -1,6 +1,15 @@
 // The run folder: recipe.json, metrics.jsonl, rollouts.jsonl, summary.json and model folders. Each jsonl line is one write, so a
 // killed process loses at most the line it was writing. Leaves out what goes into the lines, and checkpoints.
-import { closeSync, copyFileSync, existsSync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readdirSync,
+  writeSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import type { EngineLike } from "../engine/like.js";
 import type { TokenizerWriter } from "./checkpoint.js";
@@ -56,7 +65,9 @@ export class RunFolder {
     this.#append("rollouts.jsonl", record);
   }
 
+  /** The lines are on the disk before it: whoever finds a summary finds a finished run. */
   summary(record: Readonly<Record<string, unknown>>): void {
+    this.flush();
     writeJson(this.disk, join(this.path, summaryFile), record);
   }
 
@@ -66,12 +77,14 @@ export class RunFolder {
     return Object.fromEntries([...this.#files].map(([name, file]) => [name, fstatSync(file).size]));
   }
 
-  /** Saves weights and tokenizer as a Hugging Face folder under `name`; returns its path. */
+  /** Saves weights and tokenizer as a Hugging Face folder under `name`, and puts it on the disk; returns its path. */
   async saveModel(name: string, engine: EngineLike, tokenizer: TokenizerWriter): Promise<string> {
     const folder = join(this.path, name);
     this.disk.makeFolder(folder);
     await engine.save(folder);
     await tokenizer(folder);
+    for (const file of [...readdirSync(folder), "."]) this.disk.sync(join(folder, file));
+    this.disk.sync(this.path);
     return folder;
   }
 

@@ -1,7 +1,17 @@
-// A disk that dies at a chosen write, as a machine does that loses its power: before it, or half-way through it; nothing works after.
+// Disks that die at a chosen write: with their process, before it or half-way through it, or with their machine, which loses what was not
+// put on the disk; nothing works after.
 // And what of a run folder has to be the same whether the run was stopped or not.
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { checkpointModel, findCheckpoint, listCheckpoints } from "../../src/train/checkpoint.js";
 import { type Disk, nodeDisk } from "../../src/train/disk.js";
@@ -35,6 +45,59 @@ export function mortalDisk(cut: Cut | null): Disk & { readonly writes: string[] 
     },
   ]);
   return { ...Object.fromEntries(verbs), writes };
+}
+
+/** A disk that can lose its machine's power. */
+export interface ForgetfulDisk extends Disk {
+  readonly writes: string[];
+  /** Loses what `sync` did not put on the disk: whole files or their ends, and names in folders that were not synced since they came. */
+  lose(): void;
+}
+
+/** The verbs of a disk under the folder `out`; before the write `at`, counted from 1, the power goes. */
+export function forgetfulDisk(out: string, at: number): ForgetfulDisk {
+  const kept = { bytes: new Map<string, number>(), names: new Map<string, readonly string[]>() }; // by path
+  const maps = [kept.bytes, kept.names] as Map<string, unknown>[];
+  const inside = (path: string, folder: string) => path === folder || path.startsWith(`${folder}/`);
+  const forget = (path: string) => {
+    for (const map of maps) for (const each of [...map.keys()]) if (inside(each, path)) map.delete(each);
+  };
+  const follow: Partial<Record<keyof Disk, (path: string, more: string) => void>> = {
+    write: forget,
+    remove: forget,
+    rename: (from, to) => {
+      for (const map of maps) {
+        for (const [path, value] of [...map]) if (inside(path, from)) map.set(to + path.slice(from.length), value);
+      }
+      forget(from);
+    },
+    sync: (path) => {
+      if (statSync(path).isDirectory()) kept.names.set(path, readdirSync(path));
+      else kept.bytes.set(path, statSync(path).size);
+    },
+  };
+  const loseIn = (folder: string): void => {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (!kept.names.get(folder)?.includes(entry.name)) rmSync(path, { recursive: true });
+      else if (entry.isDirectory()) loseIn(path);
+      else if (entry.isFile()) truncateSync(path, Math.min(kept.bytes.get(path) ?? 0, statSync(path).size));
+    }
+  };
+  const writes: string[] = [];
+  const verbs = Object.entries(quickDisk).map(([verb, act]) => [
+    verb,
+    (path: string, more: string & number) => {
+      writes.push(`${verb} ${path}`);
+      if (writes.length >= at) {
+        if (writes.length === at) loseIn(out);
+        throw new PowerCut(`${verb} ${path}`);
+      }
+      (act as (path: string, more: string & number) => void)(path, more);
+      follow[verb as keyof Disk]?.(join(path), more);
+    },
+  ]);
+  return { ...Object.fromEntries(verbs), writes, lose: () => loseIn(out) };
 }
 
 /** What a process that dies within a verb can leave. Renames, links and cuts are whole or not at all. */
@@ -74,8 +137,15 @@ export function remains(out: string): Record<string, unknown> {
       [...folders, last, checkpointModel(last)].map((folder) => [folder.slice(out.length), sums(folder)]),
     ),
     checkpoints: listCheckpoints(out).map(({ trained }) => trained),
+    best: bestOf(out),
     summary: timeless(withoutPaths(JSON.parse(readFileSync(join(out, "summary.json"), "utf8")), out)),
   };
+}
+
+/** The checkpoint that `best` names. */
+function bestOf(out: string): string | null {
+  const path = join(out, "checkpoints", "best");
+  return existsSync(path) ? readlinkSync(path) : null;
 }
 
 function sums(folder: string): Record<string, string> {

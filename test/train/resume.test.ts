@@ -21,7 +21,7 @@ import { makeSft } from "../../src/methods/sft.js";
 import { Checkpoints, findCheckpoint, listCheckpoints } from "../../src/train/checkpoint.js";
 import { type Disk, nodeDisk } from "../../src/train/disk.js";
 import type { RunHost } from "../../src/train/run.js";
-import { type Cut, mortalDisk, PowerCut, remains, resuming } from "../helpers/crash.js";
+import { type Cut, forgetfulDisk, mortalDisk, PowerCut, remains, resuming } from "../helpers/crash.js";
 import { oddInit, smallSpec } from "../helpers/engine.js";
 import { FakeSource } from "../helpers/fake-engine.js";
 import { jsonl, modelFolder, notes } from "../helpers/recipes.js";
@@ -29,6 +29,8 @@ import { readLines, testHost } from "../helpers/run-host.js";
 
 /** Writes from one that the disk dies at to the next: ZAZEN_ALL_CUTS=1 tries every one. */
 const stride = process.env.ZAZEN_ALL_CUTS === "1" ? 1 : 8;
+/** The same for a loss of power: what was never put on the disk is missed at any later one. */
+const powerStride = stride === 1 ? 1 : 23;
 
 interface Case {
   readonly recipe: Recipe<never>;
@@ -145,6 +147,42 @@ describe.each(names)("%s", (name) => {
         expect(await interrupted(name, cuts), `${at} then ${again}`).toEqual(left);
       }
     }
+  });
+});
+
+/** Training steps at the last checkpoint that was whole on the disk after these writes. */
+function savedBy(writes: readonly string[]): number {
+  const named = writes.findLastIndex((write, i) => /^rename .*\/step-\d+\.part$/.test(write) && i + 2 < writes.length);
+  return named < 0 ? 0 : Number(/step-(\d+)\.part$/.exec(writes[named]!)![1]);
+}
+
+describe.each(names)("%s, when the machine loses its power", (name) => {
+  test("has every checkpoint that it saved, and leaves the same after it is resumed", async () => {
+    const { left, writes } = await whole(name);
+    let most = 0;
+    for (let at = 1; at <= writes.length; at += powerStride) {
+      const host = testHost();
+      const disk = forgetfulDisk(host.out, at);
+      await expect(run(name, { ...host, disk }), `write ${at}`).rejects.toThrow(PowerCut);
+      const saved = savedBy(writes.slice(0, at - 1));
+      const { checkpoint, damaged } = await findCheckpoint(host.out);
+      expect(checkpoint?.state.trained ?? 0, writes[at - 1]).toBeGreaterThanOrEqual(saved);
+      expect(damaged, writes[at - 1]).toEqual([]);
+      most = Math.max(most, saved);
+      const begun = existsSync(join(host.out, "recipe.json"));
+      if (!existsSync(join(host.out, "summary.json"))) await run(name, begun ? await resuming(host) : host);
+      expect(remains(host.out), writes[at - 1]).toEqual(left);
+    }
+    expect(most).toBeGreaterThan(2);
+  });
+
+  test("has all of itself once it is finished", async () => {
+    const host = testHost();
+    const disk = forgetfulDisk(host.out, Number.POSITIVE_INFINITY);
+    await run(name, { ...host, disk });
+    const left = remains(host.out);
+    disk.lose();
+    expect(remains(host.out)).toEqual(left);
   });
 });
 
