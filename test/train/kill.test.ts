@@ -1,25 +1,28 @@
 // Law 5 on the engine, with processes that are killed: SIGKILL at random moments, while they start, train, write a checkpoint or are being
-// resumed, and at the very writes of a checkpoint. What is left in the end is what the run leaves that nobody killed.
-// ZAZEN_KILLS=20 kills each run twenty times.
-import { spawn } from "node:child_process";
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+// resumed, and at the very writes of a checkpoint and of a resumed run that begins, SFT and GRPO. What is left in the end is what the run
+// leaves that nobody killed. ZAZEN_KILLS=20 kills each run twenty times, tries every place with both recipes, and says when.
+import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { type Random, random } from "../../src/data/random.js";
 import { listCheckpoints } from "../../src/train/checkpoint.js";
-import { cliIsBuilt, dist, json, main } from "../cli/process.js";
+import { type AtWrite, cliIsBuilt, json, start } from "../cli/process.js";
 import { remains } from "../helpers/crash.js";
+import { temporaryFolder } from "../helpers/temporary.js";
 
+const all = process.env.ZAZEN_KILLS !== undefined;
 const kills = Number(process.env.ZAZEN_KILLS ?? 2);
+const say = (text: string) => void (all && console.log(text));
 
-/** When a process is killed. */
+/** A moment by the clock. */
 interface Moment {
   /** Lines of metrics.jsonl. */
   readonly lines: number;
   /** Milliseconds behind the last of them. */
   readonly delay: number;
 }
+
+type Place = Omit<AtWrite, "folder">;
 
 const small = ["scratch.width=24", "scratch.mlp=32", "scratch.layers=2", "scratch.maxPositions=160"];
 const sftSets = [...small, "sft.steps=40", "sft.tokensPerStep=300", "checkpoint.every=3", "evaluation.every=10"];
@@ -37,11 +40,18 @@ const rlvrSets = [
 ];
 const flags = (sets: readonly string[]) => sets.flatMap((set) => ["--set", set]);
 
+/** Checkpoints of each run: some one, and the first that has to go. */
+const steps = {
+  sft: { some: "step-000006", old: "step-000003" },
+  rlvr: { some: "step-000008", old: "step-000002" },
+} as const;
+const recipes = ["sft", "rlvr"] as const;
+type Recipe = (typeof recipes)[number];
+
 describe.skipIf(!cliIsBuilt)("killed", { timeout: 60_000 + kills * 30_000 }, () => {
-  let folder: string;
-  let commands: Record<string, readonly string[]>;
+  const folder = temporaryFolder("kill");
+  let commands: Record<Recipe, readonly string[]>;
   beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), "zazen-kill-"));
     json(["train", "sft", ...flags(small), "--set", "sft.steps=2", "--out", join(folder, "warm")]);
     const model = join(folder, "warm", "model");
     commands = {
@@ -49,44 +59,52 @@ describe.skipIf(!cliIsBuilt)("killed", { timeout: 60_000 + kills * 30_000 }, () 
       rlvr: ["train", "rlvr", "--set", `model=${model}`, ...flags(rlvrSets)],
     };
   });
-  afterAll(() => rmSync(folder, { recursive: true }));
 
   const linesOf = (out: string): number => {
     const path = join(out, "metrics.jsonl");
     return existsSync(path) ? readFileSync(path, "utf8").split("\n").length - 1 : 0;
   };
 
-  /** Runs the command line, and kills it `delay` ms after metrics.jsonl has come to `lines`; true where it ended before. */
-  function outlives(args: readonly string[], out: string, { lines, delay }: Moment): Promise<boolean> {
-    const child = spawn(process.execPath, [main, ...args], { stdio: ["ignore", "ignore", "pipe"] });
-    let told = "";
-    child.stderr.on("data", (text) => {
-      told += String(text);
-    });
+  /** True where the process was killed, false where it ended well before. */
+  async function wasKilled(run: ReturnType<typeof start>): Promise<boolean> {
+    const { code, signal, told } = await run.ended;
+    if (code !== 0 && signal !== "SIGKILL") throw new Error(`ended with ${code}: ${told}`);
+    return signal === "SIGKILL";
+  }
+
+  /** Runs the command line, and kills it `delay` ms after metrics.jsonl has come to `lines`, if it still runs then. */
+  async function killedAfter(args: readonly string[], out: string, { lines, delay }: Moment): Promise<boolean> {
+    const run = start(args);
     const poll = setInterval(() => {
       if (linesOf(out) < lines) return;
       clearInterval(poll);
-      setTimeout(() => child.kill("SIGKILL"), delay);
+      setTimeout(() => run.kill("SIGKILL"), delay);
     }, 1);
-    return new Promise((resolve, reject) => {
-      child.on("close", (code, signal) => {
-        clearInterval(poll);
-        if (code === 0) resolve(true);
-        else if (signal === "SIGKILL") resolve(false);
-        else reject(new Error(`ended with ${code}: ${told}`));
-      });
-    });
+    const killed = await wasKilled(run);
+    clearInterval(poll);
+    say(`${killed ? "killed" : "ended before"}: ${lines} lines and ${delay} ms, ${args.slice(0, 2).join(" ")}`);
+    return killed;
   }
 
-  describe.each(["sft", "rlvr"])("%s", (recipe) => {
+  /** Runs the command line, and kills it at a write. */
+  async function killedAt(args: readonly string[], out: string, place: Place): Promise<boolean> {
+    const killed = await wasKilled(start(args, { folder: out, ...place }));
+    say(`${killed ? "killed" : "ended before"}: ${JSON.stringify(place)}, ${args.slice(0, 2).join(" ")}`);
+    return killed;
+  }
+
+  describe.each(recipes)("%s", (recipe) => {
     let whole: Record<string, unknown>;
     let lines: number;
     beforeAll(() => {
       const out = join(folder, `${recipe} whole`);
-      json([...commands[recipe]!, "--out", out]);
+      json([...commands[recipe], "--out", out]);
       whole = remains(out);
       lines = linesOf(out);
     });
+
+    /** Every place in turn, unless ZAZEN_KILLS asks for all of them with both recipes. */
+    const isOurs = (_: unknown, i: number) => all || i % recipes.length === recipes.indexOf(recipe);
 
     /** A moment after `from` lines; now and then one before there are any. */
     const momentAfter = (stream: Random, from: number): Moment => {
@@ -96,81 +114,92 @@ describe.skipIf(!cliIsBuilt)("killed", { timeout: 60_000 + kills * 30_000 }, () 
         : { lines: from + stream.int(lines - from), delay: stream.int(40) };
     };
     const command = (out: string) =>
-      existsSync(join(out, "recipe.json")) ? ["train", "--resume", out] : [...commands[recipe]!, "--out", out];
+      existsSync(join(out, "recipe.json")) ? ["train", "--resume", out] : [...commands[recipe], "--out", out];
+    /** Before there is a recipe there is nothing to resume, and --out wants an empty folder. */
+    const goOn = (out: string) => {
+      if (!existsSync(join(out, "recipe.json"))) rmSync(out, { recursive: true, force: true });
+      return command(out);
+    };
 
     test(`at ${kills} random moments, each in a run of its own, with other threads after it`, async () => {
       const stream = random(kills, 1);
       for (let kill = 0; kill < kills; kill++) {
         const out = join(folder, `${recipe} ${kill}`);
         const moment = momentAfter(stream, 0);
-        await outlives([...commands[recipe]!, "--out", out], out, moment);
-        json([...command(out), "--set", `threads=${1 + (kill % 3)}`]);
+        await killedAfter([...commands[recipe], "--out", out], out, moment);
+        json([...goOn(out), "--set", `threads=${1 + (kill % 3)}`]);
         expect(remains(out), JSON.stringify(moment)).toEqual(whole);
       }
     });
 
-    test("again and again in one run, so that it is killed while it resumes too", async () => {
+    test("again and again in one run, at random writes and random moments, so that it is killed while it resumes too", async () => {
       const out = join(folder, `${recipe} often`);
       const stream = random(kills, 2);
       let killed = 0;
       for (let kill = 0; kill < kills; kill++) {
-        const moment = momentAfter(stream, Math.min(linesOf(out), lines - 1));
-        if (!(await outlives(command(out), out, moment))) killed++;
+        // A run that is resumed writes a dozen times before its first step.
+        const place = { verb: "any", nth: 1 + stream.int(kill % 4 === 0 ? 12 : 60), half: stream.next() < 0.5 };
+        const now =
+          kill % 2 === 0
+            ? killedAt(goOn(out), out, place)
+            : killedAfter(goOn(out), out, momentAfter(stream, Math.min(linesOf(out), lines - 1)));
+        if (await now) killed++;
       }
-      json(command(out));
+      json(goOn(out));
       expect(killed).toBeGreaterThan(0);
       expect(remains(out)).toEqual(whole);
     });
-  });
 
-  /** Runs a recipe on a disk that kills its process when `verb` is asked for on `place`, a part of the path, the `nth` time. */
-  const suicidal = (verb: string, place: string, nth: number) => `
-    import { Engine } from "${dist}/engine/engine.js";
-    import { resolveSettings } from "${dist}/config/resolve.js";
-    import { makeSft } from "${dist}/methods/sft.js";
-    import { nodeDisk } from "${dist}/train/disk.js";
-    import { writeFileSync } from "node:fs";
-    const [out, settings] = process.argv.slice(2);
-    let left = ${nth};
-    const disk = Object.fromEntries(Object.entries(nodeDisk).map(([verb, act]) => [verb, (path, more) => {
-      if (verb !== "${verb}" || !path.includes("${place}") || --left > 0) return act(path, more);
-      if (verb === "write") writeFileSync(path, more.slice(0, more.length / 2));
-      process.kill(process.pid, "SIGKILL");
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); // until it has come
-    }]));
-    const recipe = makeSft(Engine);
-    const config = resolveSettings("sft", recipe.schema, JSON.parse(settings));
-    await recipe.run(config, { out, disk, signal: new AbortController().signal, emit: () => {} });
-  `;
-  const nested = {
-    scratch: { width: 24, mlp: 32, layers: 2, maxPositions: 160 },
-    sft: { steps: 40, tokensPerStep: 300 },
-    checkpoint: { every: 3 },
-    evaluation: { every: 10 },
-  };
+    const { some, old } = steps[recipe];
+    const places: [string, Place][] = [
+      ["half of the recipe is written", { verb: "writeFileSync", place: "recipe.json.part", half: true }],
+      ["a checkpoint begins", { verb: "mkdirSync", place: `${some}.part` }],
+      [
+        "weights and moments are written, and half of the state",
+        { verb: "writeFileSync", place: `${some}.part/state.json`, half: true },
+      ],
+      [
+        "half of the state's checksum is written",
+        { verb: "writeFileSync", place: `${some}.part/state.json.sha256`, half: true },
+      ],
+      ["its weights go to the disk", { verb: "fsyncSync", place: `${some}.part/model/model.safetensors` }],
+      ["it gets its name", { verb: "renameSync", place: `${some}.part` }],
+      ["the best one is to be marked", { verb: "symlinkSync", place: "best.part" }],
+      ["the best one is marked", { verb: "renameSync", place: "best.part" }],
+      ["an old one is to be removed", { verb: "renameSync", place: old, nth: 2 }], // first, it got its name
+      ["an old one is being removed", { verb: "rmSync", place: `${old}.part`, nth: 2, half: true }], // first, it made room
+      ["half a line is written", { verb: "writeSync", place: "metrics.jsonl", nth: 9, half: true }],
+      [
+        "the run is over, and half of the summary is written",
+        { verb: "writeFileSync", place: "summary.json", half: true },
+      ],
+    ];
+    test.each(places.filter(isOurs))("when %s", async (name, place) => {
+      const out = join(folder, `${recipe} ${name}`);
+      expect(await killedAt(command(out), out, place)).toBe(true);
+      json(goOn(out));
+      expect(remains(out)).toEqual(whole);
+    });
 
-  test.each([
-    ["half of the recipe is written", "write", "recipe.json.part"],
-    ["a checkpoint begins", "makeFolder", "step-000006.part"],
-    ["weights and moments are written, and half of the state", "write", "step-000006.part/state.json"],
-    ["half of the state's checksum is written", "write", "step-000006.part/state.json.sha256"],
-    ["its weights go to the disk", "sync", "step-000006.part/model/model.safetensors"],
-    ["it gets its name", "rename", "step-000006.part"],
-    ["the best one is marked", "link", "step-000010"],
-    ["an old one is to be removed", "rename", "step-000003"],
-    ["an old one is being removed", "remove", "step-000003.part", 2], // first, it makes room for a new one
-  ] as [string, string, string, number?][])("when %s", async (_, verb, place, nth = 1) => {
-    const out = mkdtempSync(join(folder, "at-"));
-    const script = join(dist, `.kill-test-${process.pid}.mjs`); // beside node_modules, which it imports from
-    writeFileSync(script, suicidal(verb, place, nth));
-    const child = spawn(process.execPath, [script, out, JSON.stringify(nested)], { stdio: "inherit" });
-    const signal = await new Promise((resolve) => child.on("close", (_code, by) => resolve(by)));
-    rmSync(script);
-    expect(signal).toBe("SIGKILL");
-    const begun = existsSync(join(out, "recipe.json"));
-    if (!begun) rmSync(out, { recursive: true }); // there is nothing to resume, and --out wants an empty folder
-    json(begun ? ["train", "--resume", out] : [...commands.sft!, "--out", out]);
-    expect(remains(out)).toEqual(remains(join(folder, "sft whole")));
+    const resumed: [string, Place][] = [
+      ["half of the recipe is written again", { verb: "writeFileSync", place: "recipe.json.part", half: true }],
+      ["half of the holder's name is written", { verb: "writeFileSync", place: "running.json", half: true }],
+      ["a half-written checkpoint is being removed", { verb: "rmSync", place: `${some}.part`, half: true }],
+      ["the lines are cut back", { verb: "truncateSync", place: "metrics.jsonl" }],
+      ["one of two files of lines is cut back", { verb: "truncateSync", place: "rollouts.jsonl" }],
+      ["half of its first line is written", { verb: "writeSync", place: "metrics.jsonl", half: true }],
+      ["the checkpoint gets its name at last", { verb: "renameSync", place: `${some}.part` }],
+    ];
+    test.each(resumed.filter(isOurs))(
+      "in a checkpoint's rename, and while it resumes, when %s",
+      async (name, place) => {
+        const out = join(folder, `${recipe} resumed, ${name}`);
+        expect(await killedAt(command(out), out, { verb: "renameSync", place: `${some}.part` })).toBe(true);
+        expect(await killedAt(command(out), out, place)).toBe(true);
+        json(command(out));
+        expect(remains(out)).toEqual(whole);
+      },
+    );
   });
 
   test("the comparison sees a bit of a moment and a line", () => {
