@@ -82,6 +82,12 @@ const entropyCollapse: Finding = (window, { loss }, first) => {
 
 const findings = { sameReward, noSpread, truncated, entropyCollapse };
 
+/** As it was before it was JSON, which has no way to say NaN: figures of a step whose rewards all failed. */
+function revived({ entropy, ...figures }: Seen): Seen {
+  const known = Object.entries(figures).map(([name, value]) => [name, value ?? Number.NaN]);
+  return { ...(Object.fromEntries(known) as typeof figures), entropy };
+}
+
 export class Diagnosis implements Resumable {
   readonly #settings: DiagnosisSettings;
   #said: string[] = [];
@@ -141,7 +147,7 @@ export class Diagnosis implements Resumable {
       updates: number;
     };
     this.#said = [...said];
-    this.#window = [...window];
+    this.#window = window.map(revived);
     this.#firstEntropy = firstEntropy;
     this.#updates = updates;
   }
