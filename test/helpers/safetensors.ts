@@ -28,11 +28,22 @@ const HALVES = {
 } as const;
 const PREFIX = 8; // bytes of the header's length
 
+/** The header of a file, and where its data begins. */
+function headerOf(bytes: Buffer): { header: Record<string, Entry>; start: number } {
+  const start = PREFIX + Number(bytes.readBigUInt64LE(0));
+  return { header: JSON.parse(bytes.toString("utf8", PREFIX, start)) as Record<string, Entry>, start };
+}
+
+/** The type of every tensor of a file as the file has it, such as BF16, by name. */
+export function storedTypes(path: string): Record<string, string> {
+  const { __metadata__: _, ...entries } = headerOf(readFileSync(path)).header;
+  return Object.fromEntries(Object.entries(entries).map(([name, { dtype }]) => [name, dtype]));
+}
+
 /** All tensors of a file, by name. */
 export function readSafetensors(path: string): Map<string, Tensor> {
   const bytes = readFileSync(path);
-  const start = PREFIX + Number(bytes.readBigUInt64LE(0));
-  const header = JSON.parse(bytes.toString("utf8", PREFIX, start)) as Record<string, Entry>;
+  const { header, start } = headerOf(bytes);
   const tensors = new Map<string, Tensor>();
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__") continue;
