@@ -1,9 +1,11 @@
 // Faults to plant, one a law of the design at least: what is broken, by which change of one place, and the tests that must turn red.
-// `find` stands exactly once in `file`. `tests` are vitest files.
+// `find` stands exactly once in `file`. `tests` are vitest files; `dist` says that they run what is built of src.
 
 const policyLaw = ["test/engine/law2.test.ts"];
 const cutLaw = ["test/engine/law4.test.ts"];
 const resumeLaw = ["test/train/resume.test.ts"];
+const settingsLaw = ["test/train/resume-settings.test.ts"];
+const loraTests = ["test/engine/lora.test.ts"];
 
 export const faults = [
   {
@@ -18,6 +20,32 @@ export const faults = [
     return generator_.run(stale_.view(), args, control);
   }
   TensorBuffer stale_;`,
+    tests: policyLaw,
+  },
+  {
+    law: 1,
+    name: "rollouts read weights that the adapters are merged into",
+    file: "native/runtime/engine.h",
+    find: "return generator_.run(weights_.view(), args, control); }",
+    replace: `if (!is_adapted()) return generator_.run(weights_.view(), args, control);
+    TensorBuffer merged(weights_.view().type, parameters_.elements());
+    std::memcpy(merged.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
+    const WeightStore store{merged.ref()};
+    const auto at = [&](const Parameter& p, int64_t i) { return weight_of(weights_.view(), p, i); };
+    for (int64_t i = 0; i < config_.spec.layers; ++i) {
+      const LayerParameters& l = parameters_.layer(i);
+      for (const LinearParameters* p : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) {
+        for (int64_t e = 0; p->is_adapted() && e < p->count(); ++e) {
+          float sum = at(*p, e);
+          for (int64_t r = 0; r < p->a.rows; ++r)
+            sum += config_.spec.lora.scale * at(p->b, e / p->columns * p->a.rows + r) * at(p->a, r * p->columns + e % p->columns);
+          store.set(*p, e, sum);
+        }
+        for (int64_t e = 0; p->is_adapted() && e < p->b.count(); ++e) store.set(p->b, e, 0.0f);
+      }
+    }
+    return generator_.run(merged.view(), args, control);
+  }`,
     tests: policyLaw,
   },
   {
@@ -45,6 +73,14 @@ export const faults = [
     return;
   }
   if (M <= kFewRows) {`,
+    tests: policyLaw,
+  },
+  {
+    law: 2,
+    name: "decoding sums the keys of a tile apart from those before it",
+    file: "native/kernels/cpu/attention_decode.cc",
+    find: "b.lane_sums[row] = ((sum + p[1]) + p[2]) + p[3];",
+    replace: "b.lane_sums[row] = sum + ((p[1] + p[2]) + p[3]);",
     tests: policyLaw,
   },
   {
@@ -89,6 +125,44 @@ export const faults = [
     tests: ["test/engine/preemption.test.ts"],
   },
   {
+    law: 3,
+    name: "a stop string takes the ids that wrote it along",
+    file: "native/runtime/sampler.cc",
+    find: "if (stops(rules, sequence, sample, token))\n    sample.finish = Finish::stop;",
+    replace: `if (stops(rules, sequence, sample, token)) {
+    sample.finish = Finish::stop;
+    if (sample.stop_string >= 0) sample.tokens.pop_back(), sample.logp.pop_back(), sample.sampler_logp.pop_back();
+  }`,
+    tests: ["test/methods/law3.test.ts"],
+  },
+  {
+    law: 3,
+    name: "what is trained on is the text of the samples, made tokens again",
+    file: "src/methods/rlvr-problems.ts",
+    find: "score: (asked, samples, options) =>\n        pool.score(\n          asked.map((problem, p) => samples[p]!.map((sample) => inputOf(problem, sample))),\n          options,\n        ),",
+    replace: `score: async (asked, samples, options) => {
+        for (const sample of samples.flat()) {
+          const text = tokenizer.decode(sample.completion);
+          const [completion] = await tokenizer.encodeAll([text], { addSpecialTokens: false });
+          const cut = (values: Float32Array) => values.slice(0, completion!.length);
+          const { logprobs, samplerLogprobs, mask } = sample;
+          const others = { logprobs: cut(logprobs), samplerLogprobs: cut(samplerLogprobs) };
+          Object.assign(sample, { completion, ...others, mask: mask.slice(0, completion!.length) });
+        }
+        const inputs = asked.map((problem, p) => samples[p]!.map((sample) => inputOf(problem, sample)));
+        return pool.score(inputs, options);
+      },`,
+    tests: ["test/methods/law3.test.ts"],
+  },
+  {
+    law: 3,
+    name: "the token that ends a sample is left out of it",
+    file: "src/rollout/pack.ts",
+    find: "completion: result.tokens.subarray(from, to),",
+    replace: 'completion: result.tokens.subarray(from, result.finish[s] === "stop" ? to - 1 : to),',
+    tests: ["test/methods/law3.test.ts"],
+  },
+  {
     law: 4,
     name: "every call sums its weight gradient from zero and adds it afterwards",
     file: "native/kernels/cpu/matmul.cc",
@@ -112,6 +186,17 @@ export const faults = [
     file: "native/runtime/trainer.cc",
     find: "head_.dlogp[i] = -head_.weights[i];",
     replace: "head_.dlogp[i] = -1.0f / static_cast<float>(R);",
+    tests: cutLaw,
+  },
+  {
+    law: 4,
+    name: "every call sums the gradient of a norm from zero and adds it afterwards",
+    file: "native/kernels/cpu/rmsnorm.cc",
+    find: "weight_gradient(dw + begin, dy + begin, in + begin, rstd, T, H, end - begin); });",
+    replace: `std::vector<float> own(static_cast<size_t>(end - begin));
+      weight_gradient(own.data(), dy + begin, in + begin, rstd, T, H, end - begin);
+      for (int64_t i = begin; i < end; ++i) dw[i] += own[static_cast<size_t>(i - begin)];
+    });`,
     tests: cutLaw,
   },
   {
@@ -140,6 +225,62 @@ export const faults = [
   },
   {
     law: 5,
+    name: "the masters of bf16 weights are not in a checkpoint",
+    file: "native/runtime/engine.cc",
+    find: 'if (master_.size() > 0) buffers.push_back({"master", master_.data()});',
+    replace: "",
+    tests: ["test/engine/resume.test.ts"],
+  },
+  {
+    law: 5,
+    name: "the reference in a checkpoint is the policy",
+    file: "native/runtime/engine.cc",
+    find: "save_weights(paths.reference, parameters_, require_reference().view());",
+    replace: "save_weights(paths.reference, parameters_, weights_.view());",
+    tests: settingsLaw,
+  },
+  {
+    law: 5,
+    name: "the age of the best figure is not in a checkpoint",
+    file: "src/train/held-out.ts",
+    find: "this.#since = since;",
+    replace: "void since;",
+    tests: settingsLaw,
+  },
+  {
+    law: 5,
+    name: "what was said of a run is not in a checkpoint",
+    file: "src/train/diagnosis.ts",
+    find: "this.#said = [...said];",
+    replace: "void said;",
+    tests: settingsLaw,
+  },
+  {
+    law: 5,
+    name: "a refill has the random numbers of the problems that it replaces",
+    file: "src/train/reinforce.ts",
+    find: "const problemIds = Int32Array.from(problems, (_, i) => first + i);",
+    replace: "const problemIds = Int32Array.from(problems, (_, i) => i);",
+    tests: ["test/train/policy-settings.test.ts"],
+  },
+  {
+    law: 5,
+    name: "a reward has the place at which it arrives",
+    file: "src/reward/score.ts",
+    find: "values[index] = checked(await calls[index]!());",
+    replace: "const value = checked(await calls[index]!());\n        values[values.indexOf(null)] = value;",
+    tests: ["test/reward/score.test.ts"],
+  },
+  {
+    law: 5,
+    name: "a reward of the pool has the place at which it arrives",
+    file: "src/reward/scheduler.ts",
+    find: "for (const [at, rewards] of outcome.rewards) this.results[batch[at]!] = rewards;",
+    replace: "for (const rewards of outcome.rewards.values()) this.results[this.results.indexOf(undefined)] = rewards;",
+    tests: ["test/reward/scheduler.test.ts"],
+  },
+  {
+    law: 5,
     name: "a demonstration that waits for the next step is not in a checkpoint",
     file: "src/train/sft.ts",
     find: "this.#held = held;",
@@ -161,6 +302,46 @@ export const faults = [
     find: "const aside = path + half;",
     replace: "const aside = path;",
     tests: resumeLaw,
+  },
+  {
+    law: 5,
+    name: "the files of a checkpoint are not put on the disk before it has its name",
+    file: "src/train/checkpoint.ts",
+    find: 'for (const name of [...names, stateFile, sumFile, "model", "."]) disk.sync(join(aside, name));',
+    replace: "",
+    tests: resumeLaw,
+  },
+  {
+    law: 5,
+    name: "the name of a checkpoint is not put on the disk",
+    file: "src/train/checkpoint.ts",
+    find: "for (const folder of [this.#folder, this.run]) disk.sync(folder);",
+    replace: "for (const folder of [aside, path]) disk.makeFolder(folder);",
+    tests: resumeLaw,
+  },
+  {
+    law: 5,
+    name: "the lines that a checkpoint counts on are not put on the disk",
+    file: "src/train/run-folder.ts",
+    find: "for (const name of lineFiles) this.disk.sync(join(this.path, name));",
+    replace: "",
+    tests: resumeLaw,
+  },
+  {
+    law: 5,
+    name: "the model of a finished run is not put on the disk",
+    file: "src/train/run-folder.ts",
+    find: 'for (const file of [...readdirSync(folder), "."]) this.disk.sync(join(folder, file));',
+    replace: "void readdirSync;",
+    tests: resumeLaw,
+  },
+  {
+    law: 6,
+    name: "the head takes all rows at once",
+    file: "native/model/head.h",
+    find: "return std::clamp(fits, kHeadChunkMinRows, kHeadChunkMaxRows);",
+    replace: "return std::max(fits, int64_t{1} << 40);",
+    tests: ["test/engine/law6.test.ts"],
   },
   {
     law: 8,
@@ -193,5 +374,54 @@ export const faults = [
     find: "--max-old-space-size=",
     replace: "--stack-trace-limit=",
     tests: ["test/prompt/tokenizer.test.ts"],
+  },
+  {
+    law: 10,
+    name: "an instruction set that there is none of is replaced by the best one",
+    file: "native/binding/engine.cc",
+    find: 'ZAZEN_CHECK(name == "auto", "UNSUPPORTED", "[engine] expected auto, portable, avx2, avx512 or avx512_bf16, got ", name);',
+    replace: "",
+    tests: ["test/engine/law10.test.ts"],
+  },
+  {
+    law: 10,
+    name: "moments are float32 whatever was asked for",
+    file: "src/engine/engine.ts",
+    find: "trainable, reference, dtype, moments, recompute };",
+    replace: 'trainable, reference, dtype, moments: "float32" as DType, recompute };',
+    tests: ["test/engine/law10.test.ts"],
+  },
+  {
+    law: 10,
+    name: "a run is resumed under other numerics, and says so at most",
+    file: "src/cli/resume.ts",
+    find: "throw notExact(checkpoint!.path, inexact);",
+    replace: "console.error(notExact(checkpoint!.path, inexact).message);",
+    tests: ["test/cli/resume.test.ts"],
+    dist: true,
+  },
+  {
+    law: "LoRA",
+    name: "the backward pass leaves out the scale of the adapters",
+    file: "native/model/transformer.cc",
+    find: "k_.scale(pool_, dlow, dlow, s_.lora.scale, T_ * rank);",
+    replace: "k_.scale(pool_, dlow, dlow, 1.0f, T_ * rank);",
+    tests: loraTests,
+  },
+  {
+    law: "LoRA",
+    name: "the reference is the adapted model, not its base",
+    file: "native/runtime/engine.cc",
+    find: "scorer_.run(reference ? base_model_ : model_, weights_.view(), args, control);",
+    replace: "scorer_.run(model_, weights_.view(), args, control);",
+    tests: loraTests,
+  },
+  {
+    law: "LoRA",
+    name: "rsLoRA is scaled like LoRA",
+    file: "src/engine/lora.ts",
+    find: "return alpha / (rsLora ? Math.sqrt(rank) : rank);",
+    replace: "return alpha / (rsLora ? rank : rank);",
+    tests: loraTests,
   },
 ];

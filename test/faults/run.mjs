@@ -1,7 +1,7 @@
 // Proves that the tests of the laws can fail: plants one fault after another in a copy of the tree, builds it, runs the tests that the
 // fault must turn red, and expects a failed test; a build that fails or a run without a failed test is not red. The last line counts:
 //   N passed, N failed
-// node test/faults/run.mjs [FILTER]   FILTER is part of a fault's name.
+// node test/faults/run.mjs [FILTER]   FILTER is part of a fault's law and name, such as "law 5" or "a refill".
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,7 +11,8 @@ import { faults } from "./faults.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const filter = process.argv[2] ?? "";
-const chosen = faults.filter((fault) => fault.name.includes(filter));
+const labelOf = ({ law, name }) => `${typeof law === "number" ? `law ${law}` : law}: ${name}`;
+const chosen = faults.filter((fault) => labelOf(fault).includes(filter));
 
 /** The tree as it stands, changes that are not committed included, with a build and node_modules; beside it the shared data. */
 function copyTree() {
@@ -30,7 +31,8 @@ function copyTree() {
 }
 
 const whole = ["npm", "run", "--silent", "build"];
-const changed = ["cmake", "--build", "build"];
+const native = ["cmake", "--build", "build"];
+const typescript = ["npm", "run", "--silent", "build:ts"];
 
 function build(copy, [program, ...args]) {
   const result = spawnSync(program, args, { cwd: copy, encoding: "utf8" });
@@ -50,7 +52,7 @@ function runTests(copy, files) {
 }
 
 /** Plants the fault, and takes it out again. Throws where its place is not found once, or nothing turns red. */
-function prove(copy, { file, find, replace, tests }) {
+function prove(copy, { file, find, replace, tests, dist = false }) {
   const path = join(copy, file);
   const sound = readFileSync(path, "utf8");
   const places = sound.split(find).length - 1;
@@ -59,12 +61,14 @@ function prove(copy, { file, find, replace, tests }) {
     path,
     sound.replace(find, () => replace),
   );
+  const builds = file.startsWith("native/") ? [native] : dist ? [typescript] : [];
   try {
-    build(copy, changed);
+    for (const each of builds) build(copy, each);
     const { passed, failed } = runTests(copy, tests);
     if (failed === 0) throw new Error(`expected a failed test in ${tests.join(", ")}, got ${passed} passed`);
   } finally {
     writeFileSync(path, sound);
+    if (dist) build(copy, typescript); // other tests run it too
   }
 }
 
@@ -86,7 +90,7 @@ try {
   const sound = runTests(copy, [...new Set(chosen.flatMap((fault) => fault.tests))]);
   if (sound.failed > 0 || sound.passed === 0)
     throw new Error(`expected the sound tree to be green, got ${JSON.stringify(sound)}`);
-  for (const fault of chosen) attempt(`law ${fault.law}: ${fault.name}`, () => prove(copy, fault));
+  for (const fault of chosen) attempt(labelOf(fault), () => prove(copy, fault));
 } finally {
   rmSync(parent, { recursive: true });
 }

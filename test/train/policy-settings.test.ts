@@ -45,11 +45,12 @@ const settings: ReinforceSettings = {
   maxErrorShare: 0,
 };
 
+const fakeEngine = (faults: FakeFaults = {}) => new FakeEngine(fakeSpec(6, 0), faults);
+
 async function train(
   change: Partial<ReinforceSettings>,
-  { steps = 1, of = task, faults = {} as FakeFaults, host = testHost() } = {},
+  { steps = 1, of = task, faults = {} as FakeFaults, host = testHost(), engine = fakeEngine(faults) } = {},
 ) {
-  const engine = new FakeEngine(fakeSpec(6, 0), faults);
   using run = new Run(host, "test", {}, [{ name: "grpo", title: "GRPO", steps, work: 1 }]);
   run.begin("grpo");
   const part = { phase: "grpo", steps, seed: 7, logging: { rolloutGroups: 4, showEvery: 5 } };
@@ -95,11 +96,17 @@ describe("dynamic sampling", () => {
     expect(metrics[0]).toMatchObject({ "dynamic_sampling/refills": 2, "dynamic_sampling/missing": 4 });
   });
 
-  test("draws other samples for a problem of a refill", async () => {
-    const requests: Int32Array[] = [];
-    const { engine } = await train({ dynamicSampling: { maxRefills: 20 } });
-    requests.push(engine.batches[0]!.batch.ids);
-    expect(new Set(requests[0]).size).toBeGreaterThan(1);
+  test("draws random numbers of its own for every problem of a step", async () => {
+    const engine = fakeEngine();
+    const { generate } = engine;
+    const rounds: number[][] = [];
+    engine.generate = (request) => {
+      rounds.push([...request.problemIds!]);
+      return generate.call(engine, request);
+    };
+    await train({ dynamicSampling: { maxRefills: 20 } }, { engine });
+    expect(rounds.length).toBeGreaterThan(1);
+    expect(rounds.flat()).toEqual([...rounds.flat().keys()]);
   });
 });
 
