@@ -39,7 +39,7 @@ function build(copy, [program, ...args]) {
   if (result.status !== 0) throw new Error(`expected the tree to build, got:\n${result.stdout}${result.stderr}`);
 }
 
-/** Numbers of passed and failed tests. */
+/** Numbers of passed and failed tests, and the names of those that failed. */
 function runTests(copy, files) {
   const report = join(copy, "build", "faults.json");
   rmSync(report, { force: true });
@@ -47,8 +47,10 @@ function runTests(copy, files) {
   const args = ["run", "--bail=1", "--reporter=json", `--outputFile.json=${report}`, ...files];
   spawnSync(vitest, args, { cwd: copy, stdio: "ignore" });
   if (!existsSync(report)) throw new Error(`expected a report of ${files.join(", ")}, got none`);
-  const { numPassedTests: passed, numFailedTests: failed } = JSON.parse(readFileSync(report, "utf8"));
-  return { passed, failed };
+  const { numPassedTests: passed, numFailedTests: failed, testResults } = JSON.parse(readFileSync(report, "utf8"));
+  const tests = testResults.flatMap(({ assertionResults }) => assertionResults);
+  const names = tests.filter(({ status }) => status === "failed").map(({ fullName }) => fullName);
+  return { passed, failed, names };
 }
 
 /** Plants the fault, and takes it out again. Throws where its place is not found once, or nothing turns red. */
