@@ -259,8 +259,8 @@ export const faults = [
     law: 5,
     name: "a refill has the random numbers of the problems that it replaces",
     file: "src/train/reinforce.ts",
-    find: "const problemIds = Int32Array.from(problems, (_, i) => first + i);",
-    replace: "const problemIds = Int32Array.from(problems, (_, i) => i);",
+    find: "problemIds: Int32Array.from(problems, (_, i) => first + i),",
+    replace: "problemIds: Int32Array.from(problems, (_, i) => i),",
     tests: ["test/train/policy-settings.test.ts"],
   },
   {
