@@ -1,7 +1,7 @@
 // Seconds of one training step in float32 or bfloat16: forward, mean negative log-likelihood, backward, gradient clipping, AdamW; random weights and
 // tokens, the same batch every step. The shapes are those of bench/peers/train_step.py. Needs `npm run build`.
 // node bench/train-step.mjs --shape qwen2.5-0.5b|1m|trial [--threads N] [--steps N] [--warmup N] [--sequences N] [--length N]
-//   [--dtype float32|bfloat16] [--peak GFLOPS] [--json FILE]
+//   [--dtype float32|bfloat16] [--recompute] [--peak GFLOPS] [--json FILE]
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { cpuInfo, measurePeak } from "../dist/engine/doctor.js";
@@ -59,6 +59,7 @@ const { values: flags } = parseArgs({
     sequences: { type: "string" },
     length: { type: "string" },
     dtype: { type: "string", default: "float32" },
+    recompute: { type: "boolean", default: false },
     peak: { type: "string" },
     json: { type: "string" },
   },
@@ -132,13 +133,14 @@ async function measure(engine, batch) {
 }
 
 const peak = flags.peak ? Number(flags.peak) : measurePeak(PEAK_SECONDS, threads, flags.dtype).gflops;
-const engine = await Engine.create(spec, { seed: 0 }, { threads, dtype: flags.dtype });
+const engine = await Engine.create(spec, { seed: 0 }, { threads, dtype: flags.dtype, recompute: flags.recompute });
 const batch = makeBatch();
 await checkLoss(engine, batch);
 const { losses, seconds: all } = await measure(engine, batch);
 const seconds = median(all);
 const flops = stepFlops(engine.parameters);
 const gflops = flops.total / seconds / 1e9;
+const { peakBytes } = engine.memory();
 await engine.dispose();
 printTable(
   ["shape", "batch", "s a step", "tok/s", "GFLOP/s", "peak", "of peak"],
@@ -159,6 +161,7 @@ finish(
     bench: "train_step",
     shape: flags.shape,
     dtype: flags.dtype,
+    recompute: flags.recompute,
     sequences,
     length,
     threads,
@@ -174,6 +177,7 @@ finish(
     shareOfPeak: gflops / peak,
     lossFirst: losses[0],
     lossLast: losses.at(-1),
+    engineBytes: peakBytes,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
     machine: machine(),
     commit: commit(),

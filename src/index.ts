@@ -11,9 +11,10 @@ export { type Json, type Resumable, resumables } from "./data/resumable.js";
 export { type Row, readRows } from "./data/rows.js";
 export { type OpenSource, openSource, type SourceReport } from "./data/source.js";
 export { type Codec, RecordStore } from "./data/store.js";
-export { Engine } from "./engine/engine.js";
+export { Engine, planMemory } from "./engine/engine.js";
 export { endTokens, type Recommended, recommendedSampling } from "./engine/generation-config.js";
 export type { EngineLike, EngineSource } from "./engine/like.js";
+export type { BatchBound, GenerateBound, MemoryParts, MemoryPlan, MemoryUse, Workload } from "./engine/memory.js";
 export type {
   Constraint,
   EngineOptions,

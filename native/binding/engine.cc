@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "binding/convert.h"
+#include "runtime/memory_plan.h"
 
 namespace zazen::binding {
 namespace {
@@ -48,6 +49,7 @@ EngineConfig engine_config(const Napi::Object& args) {
   c.trainable = boolean(args, "trainable");
   c.reference = boolean(args, "reference");
   c.recompute = boolean(args, "recompute");
+  c.memory_limit = integer(args, "memoryLimit");
   return c;
 }
 
@@ -207,22 +209,57 @@ Napi::Value sums_object(Napi::Env env, const PolicyLossSums& sums) {
   return out;
 }
 
+BatchBound batch_bound(const Napi::Object& o) { return {integer(o, "tokens"), integer(o, "longest"), integer(o, "sequences")}; }
+
+Workload workload_of(const Napi::Object& o) {
+  Workload workload{batch_bound(object(o.Get("train"), "train")), batch_bound(object(o.Get("score"), "score")), {}};
+  const auto calls = object(o.Get("generate"), "generate").As<Napi::Array>();
+  for (uint32_t i = 0; i < calls.Length(); ++i) {
+    const Napi::Object call = object(calls.Get(i), "generate");
+    workload.generate.push_back({integer(call, "prompts"), integer(call, "promptTokens"), integer(call, "samplesPerPrompt"),
+                                 integer(call, "maxTokens")});
+  }
+  return workload;
+}
+
+// {an engine's options, workload} -> bytes of each part
+Napi::Value plan_memory_of(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Object args = object(info[0], "planMemory");
+    const MemoryPlan plan = plan_memory(engine_config(args), workload_of(object(args.Get("workload"), "workload")));
+    Napi::Object out = Napi::Object::New(info.Env());
+    const auto set = [&](const char* name, int64_t bytes) { out.Set(name, static_cast<double>(bytes)); };
+    set("weights", plan.weights);
+    set("masters", plan.masters);
+    set("reference", plan.reference);
+    set("gradients", plan.gradients);
+    set("moments", plan.moments);
+    set("activations", plan.activations);
+    set("head", plan.head);
+    set("keysAndValues", plan.kv);
+    set("workspace", plan.workspace);
+    return out;
+  });
+}
+
 }  // namespace
 
 void EngineObject::define(Napi::Env env, Napi::Object exports) {
+  exports.Set("planMemory", Napi::Function::New<plan_memory_of>(env));
   exports.Set(
       "Engine",
       DefineClass(
           env, "Engine",
           {InstanceMethod<&EngineObject::open>("open"), InstanceMethod<&EngineObject::generate>("generate"),
+           InstanceMethod<&EngineObject::reserve>("reserve"),
            InstanceMethod<&EngineObject::use_vocabulary>("useVocabulary"),
            InstanceMethod<&EngineObject::take_tokens>("takeTokens"), InstanceMethod<&EngineObject::logprobs>("logprobs"),
            InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
            InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
            InstanceMethod<&EngineObject::sync_reference>("syncReference"),
            InstanceMethod<&EngineObject::save_state>("saveState"), InstanceMethod<&EngineObject::load_state>("loadState"),
-           InstanceMethod<&EngineObject::gradient>("gradient"), InstanceMethod<&EngineObject::abort>("abort"),
-           InstanceMethod<&EngineObject::dispose>("dispose")}));
+           InstanceMethod<&EngineObject::gradient>("gradient"), InstanceMethod<&EngineObject::memory>("memory"),
+           InstanceMethod<&EngineObject::abort>("abort"), InstanceMethod<&EngineObject::dispose>("dispose")}));
 }
 
 EngineObject::EngineObject(const Napi::CallbackInfo& info)
@@ -275,6 +312,7 @@ Napi::Value EngineObject::open(const Napi::CallbackInfo& info) {
     return run<Sizes>(
         info,
         [this, config, paths, seed, std](Control&) {
+          open_account() = account_;
           engine_ = std::make_unique<Engine>(config, paths, seed, std);
           return Sizes{engine_->parameters().count(), engine_->parameters().trained_count()};
         },
@@ -354,6 +392,15 @@ Napi::Value EngineObject::perform(const Napi::CallbackInfo& info, Act act) {
   return run<int>(info, std::move(work), [](Napi::Env env, int) { return env.Undefined(); });
 }
 
+Napi::Value EngineObject::reserve(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Napi::Object args = object(info[0], "reserve");
+    return perform(info, [workload = workload_of(object(args.Get("workload"), "workload"))](Engine& engine) {
+      engine.reserve(workload);
+    });
+  });
+}
+
 Napi::Value EngineObject::sync_reference(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const auto mix = static_cast<float>(number(object(info[0], "syncReference"), "mix"));
@@ -388,6 +435,14 @@ Napi::Value EngineObject::gradient(const Napi::CallbackInfo& info) {
     return run<std::vector<float>>(info, std::move(work),
                                    [](Napi::Env env, const std::vector<float>& values) { return to_array(env, values); });
   });
+}
+
+Napi::Value EngineObject::memory(const Napi::CallbackInfo& info) {
+  Napi::Object out = Napi::Object::New(info.Env());
+  out.Set("bytes", static_cast<double>(account_->bytes));
+  out.Set("peakBytes", static_cast<double>(account_->peak));
+  out.Set("allocations", static_cast<double>(account_->allocations));
+  return out;
 }
 
 void EngineObject::abort(const Napi::CallbackInfo&) { worker_.abort(); }

@@ -18,6 +18,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
 
  private:
   Napi::Value open(const Napi::CallbackInfo& info);
+  Napi::Value reserve(const Napi::CallbackInfo& info);
   Napi::Value use_vocabulary(const Napi::CallbackInfo& info);
   Napi::Value generate(const Napi::CallbackInfo& info);
   Napi::Value take_tokens(const Napi::CallbackInfo& info);
@@ -29,6 +30,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value save_state(const Napi::CallbackInfo& info);
   Napi::Value load_state(const Napi::CallbackInfo& info);
   Napi::Value gradient(const Napi::CallbackInfo& info);
+  Napi::Value memory(const Napi::CallbackInfo& info);
   void abort(const Napi::CallbackInfo& info);
   void dispose(const Napi::CallbackInfo& info);
 
@@ -44,6 +46,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Env env_;
   CleanupHook cleanup_;
   bool environment_gone_ = false;
+  Account account_ = std::make_shared<MemoryAccount>();  // of all Buffers made on the engine's thread and its pool's
   std::unique_ptr<Engine> engine_;
   Worker worker_;
 };

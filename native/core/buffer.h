@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/account.h"
 #include "core/check.h"
 
 namespace zazen {
@@ -18,27 +19,37 @@ class Buffer {
 
   Buffer() = default;
   explicit Buffer(size_t count) { reset(count); }
-  Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
+  Buffer(Buffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)),
+        count_(std::exchange(other.count_, 0)),
+        account_(std::move(other.account_)) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(count_, other.count_);
+    std::swap(account_, other.account_);
     return *this;
   }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { std::free(data_); }
+  ~Buffer() { release(); }
+
+  // Bytes that a block of `count` elements takes; OUT_OF_MEMORY where they do not fit in 64 bits.
+  static size_t bytes_of(size_t count) {
+    ZAZEN_CHECK(count <= SIZE_MAX / 2 / sizeof(T) - kAlignment, "OUT_OF_MEMORY", "buffer: ", count, " elements overflow");
+    return (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+  }
 
   // Replaces the content by `count` zeros. The old block is freed first, so the peak is the larger of the two.
   void reset(size_t count) {
-    std::free(std::exchange(data_, nullptr));
-    count_ = 0;
+    release();
     if (count == 0) return;
-    ZAZEN_CHECK(count <= SIZE_MAX / sizeof(T) - kAlignment, "OUT_OF_MEMORY", "buffer: ", count, " elements overflow");
-    const size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    const size_t bytes = bytes_of(count);
     data_ = static_cast<T*>(std::aligned_alloc(kAlignment, bytes));
     ZAZEN_CHECK(data_ != nullptr, "OUT_OF_MEMORY", "buffer: the system refused ", bytes, " bytes");
     std::memset(static_cast<void*>(data_), 0, bytes);
     count_ = count;
+    account_ = open_account();
+    if (account_) account_->take(static_cast<int64_t>(bytes));
   }
   // Grows to at least `count` elements; content is lost when it grows.
   void reserve(size_t count) {
@@ -52,8 +63,16 @@ class Buffer {
   const T& operator[](size_t i) const { return data_[i]; }
 
  private:
+  void release() {
+    if (account_) account_->give(static_cast<int64_t>(bytes_of(count_)));
+    account_.reset();
+    std::free(std::exchange(data_, nullptr));
+    count_ = 0;
+  }
+
   T* data_ = nullptr;
   size_t count_ = 0;
+  Account account_;
 };
 
 }  // namespace zazen

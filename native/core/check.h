@@ -2,6 +2,7 @@
 // `code` is stable and reaches JavaScript unchanged; the message says where, what was expected and what came.
 #pragma once
 
+#include <cstdint>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -33,3 +34,20 @@ std::string text(const Parts&... parts) {
   do {                                                                        \
     if (!(condition)) throw ::zazen::Error(code, ::zazen::text(__VA_ARGS__)); \
   } while (0)
+
+namespace zazen {
+
+// Sizes that do not fit in 64 bits are TOO_LARGE.
+inline int64_t checked_product(int64_t a, int64_t b) {
+  int64_t product;
+  ZAZEN_CHECK(!__builtin_mul_overflow(a, b, &product), "TOO_LARGE", "[memory] expected a size within 64 bits, got ", a, " x ",
+              b);
+  return product;
+}
+inline int64_t checked_sum(int64_t a, int64_t b) {
+  int64_t sum;
+  ZAZEN_CHECK(!__builtin_add_overflow(a, b, &sum), "TOO_LARGE", "[memory] expected a size within 64 bits, got ", a, " + ", b);
+  return sum;
+}
+
+}  // namespace zazen

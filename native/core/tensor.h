@@ -73,12 +73,12 @@ class TensorBuffer {
   TensorBuffer(DType type, int64_t count) { reset(type, count); }
   // Replaces the content by `count` zeros.
   void reset(DType type, int64_t count) {
-    memory_.reset(static_cast<size_t>(count * dtype_bytes(type)));
+    memory_.reset(static_cast<size_t>(checked_product(count, dtype_bytes(type))));
     type_ = type;
   }
   // Grows to at least `count` elements; content is lost when it grows.
   void reserve(DType type, int64_t count) {
-    memory_.reserve(static_cast<size_t>(count * dtype_bytes(type)));
+    memory_.reserve(static_cast<size_t>(checked_product(count, dtype_bytes(type))));
     type_ = type;
   }
   TensorRef ref() { return {memory_.data(), type_}; }

@@ -77,6 +77,7 @@ void ThreadPool::drain() {
 }
 
 void ThreadPool::work() {
+  const Accounting accounting(account_);
   const FloatMode mode;
   uint64_t seen = 0;
   for (;;) {

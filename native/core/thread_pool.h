@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "core/account.h"
+
 namespace zazen {
 
 class ThreadPool {
@@ -31,6 +33,7 @@ class ThreadPool {
   void drain();
   void shut_down();
 
+  Account account_ = open_account();
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;

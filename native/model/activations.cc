@@ -14,7 +14,7 @@ struct Layouter {
   int64_t used = 0;  // bytes
   TensorRef take(int64_t elements, DType of) {
     std::byte* at = base ? base + used : nullptr;
-    used += ceil_div(elements * dtype_bytes(of), kAlign) * kAlign;
+    used = checked_sum(used, ceil_div(checked_product(elements, dtype_bytes(of)), kAlign) * kAlign);
     return {at, of};
   }
   TensorRef take(int64_t elements) { return take(elements, type); }
@@ -47,50 +47,68 @@ int64_t widest_output(const ModelSpec& s) { return std::max({s.query_dim(), s.ke
 
 }  // namespace
 
-void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool training, bool recompute) {
+void Activations::shape(const ModelSpec& s, bool training, bool recompute) {
   spec_ = s;
+  training_ = training;
   recomputed_ = training && recompute;
   layers_.resize(static_cast<size_t>(training ? s.layers : 1));
-  const bool own_kv = training && !recompute;
-  kv_.stride = own_kv ? kv_blocks * s.kv().block_elements() : 0;
-  lay_out_in(memory_, s.dtype, [&](Layouter& out) {
-    const TensorRef k = out.take(T * s.key_dim()), v = out.take(T * s.key_dim());
-    const bool rounded = s.lora.rank > 0 && s.dtype != DType::f32;
-    float *low = out.floats(T * s.lora.rank), *sums = out.floats(rounded ? T * widest_output(s) : 0);
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      LayerActivations& a = layers_[i];
-      const bool shares = recomputed_ && i >= 2;
-      if (shares) a = layers_[i - 2];
-      a.input = out.floats(T * s.hidden);
-      a.attention = out.take(T * s.query_dim());
-      a.lse = out.floats(T * s.heads);
-      a.lora[kDown] = out.take(T * s.lora.rank);
-      if (shares) continue;
-      for (size_t l = 0; l < kDown; ++l) a.lora[l] = out.take(T * s.lora.rank);
-      a.input_rstd = out.floats(T);
-      a.input_normed = out.take(T * s.hidden);
-      a.q = out.take(T * s.query_dim());
-      if (s.qk_norm) {
-        a.q_raw = out.take(T * s.query_dim());
-        a.k_raw = out.take(T * s.key_dim());
-        a.q_rstd = out.floats(T * s.heads);
-        a.k_rstd = out.floats(T * s.kv_heads);
-      }
-      a.k = k;
-      a.v = v;
-      a.middle = out.floats(T * s.hidden);
-      a.middle_rstd = out.floats(T);
-      a.middle_normed = out.take(T * s.hidden);
-      a.gate = out.take(T * s.intermediate);
-      a.up = out.take(T * s.intermediate);
-      a.mlp = out.take(T * s.intermediate);
-      a.lora_low = low;
-      a.lora_sums = sums;
+}
+
+template <class Out>
+void Activations::lay_out(Out& out, int64_t T, int64_t kv_blocks) {
+  const ModelSpec& s = spec_;
+  const bool own_kv = training_ && !recomputed_;
+  const int64_t kv_elements = checked_product(kv_blocks, s.kv().block_elements());
+  kv_.stride = own_kv ? kv_elements : 0;
+  const TensorRef k = out.take(T * s.key_dim()), v = out.take(T * s.key_dim());
+  const bool rounded = s.lora.rank > 0 && s.dtype != DType::f32;
+  float *low = out.floats(T * s.lora.rank), *sums = out.floats(rounded ? T * widest_output(s) : 0);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    LayerActivations& a = layers_[i];
+    const bool shares = recomputed_ && i >= 2;
+    if (shares) a = layers_[i - 2];
+    a.input = out.floats(T * s.hidden);
+    a.attention = out.take(T * s.query_dim());
+    a.lse = out.floats(T * s.heads);
+    a.lora[kDown] = out.take(T * s.lora.rank);
+    if (shares) continue;
+    for (size_t l = 0; l < kDown; ++l) a.lora[l] = out.take(T * s.lora.rank);
+    a.input_rstd = out.floats(T);
+    a.input_normed = out.take(T * s.hidden);
+    a.q = out.take(T * s.query_dim());
+    if (s.qk_norm) {
+      a.q_raw = out.take(T * s.query_dim());
+      a.k_raw = out.take(T * s.key_dim());
+      a.q_rstd = out.floats(T * s.heads);
+      a.k_rstd = out.floats(T * s.kv_heads);
     }
-    final_ = {out.floats(T * s.hidden), out.floats(T), out.take(T * s.hidden)};
-    kv_.data = out.take((own_kv ? s.layers : 1) * kv_blocks * s.kv().block_elements());
-  });
+    a.k = k;
+    a.v = v;
+    a.middle = out.floats(T * s.hidden);
+    a.middle_rstd = out.floats(T);
+    a.middle_normed = out.take(T * s.hidden);
+    a.gate = out.take(T * s.intermediate);
+    a.up = out.take(T * s.intermediate);
+    a.mlp = out.take(T * s.intermediate);
+    a.lora_low = low;
+    a.lora_sums = sums;
+  }
+  final_ = {out.floats(T * s.hidden), out.floats(T), out.take(T * s.hidden)};
+  kv_.data = out.take(checked_product(own_kv ? s.layers : 1, kv_elements));
+}
+
+void Activations::plan(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool training, bool recompute) {
+  shape(s, training, recompute);
+  lay_out_in(memory_, s.dtype, [&](Layouter& out) { lay_out(out, T, kv_blocks); });
   for (size_t i = 0; i < layers_.size(); ++i) layers_[i].output = i + 1 < layers_.size() ? layers_[i + 1].input : final_.output;
+}
+
+int64_t Activations::bytes(const ModelSpec& s, int64_t T, int64_t kv_blocks, bool training, bool recompute) {
+  Activations counted;
+  counted.shape(s, training, recompute);
+  Layouter count{nullptr, s.dtype};
+  counted.lay_out(count, T, kv_blocks);
+  return count.used;
 }
 
 LayerActivations Activations::layer(int64_t index, int64_t first) const {
@@ -121,23 +139,35 @@ FinalActivations Activations::final(int64_t first) const {
   return {final_.output + first * spec_.hidden, final_.rstd + first, final_.normed + first * spec_.hidden};
 }
 
+template <class Out>
+void GradientWorkspace::lay_out(Out& out, int64_t T) {
+  const ModelSpec& s = spec_;
+  for (float** rows : {&residual_[0], &residual_[1], &residual_[2], &normed_}) *rows = out.floats(T * s.hidden);
+  float *mlp = out.floats(T * s.intermediate), *attention = out.floats(T * s.query_dim());
+  for (LayerGradients& g : layers_) {
+    for (float** rows : {&g.middle, &g.middle_normed, &g.input_normed}) *rows = out.floats(T * s.hidden);
+    g.q = out.floats(T * s.query_dim());
+    for (float** rows : {&g.k, &g.v}) *rows = out.floats(T * s.key_dim());
+    g.q_normed = s.qk_norm ? out.floats(T * s.query_dim()) : g.q;
+    g.k_normed = s.qk_norm ? out.floats(T * s.key_dim()) : g.k;
+    g.mlp = mlp;
+    g.attention = attention;
+    for (float*& rows : g.lora) rows = out.floats(T * s.lora.rank);
+  }
+  transposed_ = out.take(std::max(transposed_elements(s), panel_elements(s.hidden, std::min(s.vocab, kHeadRows), s.dtype)));
+}
+
 void GradientWorkspace::plan(const ModelSpec& s, int64_t T) {
   spec_ = s;
-  lay_out_in(memory_, s.dtype, [&](Layouter& out) {
-    for (float** rows : {&residual_[0], &residual_[1], &residual_[2], &normed_}) *rows = out.floats(T * s.hidden);
-    float *mlp = out.floats(T * s.intermediate), *attention = out.floats(T * s.query_dim());
-    for (LayerGradients& g : layers_) {
-      for (float** rows : {&g.middle, &g.middle_normed, &g.input_normed}) *rows = out.floats(T * s.hidden);
-      g.q = out.floats(T * s.query_dim());
-      for (float** rows : {&g.k, &g.v}) *rows = out.floats(T * s.key_dim());
-      g.q_normed = s.qk_norm ? out.floats(T * s.query_dim()) : g.q;
-      g.k_normed = s.qk_norm ? out.floats(T * s.key_dim()) : g.k;
-      g.mlp = mlp;
-      g.attention = attention;
-      for (float*& rows : g.lora) rows = out.floats(T * s.lora.rank);
-    }
-    transposed_ = out.take(std::max(transposed_elements(s), panel_elements(s.hidden, std::min(s.vocab, kHeadRows), s.dtype)));
-  });
+  lay_out_in(memory_, s.dtype, [&](Layouter& out) { lay_out(out, T); });
+}
+
+int64_t GradientWorkspace::bytes(const ModelSpec& s, int64_t T) {
+  GradientWorkspace counted;
+  counted.spec_ = s;
+  Layouter count{nullptr, s.dtype};
+  counted.lay_out(count, T);
+  return count.used;
 }
 
 LayerGradients GradientWorkspace::layer(int64_t index, int64_t first) const {

@@ -43,6 +43,8 @@ struct FinalActivations {
 class Activations {
  public:
   void plan(const ModelSpec& spec, int64_t rows, int64_t kv_blocks, bool training, bool recompute = false);
+  // What plan would make room for.
+  static int64_t bytes(const ModelSpec& spec, int64_t rows, int64_t kv_blocks, bool training, bool recompute = false);
   // Arrays from row `first` on.
   LayerActivations layer(int64_t index, int64_t first) const;
   FinalActivations final(int64_t first) const;
@@ -51,12 +53,17 @@ class Activations {
   bool recomputed() const { return recomputed_; }
 
  private:
+  // For a counting or placing Layouter.
+  template <class Layouter>
+  void lay_out(Layouter& out, int64_t rows, int64_t kv_blocks);
+  void shape(const ModelSpec& spec, bool training, bool recompute);
+
   ModelSpec spec_;
   Buffer<std::byte> memory_;
   std::vector<LayerActivations> layers_;
   FinalActivations final_{};
   KvBlocks kv_{};
-  bool recomputed_ = false;
+  bool training_ = false, recomputed_ = false;
 };
 
 // Gradients in one layer from some row on. Those of gate and up overwrite the activations.
@@ -74,6 +81,7 @@ struct LayerGradients {
 class GradientWorkspace {
  public:
   void plan(const ModelSpec& spec, int64_t rows);
+  static int64_t bytes(const ModelSpec& spec, int64_t rows);
   LayerGradients layer(int64_t index, int64_t first) const;
   float* normed() { return normed_; }             // [T, H]: of the final normed rows
   TensorRef transposed() { return transposed_; }  // room for the weights of a layer, or of kHeadRows rows of the head
@@ -81,6 +89,9 @@ class GradientWorkspace {
   static constexpr int64_t kHeadRows = 2048;  // a multiple of the panel
 
  private:
+  template <class Layouter>
+  void lay_out(Layouter& out, int64_t rows);
+
   ModelSpec spec_;
   Buffer<std::byte> memory_;
   LayerGradients layers_[2]{};  // of even and odd layers; output and input are set by layer()

@@ -25,6 +25,13 @@ struct HeadWorkspace {
   Buffer<float> logits;                                                    // [C, padded V]
   Buffer<float> logp, lse, entropy, dlogp, dentropy;                       // [R]
   Buffer<float> old, reference, sampler, importance, advantages, weights;  // [R]
+  static constexpr int64_t kVectors = 11;                                  // the arrays [R]
+  // What plan would make room for.
+  static int64_t bytes(const ModelSpec& spec, int64_t rows) {
+    const int64_t c = std::min(rows, head_chunk_rows(spec)), f32 = dtype_bytes(DType::f32);
+    const int64_t hidden = spec.hidden * (dtype_bytes(spec.dtype) + f32);
+    return checked_sum(c * (hidden + spec.padded_vocab() * f32), checked_product(rows, kVectors * f32));
+  }
   void plan(const ModelSpec& spec, int64_t rows) {
     const auto r = static_cast<size_t>(rows), c = static_cast<size_t>(std::min(rows, head_chunk_rows(spec)));
     hidden.reserve(spec.dtype, static_cast<int64_t>(c) * spec.hidden);

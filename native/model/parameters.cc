@@ -91,10 +91,11 @@ void ParameterList::append_base(const ModelSpec& s) {
 }
 
 Parameter ParameterList::append(const std::string& name, int64_t rows, int64_t columns, Layout layout, float initial) {
+  // Of dimensions below 2^31, so the product fits; a sum of many may not.
   const int64_t elements = layout == Layout::panels ? panel_elements(rows, columns, dtype_) : rows * (columns ? columns : 1);
   const int64_t room = ceil_div(elements, kAlign) * kAlign, gradient = frozen_ ? kFrozen : trained_elements_;
   const Parameter parameter{name, rows, columns, layout, elements_, elements, initial, panel_depth(columns, dtype_), gradient};
-  elements_ += room;
+  elements_ = checked_sum(elements_, room);
   if (!frozen_) trained_elements_ += room;
   all_.push_back(parameter);
   return parameter;

@@ -45,6 +45,7 @@ inline void check_spec(const ModelSpec& s) {
   ZAZEN_CHECK(s.lora.rank >= 0 && s.lora.rank < kMax, "BAD_SPEC", "[model] expected a rank in 0 .. 2^31, got ", s.lora.rank);
   for (const int64_t n : {s.vocab, s.hidden, s.intermediate, s.layers, s.heads, s.kv_heads, s.head_dim, s.max_positions})
     ZAZEN_CHECK(n > 0 && n < kMax, "BAD_SPEC", "[model] expected dimensions in 1 .. 2^31, got ", n);
+  ZAZEN_CHECK(s.query_dim() < kMax, "BAD_SPEC", "[model] expected queries of fewer than 2^31 numbers, got ", s.query_dim());
   ZAZEN_CHECK(s.heads % s.kv_heads == 0, "BAD_SPEC", "[model] expected heads to be a multiple of kv heads, got ", s.heads,
               " and ", s.kv_heads);
   ZAZEN_CHECK(s.head_dim % 2 == 0 && s.head_dim <= kMaxHeadDim, "BAD_SPEC", "[model] expected an even head dimension up to ",

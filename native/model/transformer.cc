@@ -22,22 +22,30 @@ constexpr int64_t kMaxBlockRows = 128;
 Transformer::Transformer(const ModelSpec& spec, const ParameterList& parameters, const Kernels& kernels, ThreadPool& pool)
     : spec_(spec), parameters_(parameters), kernels_(kernels), pool_(pool) {}
 
-bool Transformer::is_small() const { return parameters_.elements() * dtype_bytes(spec_.dtype) <= kSmallWeights; }
-
-int64_t Transformer::useful_rows() const {
-  return is_small() ? kRowsPerThread * pool_.threads() : std::numeric_limits<int64_t>::max();
+bool Transformer::is_small(const ModelSpec& spec, const ParameterList& parameters) {
+  return parameters.elements() <= kSmallWeights / dtype_bytes(spec.dtype);
 }
 
-int64_t Transformer::useful_samples(int64_t bytes) const {
-  if (!is_small()) return std::numeric_limits<int64_t>::max();
-  return std::max(kSamplesPerThread, kNearBytes / bytes) * pool_.threads();
+int64_t Transformer::useful_rows(const ModelSpec& spec, const ParameterList& parameters, int64_t threads) {
+  return is_small(spec, parameters) ? kRowsPerThread * threads : std::numeric_limits<int64_t>::max();
+}
+
+int64_t Transformer::useful_samples(const ModelSpec& spec, const ParameterList& parameters, int64_t threads, int64_t bytes) {
+  if (!is_small(spec, parameters)) return std::numeric_limits<int64_t>::max();
+  return std::max(kSamplesPerThread, kNearBytes / bytes) * threads;
 }
 
 void Transformer::plan_angles(const Rows& rows) const {
   int64_t positions = 0;
   for (const Span& span : rows.spans) positions = std::max(positions, span.position + span.count);
-  if (positions <= angles_) return;
-  const int64_t wanted = std::min(spec_.max_positions, std::max(positions, 2 * angles_));
+  if (positions > angles_) make_angles(std::min(spec_.max_positions, std::max(positions, 2 * angles_)));
+}
+
+void Transformer::reserve(int64_t positions) const {
+  if (positions > angles_) make_angles(std::min(spec_.max_positions, positions));
+}
+
+void Transformer::make_angles(int64_t wanted) const {
   angles_ = 0;  // until the tables are whole again
   const int64_t half = spec_.head_dim / 2;
   cos_.reset(static_cast<size_t>(wanted * half));
@@ -218,7 +226,7 @@ class Transformer::Pass {
 // Blocks of whole sequences for a task each: then a block stays in its thread's cache from one kernel to the next. One block
 // where there would be fewer than threads, and for large weights, which are not read once for every block.
 std::vector<RowBlock> Transformer::cut(const Rows& rows) const {
-  if (is_small()) {
+  if (is_small(spec_, parameters_)) {
     const int64_t threads = pool_.threads(), share = ceil_div(rows.count(), kBlocksPerThread * threads);
     auto blocks = cut_rows(rows, share < kSplitRows ? threads : ceil_div(rows.count(), std::min(share, kMaxBlockRows)));
     if (static_cast<int64_t>(blocks.size()) >= threads) return blocks;

@@ -24,11 +24,20 @@ class Transformer {
                 const Activations& activations, GradientWorkspace& workspace) const;
 
   // Rows of a training micro-batch beyond which nothing is gained: a small model's activations had better stay in the caches.
-  int64_t useful_rows() const;
+  int64_t useful_rows() const { return useful_rows(spec_, parameters_, pool_.threads()); }
+  static int64_t useful_rows(const ModelSpec& spec, const ParameterList& parameters, int64_t threads);
   // Samples generated at once beyond which nothing is gained, when keys and values of one take `bytes`: every token reads those
   // of its whole sample, so a small model's had better stay in the caches. A large model reads its weights for every token, the
   // less often the more samples there are.
-  int64_t useful_samples(int64_t bytes) const;
+  int64_t useful_samples(int64_t bytes) const { return useful_samples(spec_, parameters_, pool_.threads(), bytes); }
+  static int64_t useful_samples(const ModelSpec& spec, const ParameterList& parameters, int64_t threads, int64_t bytes);
+
+  // Makes the tables of angles for sequences up to this length.
+  void reserve(int64_t positions) const;
+  // Of those tables.
+  static int64_t angle_bytes(const ModelSpec& spec, int64_t positions) {
+    return positions * spec.head_dim * dtype_bytes(DType::f32);
+  }
 
   const ModelSpec& spec() const { return spec_; }
   const Kernels& kernels() const { return kernels_; }
@@ -47,9 +56,10 @@ class Transformer {
     TransposedLinear q, k, v, o, gate, up, down;
   };
 
-  bool is_small() const;  // all weights stay in the caches
+  static bool is_small(const ModelSpec& spec, const ParameterList& parameters);  // all weights stay in the caches
   int64_t window(int64_t layer) const { return spec_.windows[static_cast<size_t>(layer)]; }
   void plan_angles(const Rows& rows) const;
+  void make_angles(int64_t positions) const;
   std::vector<RowBlock> cut(const Rows& rows) const;
   void for_blocks(TensorView weights, const Rows& rows, const std::vector<RowBlock>& blocks, const std::vector<Task>& others,
                   const BlockBody& body) const;

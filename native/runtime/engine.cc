@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "model/checkpoint.h"
+#include "runtime/memory_plan.h"
 
 namespace zazen {
 namespace {
@@ -15,10 +16,14 @@ ModelSpec without_adapters(ModelSpec spec) {
   return spec;
 }
 
-// Lists of a model whose files, if there are any, have been found to fit it: before anything of its size is allocated.
-ParameterList checked_base(const ModelSpec& spec, const std::vector<std::string>& paths) {
+// The list of a model whose files, if there are any, have been found to fit it, and which fits in memory: before anything of
+// its size is allocated.
+ParameterList checked_base(const EngineConfig& config, const ModelSpec& spec, const std::vector<std::string>& paths) {
   ParameterList parameters(spec);
   if (!paths.empty()) check_weights(paths, spec, parameters);
+  const int64_t bytes = plan_memory(config, {}).total();
+  ZAZEN_CHECK(bytes <= config.memory_limit, "MEMORY_PLAN", "[engine] expected a model of at most ", config.memory_limit,
+              " bytes, got ", bytes, "; take a smaller one");
   return parameters;
 }
 
@@ -33,7 +38,7 @@ ParameterList checked_parameters(const EngineConfig& config) {
 Engine::Engine(const EngineConfig& config, const std::vector<std::string>& paths, uint64_t seed, float std)
     : config_(config),
       base_spec_(without_adapters(config_.spec)),
-      base_(checked_base(base_spec_, paths)),
+      base_(checked_base(config_, base_spec_, paths)),
       parameters_(checked_parameters(config_)),
       pool_(config_.threads),
       base_model_(base_spec_, base_, cpu_kernels(config_.isa), pool_),
@@ -64,16 +69,24 @@ void Engine::fill_weights(const std::vector<std::string>& paths, uint64_t seed, 
     load_adapter(config_.adapter, parameters_, store());
 }
 
+void Engine::reserve(const Workload& workload) {
+  const WorkloadSize size = measure(config_, parameters_, workload);
+  if (size.train.rows > 0) trainer().reserve(size.train);
+  if (size.score.rows > 0) scorer_.reserve(config_.spec, size.score);
+  if (size.generate.rows > 0) generator_.reserve(size.generate);
+  model_.reserve(size.positions);
+  if (size.base_positions > 0) base_model_.reserve(size.base_positions);
+}
+
 Scores Engine::score(const ScoreArgs& args, bool reference, Control& control) {
   if (is_adapted()) return scorer_.run(reference ? base_model_ : model_, weights_.view(), args, control);
   return scorer_.run(model_, reference ? require_reference().view() : weights_.view(), args, control);
 }
 
 void Engine::sync_reference(float mix) {
-  ZAZEN_CHECK(!reference_.empty(), "NO_REFERENCE",
-              "[syncReference] expected an engine with reference weights, got none; create it with reference: true");
+  const TensorRef reference = require_reference().ref();
   if (mix == 1.0f) {
-    std::memcpy(reference_.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
+    std::memcpy(reference.data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
     return;
   }
   const auto mixed = [mix](float r, float w) { return (1.0f - mix) * r + mix * w; };
@@ -81,11 +94,11 @@ void Engine::sync_reference(float mix) {
   parallel_for(pool_, ceil_div(size, kSyncChunk), [&](int64_t chunk) {
     const int64_t first = chunk * kSyncChunk, end = std::min(size, first + kSyncChunk);
     if (config_.spec.dtype == DType::f32) {
-      float* r = static_cast<float*>(reference_.ref().data);
+      float* r = static_cast<float*>(reference.data);
       const float* w = static_cast<const float*>(weights_.view().data);
       for (int64_t i = first; i < end; ++i) r[i] = mixed(r[i], w[i]);
     } else {
-      bf16* r = static_cast<bf16*>(reference_.ref().data);
+      bf16* r = static_cast<bf16*>(reference.data);
       const bf16* w = static_cast<const bf16*>(weights_.view().data);
       for (int64_t i = first; i < end; ++i) r[i] = f32_to_bf16(mixed(bf16_to_f32(r[i].bits), bf16_to_f32(w[i].bits)));
     }

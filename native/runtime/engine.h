@@ -1,6 +1,7 @@
 // One model with everything that works on it. All calls come from one thread at a time.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,7 +23,10 @@ struct EngineConfig {
   bool recompute = false;      // activations in the backward pass
   std::string adapter;         // file that adapters come from; empty: they are made from lora_seed
   uint64_t lora_seed = 0;
+  int64_t memory_limit = std::numeric_limits<int64_t>::max();  // bytes; what is kept all the time must fit
 };
+
+struct Workload;  // runtime/memory_plan.h
 
 struct StatePaths {
   std::string optimizer, reference;  // the reference's is empty where it is left out
@@ -34,6 +38,8 @@ class Engine {
   // the reference is the base without them, and no copy is needed.
   Engine(const EngineConfig& config, const std::vector<std::string>& paths, uint64_t seed, float std);
 
+  // Takes what calls up to those of a workload lay out, so that none of them allocates a Buffer. Throws KV_TOO_SMALL.
+  void reserve(const Workload& workload);
   void use_vocabulary(Vocabulary vocabulary) { generator_.use_vocabulary(std::move(vocabulary)); }
   Generated generate(const GenerateArgs& args, Control& control) { return generator_.run(weights_.view(), args, control); }
   Scores score(const ScoreArgs& args, bool reference, Control& control);

@@ -14,6 +14,12 @@ struct Generator::Call {
   bool aborted() const { return control.aborted.load(std::memory_order_relaxed); }
 };
 
+void Generator::reserve(const GenerateSize& size) {
+  activations_.plan(model_.spec(), size.rows, 0, false);
+  sampler_.reserve(size.draws);
+  pool_.plan(model_.spec(), size.kv_blocks);
+}
+
 Generated Generator::run(TensorView weights, const GenerateArgs& args, Control& control) {
   sampler_.begin(args, vocabulary_);
   Call call{weights, args, control, {args, model_, pool_, kv_bytes_, max_rows_}};

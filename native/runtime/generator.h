@@ -9,6 +9,11 @@
 
 namespace zazen {
 
+// What calls lay out at most: rows computed at once, sequences drawn for at once, blocks of keys and values.
+struct GenerateSize {
+  int64_t rows = 0, draws = 0, kv_blocks = 0;
+};
+
 class Generator {
  public:
   Generator(const Transformer& model, int64_t kv_bytes, int64_t max_rows)
@@ -16,6 +21,8 @@ class Generator {
 
   // For stop strings and constraints.
   void use_vocabulary(Vocabulary vocabulary) { vocabulary_ = std::move(vocabulary); }
+  // Room for calls of up to these sizes.
+  void reserve(const GenerateSize& size);
   // When aborted, also within a forward pass, returns what there is.
   Generated run(TensorView weights, const GenerateArgs& args, Control& control);
 

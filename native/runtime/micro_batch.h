@@ -1,6 +1,7 @@
 // Cuts packed sequences into micro-batches and lays one out for the model. What is cut where never changes a result.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -23,16 +24,40 @@ struct MicroBatch {
   std::vector<int32_t> blocks;  // the spans point into it
 };
 
+// KV blocks of a micro-batch at most: each sequence begins its own, so that many short ones would need far more than their
+// tokens. Twice what whole blocks of `rows` tokens take leaves room for sequences from half a block on.
+inline int64_t most_kv_blocks(int64_t rows) { return 2 * ceil_div(rows, kKeyTile); }
+
+// As many sequences as fit within `budget` tokens and their most_kv_blocks; a longer one goes by itself.
 inline std::vector<std::pair<int64_t, int64_t>> cut_sequences(const PackedTokens& tokens, int64_t budget) {
   std::vector<std::pair<int64_t, int64_t>> cuts;
-  for (int64_t first = 0, s = 0; s < tokens.sequences(); ++s) {
-    const bool last = s + 1 == tokens.sequences();
-    if (last || tokens.cu[static_cast<size_t>(s) + 2] - tokens.cu[static_cast<size_t>(first)] > budget) {
-      cuts.emplace_back(first, s + 1);
-      first = s + 1;
+  int64_t first = 0, rows = 0, blocks = 0;
+  for (int64_t s = 0; s < tokens.sequences(); ++s) {
+    const int64_t length = tokens.cu[static_cast<size_t>(s) + 1] - tokens.cu[static_cast<size_t>(s)];
+    const int64_t own = ceil_div(length, kKeyTile);
+    if (s > first && (rows + length > budget || blocks + own > most_kv_blocks(budget))) {
+      cuts.emplace_back(first, s);
+      first = s;
+      rows = blocks = 0;
     }
+    rows += length;
+    blocks += own;
   }
+  if (first < tokens.sequences()) cuts.emplace_back(first, tokens.sequences());
   return cuts;
+}
+
+// The largest micro-batch that cut_sequences makes of calls of up to `tokens` tokens in sequences of up to `longest`, of which
+// there are up to `sequences`; 0: unknown.
+struct MicroBatchBound {
+  int64_t rows, kv_blocks;
+};
+
+inline MicroBatchBound bound_micro_batch(int64_t budget, int64_t tokens, int64_t longest, int64_t sequences) {
+  const int64_t room = std::max(budget, longest), rows = std::min(tokens, room);
+  const int64_t begun = sequences == 0 ? rows : std::min(sequences, rows);  // each may leave a block with one token
+  const int64_t blocks = std::min(most_kv_blocks(room), ceil_div(rows - begun, kKeyTile) + begun);
+  return {rows, blocks};
 }
 
 inline MicroBatch lay_out(const PackedTokens& tokens, int64_t first, int64_t last) {

@@ -17,6 +17,8 @@ class Sampler {
   // Makes ready for a call. Throws NO_VOCABULARY when stop strings or a constraint have no bytes to look at, and
   // CONSTRAINT_UNSATISFIABLE.
   void begin(const GenerateArgs& args, const Vocabulary& vocabulary);
+  // Room to draw for so many sequences at once.
+  void reserve(int64_t sequences) { head_.plan(model_.spec(), sequences); }
   // A sequence without completion.
   Sequence start(int64_t sample, int64_t length_limit) const;
   // Draws a token for each sequence from row rows[i] of `normed` [T, H] and appends it to its sample.

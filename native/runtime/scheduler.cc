@@ -15,14 +15,34 @@ Scheduler::Scheduler(const GenerateArgs& args, const Transformer& model, KvPool&
     total += ceil_div(args.prompt_length(p), kKeyTile) + args.samples * own_blocks(p);
     longest = std::max(longest, final_blocks(p));
   }
-  const int64_t block_bytes = KvPool::block_bytes(model.spec()), budget = kv_bytes / block_bytes;
+  stats_.block_bytes = KvPool::block_bytes(model.spec());
+  const int64_t useful = model.useful_samples(longest * stats_.block_bytes);
+  const PoolSize size = pool_size(model.spec(), kv_bytes, max_rows, useful, args.samples, longest, total);
+  enough_ = size.enough;
+  stats_.blocks = size.blocks;
+  pool_.plan(model.spec(), stats_.blocks);
+}
+
+PoolSize Scheduler::pool_size(const ModelSpec& spec, int64_t kv_bytes, int64_t max_rows, int64_t useful, int64_t samples,
+                              int64_t longest, int64_t total) {
+  const int64_t block_bytes = KvPool::block_bytes(spec), budget = kv_bytes / block_bytes;
   ZAZEN_CHECK(longest <= budget, "KV_TOO_SMALL", "[generate] expected room for the longest sample, ", longest * block_bytes,
               " bytes, got kvBytes ", kv_bytes, "; raise kvBytes, or lower maxTokens");
-  enough_ = std::min(max_rows_, model.useful_samples(longest * block_bytes));
-  const int64_t most = std::min(enough_ - 1 + args.samples, std::max(max_rows_, enough_));  // samples that run at once
-  stats_.blocks = std::min({total, budget, most * (longest + 1)});
-  stats_.block_bytes = block_bytes;
-  pool_.plan(model.spec(), stats_.blocks);
+  const int64_t enough = std::min(max_rows, useful), most = std::min(enough - 1 + samples, std::max(max_rows, enough));
+  const int64_t wanted = std::min(total, most * (longest + 1));
+  return {std::min(budget, wanted), enough, most, budget < wanted};
+}
+
+PoolSize Scheduler::bound(const ModelSpec& spec, const ParameterList& parameters, int64_t threads, int64_t kv_bytes,
+                          int64_t max_rows, const GenerateBound& call) {
+  const int64_t length = std::min(call.prompt_tokens + call.max_tokens, spec.max_positions);
+  const int64_t longest = std::max<int64_t>(1, ceil_div(length - 1, kKeyTile));
+  // A completion that begins in the middle of a block takes one more than its tokens fill.
+  const int64_t own = std::min(longest, ceil_div(call.max_tokens - 1, kKeyTile) + 1);
+  const int64_t a_prompt = ceil_div(call.prompt_tokens, kKeyTile) + checked_product(call.samples, own);
+  const int64_t useful =
+      Transformer::useful_samples(spec, parameters, threads, checked_product(longest, KvPool::block_bytes(spec)));
+  return pool_size(spec, kv_bytes, max_rows, useful, call.samples, longest, checked_product(call.prompts, a_prompt));
 }
 
 int64_t Scheduler::length_limit(int64_t prompt) const {

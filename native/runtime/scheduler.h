@@ -14,6 +14,19 @@
 
 namespace zazen {
 
+// Room for keys and values, and what uses it.
+struct PoolSize {
+  int64_t blocks;
+  int64_t enough;  // running samples at which no further prompt begins
+  int64_t most;    // samples that run at once
+  bool scarce;     // they may have to give way, and are computed again
+};
+
+// Calls of generate at most.
+struct GenerateBound {
+  int64_t prompts = 0, prompt_tokens = 0, samples = 1, max_tokens = 1;
+};
+
 class Scheduler {
  public:
   // Rows to compute before anything else can go on.
@@ -25,6 +38,14 @@ class Scheduler {
     int64_t resumed = 0;              // sequences; some need no rows
     bool empty() const { return resumed == 0 && prompts.empty(); }
   };
+
+  // For samples of which the longest takes `longest` blocks and all together take `total`. Throws KV_TOO_SMALL when one
+  // sequence does not fit by itself. `useful` are the samples of that length that are worth running at once.
+  static PoolSize pool_size(const ModelSpec& spec, int64_t kv_bytes, int64_t max_rows, int64_t useful, int64_t samples,
+                            int64_t longest, int64_t total);
+  // The largest pool of such calls.
+  static PoolSize bound(const ModelSpec& spec, const ParameterList& parameters, int64_t threads, int64_t kv_bytes,
+                        int64_t max_rows, const GenerateBound& call);
 
   // Throws KV_TOO_SMALL when one sequence does not fit by itself.
   Scheduler(const GenerateArgs& args, const Transformer& model, KvPool& pool, int64_t kv_bytes, int64_t max_rows);

@@ -5,6 +5,11 @@
 
 namespace zazen {
 
+void Scorer::reserve(const ModelSpec& spec, const MicroBatchBound& bound) {
+  activations_.plan(spec, bound.rows, bound.kv_blocks, false);
+  head_.plan(spec, bound.rows);
+}
+
 Scores Scorer::run(const Transformer& model, TensorView weights, const ScoreArgs& args, Control& control) {
   const size_t T = args.tokens.ids.size();
   const float nan = std::numeric_limits<float>::quiet_NaN();

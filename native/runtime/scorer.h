@@ -25,6 +25,8 @@ struct Scores {
 class Scorer {
  public:
   explicit Scorer(int64_t micro_batch_tokens) : micro_batch_tokens_(micro_batch_tokens) {}
+  // Room for micro-batches of up to these sizes.
+  void reserve(const ModelSpec& spec, const MicroBatchBound& bound);
   Scores run(const Transformer& model, TensorView weights, const ScoreArgs& args, Control& control);
 
  private:

@@ -57,6 +57,18 @@ Trainer::Trainer(const Transformer& model, int64_t micro_batch_tokens, DType mom
   norm_scratch_.reset(static_cast<size_t>(ceil_div(elements, kNormChunk)));
 }
 
+int64_t Trainer::gradient_bytes(const ModelSpec& spec, const ParameterList& parameters) {
+  const int64_t elements = parameters.trained_elements(), tied = parameters.is_gradient_tied() ? spec.vocab * spec.hidden : 0;
+  const int64_t scratch = ceil_div(elements, kNormChunk) * static_cast<int64_t>(sizeof(double));
+  return checked_sum(checked_product(checked_sum(elements, tied), dtype_bytes(DType::f32)), scratch);
+}
+
+void Trainer::reserve(const MicroBatchBound& bound) {
+  activations_.plan(model_.spec(), bound.rows, bound.kv_blocks, true, recompute_);
+  workspace_.plan(model_.spec(), bound.rows);
+  head_.plan(model_.spec(), bound.rows);
+}
+
 PolicyLossSums Trainer::forward_backward(TensorView weights, const TrainArgs& args, const LossArgs& loss, Control& control) {
   PolicyLossSums sums;
   for (const auto& [first, last] : cut_sequences(args.tokens, std::min(micro_batch_tokens_, model_.useful_rows()))) {

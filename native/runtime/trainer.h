@@ -40,6 +40,12 @@ class Trainer {
   // With `recompute` a layer's activations are computed again in the backward pass, with the same bits, instead of kept.
   Trainer(const Transformer& model, int64_t micro_batch_tokens, DType moments, bool recompute);
 
+  // Of the sums of gradients and what they are joined and measured with.
+  static int64_t gradient_bytes(const ModelSpec& spec, const ParameterList& parameters);
+
+  // Room for micro-batches of up to these sizes.
+  void reserve(const MicroBatchBound& bound);
+
   // Adds to the gradients. When aborted, throws ABORTED and clears them.
   PolicyLossSums forward_backward(TensorView weights, const TrainArgs& args, const LossArgs& loss, Control& control);
   // Clips, steps AdamW and clears the gradients. A gradient that is not finite is GRADIENT_NOT_FINITE: it is cleared, and

@@ -15,6 +15,8 @@ export interface EngineReport {
   /** The same in bf16; `path`: how pairs of bf16 are multiplied. */
   readonly peakBfloat16: { readonly gflops: number; readonly shape: string; readonly path: string };
   readonly exactness: { readonly ok: boolean; readonly cases: number; readonly failures: readonly string[] };
+  /** Memory plans of a known shape; see engine/memory.ts. */
+  readonly plans: readonly string[];
 }
 
 export interface DoctorReport {
@@ -45,7 +47,7 @@ Examples:
   zazen doctor
   zazen doctor --json
 
-JSON: {ok, engine: {cpu, peak, peakBfloat16, exactness}, engineError, cpuFeatures, memory, tools, gpus, advice}.
+JSON: {ok, engine: {cpu, peak, peakBfloat16, exactness, plans}, engineError, cpuFeatures, memory, tools, gpus, advice}.
 Ends with 1 when the engine is missing or inexact.`;
 
 export function doctorCommand(): Command {
@@ -74,12 +76,13 @@ async function gather(): Promise<Facts> {
 }
 
 async function examineEngine(): Promise<EngineReport> {
-  const { bfloat16Path, cpuInfo, measurePeak } = await import("../engine/doctor.js");
+  const { bfloat16Path, cpuInfo, examplePlans, measurePeak } = await import("../engine/doctor.js");
   const { exactnessProbe } = await import("../engine/exactness.js");
   log("measuring the peak and probing exactness ...");
+  const plans = examplePlans(); // before the probe takes memory
   const cpu = cpuInfo();
   const peakBfloat16 = { ...measurePeak(peakSeconds, cpu.cores, "bfloat16"), path: bfloat16Path(cpu) };
-  return { cpu, peak: measurePeak(peakSeconds), peakBfloat16, exactness: await exactnessProbe() };
+  return { cpu, peak: measurePeak(peakSeconds), peakBfloat16, exactness: await exactnessProbe(), plans };
 }
 
 /** The facts with a verdict and advice. */
@@ -118,6 +121,7 @@ export function reportLines(report: DoctorReport): readonly string[] {
     ...engineLines(report),
     `features    ${report.cpuFeatures.join(" ") || "unknown"}`,
     `memory      ${limit}`,
+    ...(report.engine?.plans ?? []).map((line) => `            ${line}`),
     `tools       Node ${tools.node}; ${tools.cmake ?? "no CMake"}; ${tools.compiler ?? "no C++ compiler"}`,
     ...(gpus.length === 0
       ? ["GPU         none found"]

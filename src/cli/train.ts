@@ -153,7 +153,8 @@ async function opening(recipe: Recipe, config: unknown, out: string): Promise<re
 }
 
 async function showPlan({ recipe, config }: RecipeRun, json: boolean, remarks: readonly string[] = []): Promise<void> {
-  const plan = [...recipe.plan(config), ...remarks];
+  const memory = await recipe.memory?.(config);
+  const plan = [...recipe.plan(config), ...(memory === undefined ? [] : [memory]), ...remarks];
   if (json) return printJson({ recipe: recipe.name, config, plan });
   const { formatRecipe } = await import("../config/recipe-file.js");
   printLines([

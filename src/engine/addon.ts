@@ -4,11 +4,13 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { InputError, ZazenError } from "../errors.js";
+import type { MemoryParts, MemoryUse } from "./memory.js";
 import type { GenerateStats } from "./types.js";
 
 /** The addon's engine: plain structs in, promises out. JavaScript has validated everything before. */
 export interface NativeEngine {
   open(args: object): Promise<{ parameters: number; trained: number }>;
+  reserve(args: object): Promise<void>;
   useVocabulary(args: object): Promise<void>;
   generate(args: object, onProgress?: (progress: never) => void, onTokens?: () => void): Promise<NativeSamples>;
   takeTokens(): NativeTokens;
@@ -20,6 +22,7 @@ export interface NativeEngine {
   saveState(args: object): Promise<void>;
   loadState(args: object): Promise<void>;
   gradient(args: object): Promise<Float32Array>;
+  memory(): MemoryUse;
   abort(): void;
   dispose(): void;
 }
@@ -80,6 +83,7 @@ export interface NativeAddon {
     dEntropy: Float32Array;
   };
   measurePeak(args: object): { gflops: number; rows: number; outputs: number; inputs: number };
+  planMemory(args: object): MemoryParts;
   isas(): { best: string; available: string[] };
   libc(): string;
 }
@@ -130,7 +134,7 @@ export function defaultThreads(): number {
 
 // What the native side says about files, arguments and options that came from the user. ENGINE_* is about the engine's state.
 const INPUT_CODES =
-  /^(FILE_|SAFETENSORS_|TENSOR_|BAD_|UNSUPPORTED|KV_TOO_SMALL$|NO_VOCABULARY$|CONSTRAINT_|PARAMETER_|NO_REFERENCE$|NOT_TRAINABLE$|THREADS$)/;
+  /^(FILE_|SAFETENSORS_|TENSOR_|BAD_|UNSUPPORTED|TOO_LARGE$|KV_TOO_SMALL$|NO_VOCABULARY$|CONSTRAINT_|PARAMETER_|NO_REFERENCE$|NOT_TRAINABLE$|THREADS$)/;
 
 /** A native error as one of ours; anything else as it is. */
 export function toZazenError(error: unknown): unknown {

@@ -1,7 +1,9 @@
 // Facts about this machine as the engine sees it: the CPU, the kernels for it, and the rate that they reach.
 import { cpus } from "node:os";
 import { addon, defaultThreads } from "./addon.js";
-import type { DType } from "./types.js";
+import { planMemory } from "./engine.js";
+import { memoryLine } from "./memory.js";
+import type { DType, EngineOptions, ModelSpec } from "./types.js";
 
 export interface CpuInfo {
   readonly isa: string;
@@ -30,4 +32,35 @@ export interface PeakReport {
 export function measurePeak(seconds: number, threads = defaultThreads(), dtype: DType = "float32"): PeakReport {
   const { gflops, rows, outputs, inputs } = addon().measurePeak({ seconds, threads, dtype });
   return { gflops, shape: `${rows} x ${outputs} x ${inputs}` };
+}
+
+/** The shape of Qwen2.5-0.5B: small for a language model, large for a laptop. */
+const HALF_BILLION: ModelSpec = {
+  family: "qwen2",
+  vocabSize: 151_936,
+  hiddenSize: 896,
+  intermediateSize: 4864,
+  layers: 24,
+  heads: 14,
+  kvHeads: 2,
+  headDim: 64,
+  maxPositions: 32_768,
+  ropeTheta: 1e6,
+  rmsNormEps: 1e-6,
+  tieWordEmbeddings: true,
+  bosTokenId: null,
+  eosTokenIds: [],
+};
+const STEP = { train: { tokens: 4096, longest: 4096 } };
+const EXAMPLES: readonly (readonly [string, EngineOptions])[] = [
+  ["float32", {}],
+  ["bfloat16, recomputed", { dtype: "bfloat16", moments: "bfloat16", recompute: true }],
+];
+
+/** Memory plans of training a known shape, against what this machine has left. */
+export function examplePlans(): readonly string[] {
+  return EXAMPLES.map(
+    ([name, options]) =>
+      `0.5B parameters, ${name}, steps of 4,096 tokens: ${memoryLine(planMemory(HALF_BILLION, options, STEP))}`,
+  );
 }

@@ -8,10 +8,23 @@ import { FAMILIES } from "./families.js";
 import { type GenerateArgs, generateArgs, generateResult } from "./generate.js";
 import { type FilledLora, fillLora, isUntied, nativeLora } from "./lora.js";
 import { ADAPTER_WEIGHTS, modelFolders, writeAdapterConfig } from "./peft.js";
+import {
+  type MemoryPlan,
+  type MemoryUse,
+  nativePlan,
+  nativeWorkload,
+  type Planner,
+  requireMemory,
+  usableBytes,
+  type Workload,
+} from "./memory.js";
+import { memoryRoom } from "./memory-limit.js";
 import { ropeFrequencies } from "./rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
 import { streamTokens } from "./stream.js";
 import {
+  DEFAULT_KV_BYTES,
+  DEFAULT_MICRO_BATCH_TOKENS,
   DTYPES,
   type DType,
   type EngineOptions,
@@ -60,11 +73,8 @@ interface Source {
 /** What an engine is beside its native half. */
 interface Identity {
   readonly spec: ModelSpec;
-  readonly dtype: DType;
-  readonly lora: FilledLora | undefined;
+  readonly options: FilledOptions;
   readonly folder: string | null;
-  /** Whether there is a copy of the weights for reference. */
-  readonly reference: boolean;
 }
 
 /**
@@ -88,9 +98,10 @@ export class Engine {
   #disposed = false;
 
   private constructor(identity: Identity, native: NativeEngine, counts: { parameters: number; trained: number }) {
-    this.spec = identity.spec;
-    this.dtype = identity.dtype;
-    this.lora = identity.lora;
+    const { spec, options } = identity;
+    this.spec = spec;
+    this.dtype = options.dtype;
+    this.lora = options.lora;
     this.#identity = identity;
     this.#native = native;
     this.parameters = counts.parameters;
@@ -130,18 +141,41 @@ export class Engine {
 
   static async #open(spec: ModelSpec, source: Source, options: EngineOptions): Promise<Engine> {
     const filled = fillOptions(options);
-    const lora = options.lora && fillLora(options.lora);
-    const adapters = nativeLora(spec, lora, source.adapter);
     const native = new (addon().Engine)();
     try {
-      const counts = await native.open({ ...nativeSpec(spec), ...filled, ...source, ...adapters });
-      const reference = filled.reference && !lora; // the base serves, which training leaves as it is
-      const identity = { spec, dtype: filled.dtype, lora, folder: source.folder, reference };
-      return new Engine(identity, native, counts);
+      const memoryLimit = usableBytes(memoryRoom(), 0);
+      const counts = await native.open({ ...nativeConfig(spec, filled, source.adapter), ...source, memoryLimit });
+      return new Engine({ spec, options: filled, folder: source.folder }, native, counts);
     } catch (error) {
       native.dispose();
-      throw toZazenError(error);
+      const refused = toZazenError(error);
+      if (refused instanceof ZazenError && refused.code === "MEMORY_PLAN")
+        requireMemory("engine", plannerOf(spec), filled, {});
+      throw refused;
     }
+  }
+
+  /** Bytes that the native side holds and has held, without the arrays of the call in hand. */
+  memory(): MemoryUse {
+    return this.#native.memory();
+  }
+
+  /**
+   * What this engine comes to when it has done the largest calls of a workload. Nothing is allocated. Throws InputError MEMORY_PLAN with
+   * settings that would fit where this machine, or the control group of the process, has less left.
+   */
+  planMemory(workload: Workload): MemoryPlan {
+    return requireMemory("engine", plannerOf(this.spec), this.#identity.options, workload, this.memory().bytes);
+  }
+
+  /**
+   * Takes the memory of the largest calls of a workload, so that none of them allocates any more; resolves with the plan. Rejects as
+   * planMemory throws, before anything is taken.
+   */
+  async reserve(workload: Workload): Promise<MemoryPlan> {
+    const plan = this.planMemory(workload);
+    await this.#call(undefined, (native) => native.reserve({ workload: nativeWorkload(workload) }));
+    return plan;
   }
 
   /**
@@ -247,7 +281,7 @@ export class Engine {
    * which names the base.
    */
   async save(folder: string): Promise<void> {
-    const { lora } = this.#identity;
+    const { lora } = this.#identity.options;
     if (!lora) return this.saveMerged(folder);
     await makeFolder(folder);
     await this.#call(undefined, (native) => native.save({ path: join(folder, ADAPTER_WEIGHTS), merged: false }));
@@ -256,7 +290,7 @@ export class Engine {
 
   /** As save, but a model on its own: with LoRA its adapters are added to the weights, rounded to the engine's dtype. */
   async saveMerged(folder: string): Promise<void> {
-    const { lora } = this.#identity;
+    const { lora } = this.#identity.options;
     await makeFolder(folder);
     await this.#call(undefined, (native) => native.save({ path: join(folder, WEIGHTS_FILE), merged: true }));
     const tieWordEmbeddings = this.spec.tieWordEmbeddings && !(lora && isUntied(this.spec, lora));
@@ -283,9 +317,10 @@ export class Engine {
   }
 
   #statePaths(folder: string) {
+    const { options } = this.#identity;
     return {
       optimizer: join(folder, OPTIMIZER_FILE),
-      reference: this.#identity.reference ? join(folder, REFERENCE_FILE) : "",
+      reference: options.reference && !options.lora ? join(folder, REFERENCE_FILE) : "", // the base serves with adapters
     };
   }
 
@@ -342,6 +377,21 @@ export class Engine {
   }
 }
 
+/** The memory that an engine of these options needs for a workload, without making one. Throws InputError SPEC_INVALID, BAD_ARGUMENT. */
+export function planMemory(spec: ModelSpec, options: EngineOptions = {}, workload: Workload = {}): MemoryPlan {
+  return plannerOf(checkSpec(spec))(options, workload);
+}
+
+const plannerOf =
+  (spec: ModelSpec): Planner =>
+  (options, workload) =>
+    nativePlan(nativeConfig(spec, fillOptions(options)), workload);
+
+/** `adapter`: path of a file with adapters, or "". */
+function nativeConfig(spec: ModelSpec, { lora, ...options }: FilledOptions, adapter = ""): object {
+  return { ...nativeSpec(spec), ...options, ...nativeLora(spec, lora, adapter) };
+}
+
 /** The spec as the native side has it: what a family or a scaling means is settled here. */
 function nativeSpec(spec: ModelSpec): object {
   const { qkvBias, qkNorm } = FAMILIES[spec.family ?? "llama"];
@@ -368,9 +418,12 @@ async function makeFolder(folder: string): Promise<void> {
   }
 }
 
-function fillOptions(options: EngineOptions): Required<Omit<EngineOptions, "lora" | "base">> {
+type FilledOptions = Required<Omit<EngineOptions, "lora" | "base">> & { readonly lora?: FilledLora };
+
+function fillOptions(options: EngineOptions): FilledOptions {
   // By name: other fields of the object must not reach native code beside the spec.
-  const { threads = defaultThreads(), microBatchTokens = 4096, kvBytes = 2 ** 30, isa = "auto" } = options;
+  const { threads = defaultThreads(), isa = "auto" } = options;
+  const { microBatchTokens = DEFAULT_MICRO_BATCH_TOKENS, kvBytes = DEFAULT_KV_BYTES } = options;
   const { trainable = true, reference = false, dtype = "float32", moments = "float32", recompute = false } = options;
   const filled = { threads, microBatchTokens, kvBytes, isa, trainable, reference, dtype, moments, recompute };
   if (!ISAS.includes(filled.isa)) fail("BAD_ARGUMENT", "engine isa", ISAS.join(", "), filled.isa);
@@ -380,5 +433,5 @@ function fillOptions(options: EngineOptions): Required<Omit<EngineOptions, "lora
   checkNumber("engine threads", filled.threads, 1, 1024, true);
   checkNumber("engine microBatchTokens", filled.microBatchTokens, 1, 2 ** 31 - 1, true);
   checkNumber("engine kvBytes", filled.kvBytes, 1, Number.MAX_SAFE_INTEGER, true);
-  return filled;
+  return { ...filled, ...(options.lora && { lora: fillLora(options.lora) }) };
 }

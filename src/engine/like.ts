@@ -17,6 +17,9 @@ export type EngineLike = Pick<
   | "save"
   | "saveState"
   | "loadState"
+  | "memory"
+  | "planMemory"
+  | "reserve"
   | "dispose"
   | typeof Symbol.asyncDispose
 >;

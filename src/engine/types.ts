@@ -73,6 +73,8 @@ export interface LoraOptions {
   /** Of the random A; B is zero at first. Default 0. */
   readonly seed?: number;
 }
+export const DEFAULT_MICRO_BATCH_TOKENS = 4096;
+export const DEFAULT_KV_BYTES = 2 ** 30;
 
 export interface EngineOptions {
   /** Threads of the CPU engine; default: the cores this process may use. Results do not depend on it. */

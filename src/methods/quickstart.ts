@@ -5,14 +5,26 @@ import { z } from "zod";
 import { evaluationSampling, group } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
+import type { Workload } from "../engine/memory.js";
+import type { ModelSpec } from "../engine/types.js";
 import type { TokenizerWriter } from "../train/checkpoint.js";
 import type { PartPlan } from "../train/clock.js";
 import { TrainError } from "../train/guard.js";
 import { taskSampling } from "../train/reinforce.js";
 import { Run } from "../train/run.js";
 import { controlParts, runControls } from "./controls.js";
+import { foreseeMemory, grpoWorkload, sayMemory, sftWorkload } from "./memory.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import { checkpoints, engineSettings, grpoPart, logging, scratchModel, seed, sftPart } from "./settings.js";
+import {
+  checkpoints,
+  engineOptions,
+  engineSettings,
+  grpoPart,
+  logging,
+  scratchModel,
+  seed,
+  sftPart,
+} from "./settings.js";
 import {
   demonstrationPart,
   improve,
@@ -21,6 +33,7 @@ import {
   openTrial,
   savedPolicy,
   type Trial,
+  type TrialSettings,
   trialSpec,
   trialTokenizer,
   warmStart,
@@ -70,6 +83,7 @@ export function makeQuickstart(engines: EngineSource): Recipe<QuickstartConfig> 
       "A small policy from scratch learns Countdown: SFT, then GRPO on a verifier's reward, with held-out figures.",
     schema,
     plan: describePlan,
+    memory: foresee,
     run: (config, context) => quickstart(engines, config, context),
   };
 }
@@ -101,6 +115,7 @@ function warmArm(trial: Trial, tokenizer: TokenizerWriter): Promise<Arm> {
   return run.once("arm sft", async () => {
     await using engine = await newPolicy(trial, "sft");
     saySize(run, engine);
+    sayMemory(run, engine, workload(trial.settings, engine.spec));
     const cost = await run.part("sft", () => warmStart(trial, engine, true));
     await run.folder.saveModel("model-sft", engine, tokenizer);
     const judged = await run.part("evaluate-sft", () => judge(trial, engine, true));
@@ -171,6 +186,25 @@ function parts(config: QuickstartConfig): PartPlan[] {
     { name: "evaluate-grpo", title: "Held-out problems after GRPO", steps: 2, work: work.evaluation },
     ...(config.controls ? controlParts(config) : []),
   ];
+}
+
+/** Of both parts; they have an engine each, and this is for one that does all. */
+function workload({ model, sft, grpo, evaluation }: TrialSettings, spec: ModelSpec): Workload {
+  const { train: rollouts, ...rest } = grpoWorkload(grpo, spec, model.maxPositions - 1, evaluation.problems);
+  const { train: demonstrations } = sftWorkload(sft, model.maxPositions);
+  return {
+    ...rest,
+    train: { tokens: Math.max(rollouts!.tokens, demonstrations!.tokens), longest: model.maxPositions },
+  };
+}
+
+function foresee(config: QuickstartConfig): Promise<string> {
+  return foreseeMemory({
+    model: () => ({ spec: trialSpec(config.model) }),
+    options: { ...engineOptions(config), reference: config.grpo.loss.klCoefficient > 0 },
+    workload: (spec) => workload(config, spec),
+    bounded: false,
+  });
 }
 
 function describePlan(config: QuickstartConfig): readonly string[] {

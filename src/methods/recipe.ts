@@ -15,5 +15,7 @@ export interface Recipe<Config = unknown> {
   readonly schema: ZodType<Config>;
   /** What the run would do, without doing it: lines for `--dry-run`. */
   plan(config: Config): readonly string[];
+  /** The memory that the run would take, a line for `--dry-run`. */
+  memory?(config: Config): Promise<string>;
   run(config: Config, context: RunContext): Promise<RunSummary>;
 }

@@ -69,14 +69,14 @@ export interface TaskConfig {
 /** A task with its held-out problems. */
 export interface RlvrTask<P extends Numbered> extends PolicyTask<P>, AsyncDisposable {
   readonly heldOut: readonly P[];
+  /** Tokens of the longest prompt. */
+  readonly longestPrompt: number;
   /** Held-out problems that a run is watched by while it trains; other than `heldOut` where there are others. */
   readonly watched: readonly P[];
   /** Whether samples, one of each problem, are right. */
   areCorrect(problems: readonly P[], samples: readonly Sample[]): Promise<readonly boolean[]>;
   /** What tokens write, for stop strings and constraints. */
   vocabulary(): TokenBytes;
-  /** Tokens. */
-  readonly longestPrompt: number;
   readonly tokenizer: TokenizerWriter;
   /** What became of the rows of each source; none of the built-in trial. */
   readonly sources: readonly SourceReport[];
@@ -104,7 +104,7 @@ export function trialVerified(
     areCorrect: async (problems, samples) =>
       samples.map(({ completion }, p) => gradeTrial(problems[p]!, completion, { thinking }).correct),
     vocabulary: trialVocabulary,
-    longestPrompt: 0,
+    longestPrompt: spec.maxPositions - 1,
     tokenizer: copyTokenizer(model),
     sources: [],
     tryPrompt: trialPrompt(split.evaluation[0]!, thinking),

@@ -5,6 +5,7 @@ import { dataSetting, showSources } from "../config/data.js";
 import { evaluationSampling, group, type SamplingSettings } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
+import type { ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { type Pass, passAt1 } from "../eval/pass-at-1.js";
 import { showShare } from "../objective/intervals.js";
@@ -15,6 +16,7 @@ import { reinforce, taskSampling } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { Run } from "../train/run.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
+import { foreseeMemory, grpoWorkload, mostTokens, policyModel, takeMemory } from "./memory.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { problemsVerified } from "./rlvr-problems.js";
 import { type RlvrTask, rewardWords, taskSettings, trialVerified } from "./rlvr-task.js";
@@ -71,6 +73,7 @@ export function makeRlvr(engines: EngineSource): Recipe<RlvrConfig> {
     summary: "GRPO on verifiers' rewards or your own: problems from data, or the built-in trial.",
     schema,
     plan: describePlan,
+    memory: foresee,
     run: (config, context) => rlvr(engines, config, context),
   };
 }
@@ -123,6 +126,7 @@ async function trainOn<P extends Numbered>(
   const ignored = await ignoredRecommendations(config, context);
   using run = new Run(context, "rlvr", config, parts(config, task.heldOut.length), { ...config.checkpoint, tokenizer });
   saySize(run, engine);
+  await takeMemory(run, engine, grpoWorkload(grpo, engine.spec, task.longestPrompt, task.heldOut.length));
   const part = { phase: "grpo", steps: grpo.steps, seed, logging, heldOut: watch(run, engine, task, config) };
   const before = await judge(run, engine, task, config, "evaluate-before");
   const train = await run.part("grpo", () => reinforce(run, engine, task, grpo, part));
@@ -235,6 +239,17 @@ function parts({ grpo }: RlvrConfig, heldOut: number) {
     { name: "grpo", title: "GRPO on the rewards", steps: grpo.steps, work: sampled * training },
     ...(judged ? [{ name: "evaluate-after", title: "Held-out problems after GRPO", ...evaluation }] : []),
   ];
+}
+
+function foresee(config: RlvrConfig): Promise<string> {
+  const { model, lora, grpo, evaluation, maxPromptTokens, seed } = config;
+  const longest = ({ maxPositions }: ModelSpec) => mostTokens(maxPromptTokens, maxPositions - 1);
+  return foreseeMemory({
+    model: () => policyModel(model, lora.base),
+    options: { ...engineOptions(config), ...loraOptions(lora, seed), reference: grpo.loss.klCoefficient > 0 },
+    workload: (spec) => grpoWorkload(grpo, spec, longest(spec), evaluation.problems),
+    bounded: true,
+  });
 }
 
 function describePlan({ model, task, data, rewards, grpo, lora }: RlvrConfig): readonly string[] {

@@ -16,7 +16,14 @@ import {
 } from "../config/fragments.js";
 import { compileConstraint } from "../engine/constraint/compile.js";
 import { ALL_LINEAR } from "../engine/lora.js";
-import { DTYPES, type DType, type EngineOptions, type ModelSpec } from "../engine/types.js";
+import {
+  DEFAULT_KV_BYTES,
+  DEFAULT_MICRO_BATCH_TOKENS,
+  DTYPES,
+  type DType,
+  type EngineOptions,
+  type ModelSpec,
+} from "../engine/types.js";
 
 export const seed = () =>
   z
@@ -48,18 +55,43 @@ const recompute = () =>
   z
     .boolean()
     .default(false)
-    .describe(
-      "Compute activations again in the backward pass instead of keeping them: less memory, slower, same bits.",
-    );
+    .describe("Compute activations again in the backward pass instead of keeping them: less memory, slower, same bits.")
+    .meta(onResume("free"));
+
+const microBatchTokens = () =>
+  z
+    .int()
+    .min(1)
+    .max(2 ** 31 - 1)
+    .default(DEFAULT_MICRO_BATCH_TOKENS)
+    .describe("Most tokens computed at once in training: fewer take less memory, with the same results.")
+    .meta(onResume("free"));
+
+const kvBytes = () =>
+  z
+    .int()
+    .min(1)
+    .default(DEFAULT_KV_BYTES)
+    .describe("Most bytes for keys and values of samples being generated; results do not depend on it.")
+    .meta(onResume("free"));
 
 /** Settings of the engine that every recipe has. */
-export const engineSettings = { threads: threads(), dtype: dtype(), moments: moments(), recompute: recompute() };
+export const engineSettings = {
+  threads: threads(),
+  dtype: dtype(),
+  moments: moments(),
+  recompute: recompute(),
+  microBatchTokens: microBatchTokens(),
+  kvBytes: kvBytes(),
+};
 
 export interface EngineSettings {
   readonly threads: number;
   readonly dtype: DType;
   readonly moments: DType;
   readonly recompute: boolean;
+  readonly microBatchTokens: number;
+  readonly kvBytes: number;
 }
 
 /** Adapters in the place of weights. */
@@ -89,10 +121,19 @@ export function loraOptions({ base, targets, ...lora }: LoraSettings, seed: numb
   return { ...(lora.rank === 0 ? {} : { lora: adapters }), ...(base === "" ? {} : { base }) };
 }
 
-export const engineOptions = ({ threads, dtype, moments, recompute }: EngineSettings): EngineOptions => ({
+export const engineOptions = ({
+  threads,
   dtype,
   moments,
   recompute,
+  microBatchTokens,
+  kvBytes,
+}: EngineSettings): EngineOptions => ({
+  dtype,
+  moments,
+  recompute,
+  microBatchTokens,
+  kvBytes,
   ...(threads === 0 ? {} : { threads }),
 });
 

@@ -12,6 +12,7 @@ import type { Tokenizer } from "../prompt/tokenizer.js";
 import type { NoteEvent } from "../report/events.js";
 import type { Demonstration, DemonstrationSource } from "../train/sft.js";
 import type { ChatSettings, ExampleSettings } from "./data-settings.js";
+import { demonstrationLength } from "./memory.js";
 import { demonstrationCodec, ExampleEncoder } from "./sft-examples.js";
 
 export interface DemonstrationSettings {
@@ -38,6 +39,8 @@ export interface DataHost {
 
 export interface Demonstrations extends DemonstrationSource, Disposable {
   readonly reports: readonly SourceReport[];
+  /** Tokens of the longest one. */
+  readonly longest: number;
   /** The first of them, source by source, at most `count`. */
   first(count: number): Demonstration[];
 }
@@ -58,6 +61,7 @@ export async function openDemonstrations(
   const encoder = new ExampleEncoder(settings, learner);
   const stores: RecordStore<Demonstration>[] = [];
   const reports: SourceReport[] = [];
+  let longest = 0;
   const sources = sourcesOf(settings.data);
   const dispose = () => {
     for (const store of stores) store[Symbol.dispose]();
@@ -66,7 +70,9 @@ export async function openDemonstrations(
     for (const source of sources) {
       const store = new RecordStore(demonstrationCodec, { memoryBytes: Math.floor(MEMORY_BYTES / sources.length) });
       stores.push(store);
-      reports.push(await fill(store, source, encoder, host));
+      const filled = await fill(store, source, encoder, host);
+      reports.push(filled.report);
+      longest = Math.max(longest, filled.longest);
     }
   } catch (error) {
     dispose();
@@ -76,6 +82,7 @@ export async function openDemonstrations(
   const mixture = new Mixture(parts, { seed: settings.seed, exhausted: settings.mixture.exhausted });
   return {
     reports,
+    longest,
     first: (count) => {
       const all = stores.flatMap((store) =>
         Array.from({ length: Math.min(count, store.length) }, (_, i) => store.at(i)!),
@@ -94,14 +101,18 @@ async function fill(
   settings: SourceSettings,
   encoder: ExampleEncoder,
   host: DataHost,
-): Promise<SourceReport> {
+): Promise<{ readonly report: SourceReport; readonly longest: number }> {
   const { report, rows } = await openSource(settings, { signal: host.signal, onProgress: downloadNotes(host) });
+  let longest = 0;
   for await (const batch of batches(rows())) {
     host.signal.throwIfAborted();
-    for (const one of await encoder.encode(batch, report)) store.push(one);
+    for (const one of await encoder.encode(batch, report)) {
+      store.push(one);
+      longest = Math.max(longest, demonstrationLength(one));
+    }
   }
   if (store.length === 0) throw emptyError(report, "demonstration");
-  return report;
+  return { report, longest };
 }
 
 async function* batches(rows: AsyncIterable<Row>): AsyncGenerator<Row[]> {

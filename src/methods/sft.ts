@@ -16,6 +16,7 @@ import { Run } from "../train/run.js";
 import { copyTokenizer } from "../train/run-folder.js";
 import { type Demonstration, type DemonstrationSource, meanLoss, trainSft } from "../train/sft.js";
 import { chatPart, examplesPart } from "./data-settings.js";
+import { foreseeMemory, mostTokens, policyModel, sftWorkload, takeMemory } from "./memory.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import {
   checkpoints,
@@ -72,6 +73,7 @@ export function makeSft(engines: EngineSource): Recipe<SftConfig> {
     summary: "Supervised fine-tuning on demonstrations: files, data sets of the hub, or the built-in trial.",
     schema,
     plan: describePlan,
+    memory: foresee,
     run: (config, context) => sft(engines, config, context),
   };
 }
@@ -87,6 +89,7 @@ async function sft(engines: EngineSource, config: SftConfig, context: RunContext
   // Only now: bad input leaves the folder empty, and the corrected command may use it.
   using run = new Run(context, "sft", config, parts, { ...config.checkpoint, tokenizer });
   saySize(run, engine);
+  await takeMemory(run, engine, sftWorkload(config.sft, data.longest, data.heldOut));
   for (const line of reports.map(reportLine)) if (line !== null) run.note("info", line);
   const heldOut = watch(run, engine, data.heldOut, config);
   const cost = await run.part("sft", () => trainSft(run, engine, { ...config.sft, demonstrations, heldOut }));
@@ -144,6 +147,8 @@ async function fileSpec({ scratch, tokenizer: folder }: SftConfig) {
 
 interface Data extends Disposable {
   readonly demonstrations: DemonstrationSource;
+  /** Tokens of the longest demonstration. */
+  readonly longest: number;
   /** None where the settings ask for no evaluation. */
   readonly heldOut: readonly Demonstration[];
   readonly tokenizer: TokenizerWriter;
@@ -170,6 +175,7 @@ function trialData(config: SftConfig, { spec }: EngineLike): Data {
   const watched = config.evaluation.every === 0 ? [] : monitor.slice(0, config.evaluation.demonstrations);
   return {
     demonstrations: trialDemonstrations(train, seed, 0, options),
+    longest: spec.maxPositions,
     heldOut: heldOutDemonstrations(watched, seed, options),
     tokenizer: trialTokenizer(spec.maxPositions),
     tryPrompt: trialPrompt(evaluation[0]!, thinking),
@@ -186,6 +192,7 @@ async function fileData(config: SftConfig, { spec }: EngineLike, context: RunCon
   const demonstrations = await openDemonstrations(config, learner, context);
   return {
     demonstrations,
+    longest: demonstrations.longest,
     heldOut: watched.demonstrations,
     tokenizer: copyTokenizer(folder),
     tryPrompt: standInPrompt,
@@ -205,6 +212,19 @@ async function loadHeldOut(config: SftConfig, learner: Learner, context: RunCont
   }
   using held = await openDemonstrations({ ...config, data }, learner, context);
   return { demonstrations: held.first(count), reports: held.reports };
+}
+
+function foresee(config: SftConfig): Promise<string> {
+  const { model, scratch, data, examples, sft, lora, seed } = config;
+  return foreseeMemory({
+    model: async () => {
+      if (model !== "") return policyModel(model, lora.base);
+      return { spec: data === trialName ? trialSpec(scratch) : await fileSpec(config) };
+    },
+    options: { ...engineOptions(config), ...loraOptions(lora, seed) },
+    workload: ({ maxPositions }) => sftWorkload(sft, mostTokens(examples.maxTokens, maxPositions)),
+    bounded: data !== trialName,
+  });
 }
 
 function describePlan({ model, scratch, data, sft, lora }: SftConfig): readonly string[] {

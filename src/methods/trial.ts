@@ -34,6 +34,7 @@ import type { Metrics, Run, RunHost, ShownSample } from "../train/run.js";
 import { type Demonstration, type DemonstrationSource, trainSft } from "../train/sft.js";
 import type { TrainCost } from "../train/steps.js";
 import { withVocabulary } from "./generation.js";
+import { grpoWorkload, sftWorkload } from "./memory.js";
 import {
   type EngineSettings,
   engineOptions,
@@ -169,7 +170,7 @@ export function heldOutDemonstrations(
 }
 
 /** Supervised warm start. */
-export function warmStart(
+export async function warmStart(
   trial: Trial,
   engine: EngineLike,
   thinking: boolean,
@@ -179,11 +180,12 @@ export function warmStart(
   const { seed, sft, demonstrations } = trial.settings;
   const source = trialDemonstrations(trial.train, seed, round, { ...demonstrations, thinking });
   const { tokensPerStep, optimizer } = sft;
+  await engine.reserve(sftWorkload(trial.settings.sft, engine.spec.maxPositions));
   return trainSft(trial.run, engine, { steps, tokensPerStep, optimizer, demonstrations: source });
 }
 
 /** GRPO on the verifier's reward: 1 for a right answer, else 0. */
-export function improve(
+export async function improve(
   trial: Trial,
   engine: EngineLike,
   phase: string,
@@ -191,6 +193,7 @@ export function improve(
   steps: number,
 ): Promise<TrainCost> {
   const { seed, grpo, logging } = trial.settings;
+  await engine.reserve(grpoWorkload(grpo, engine.spec, engine.spec.maxPositions - 1, 0));
   return reinforce(trial.run, engine, trialTask(trial.train, seed, thinking), grpo, { phase, steps, seed, logging });
 }
 

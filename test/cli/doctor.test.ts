@@ -10,6 +10,7 @@ const engine: EngineReport = {
   peak: { gflops: 123.4, shape: "512 x 512 x 512" },
   peakBfloat16: { gflops: 246.8, shape: "512 x 512 x 512", path: "by the instruction" },
   exactness: { ok: true, cases: 12, failures: [] },
+  plans: ["a model: 1 GiB"],
 };
 const facts = {
   engine,
@@ -32,6 +33,7 @@ describe("judge", () => {
     expect(lines).toContain("CPU         Some CPU, 2 cores");
     expect(lines).toContain("features    avx2 fma");
     expect(lines).toContain("memory      16.0 GiB");
+    expect(lines).toContain("            a model: 1 GiB");
   });
 
   test("a missing engine is not well, and says why", () => {

@@ -36,6 +36,7 @@ const strict: Recipe<{ path: string }> = {
   name: "strict",
   schema: z.strictObject({ path: z.string() }),
   plan: () => [],
+  memory: async () => "memory: little",
   run: async () => ({}),
 };
 const recipes = [tiny, strict] as readonly Recipe[];
@@ -123,6 +124,11 @@ describe("train", () => {
     const text = await stdout(() => train(recipes, "tiny", { out, json: true, dryRun: true }));
     expect(JSON.parse(text)).toEqual({ recipe: "tiny", config: { steps: 3, data: { path: "x" } }, plan: ["3 steps"] });
     expect(existsSync(out)).toBe(false);
+  });
+
+  test("--dry-run shows the memory that the run would take", async () => {
+    const text = await stdout(() => train(recipes, "strict", { json: true, dryRun: true, set: ["path=x"] }));
+    expect(JSON.parse(text)).toMatchObject({ plan: ["memory: little"] });
   });
 
   test("what --dry-run shows is a recipe file that gives the same run", async () => {

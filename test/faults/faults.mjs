@@ -344,6 +344,22 @@ export const faults = [
     tests: ["test/engine/law6.test.ts"],
   },
   {
+    law: 7,
+    name: "the plan leaves out the masters of bfloat16 weights",
+    file: "native/runtime/memory_plan.cc",
+    find: "plan.masters = checked_product(trained, dtype_bytes(DType::f32));",
+    replace: "plan.masters = 0;",
+    tests: ["test/engine/memory.test.ts"],
+  },
+  {
+    law: 7,
+    name: "every micro-batch lays its activations out anew",
+    file: "native/model/activations.cc",
+    find: "memory.reserve(static_cast<size_t>(count.used));",
+    replace: "memory.reset(static_cast<size_t>(count.used));",
+    tests: ["test/engine/memory.test.ts"],
+  },
+  {
     law: 8,
     name: "tensors that overlap in a file are not noticed",
     file: "native/core/safetensors.cc",

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { random } from "../../src/data/random.js";
 import { generateArgs } from "../../src/engine/generate.js";
 import type { EngineLike, EngineSource } from "../../src/engine/like.js";
+import type { MemoryPlan, MemoryUse, Workload } from "../../src/engine/memory.js";
 import type {
   EngineOptions,
   FinishReason,
@@ -66,6 +67,7 @@ export class FakeEngine implements EngineLike {
   readonly parameters: number;
   readonly trainedParameters: number;
   readonly calls: string[] = [];
+  readonly workloads: Workload[] = [];
   readonly batches: { batch: TrainBatch; loss: LossSpec }[] = [];
   readonly requests: GenerateRequest[] = [];
   vocabulary: TokenBytes | null = null;
@@ -233,6 +235,21 @@ export class FakeEngine implements EngineLike {
     this.#table.forEach((value, i) => {
       this.#reference[i] = (1 - mix) * this.#reference[i]! + mix * value;
     });
+  }
+
+  memory(): MemoryUse {
+    return { bytes: 0, peakBytes: 0, allocations: 0 };
+  }
+
+  planMemory(workload: Workload): MemoryPlan {
+    this.workloads.push(workload);
+    const none = { weights: 0, masters: 0, reference: 0, gradients: 0, moments: 0, activations: 0, head: 0 };
+    return { parts: { ...none, keysAndValues: 0, workspace: 0 }, bytes: 0 };
+  }
+
+  async reserve(workload: Workload): Promise<MemoryPlan> {
+    this.#call("reserve");
+    return this.planMemory(workload);
   }
 
   async save(folder: string): Promise<void> {

@@ -1,0 +1,198 @@
+// The memory plan: what an engine needs, counted by the native code that lays it out; whether it fits; and settings with which it would.
+import { InputError } from "../errors.js";
+import { addon, toZazenError } from "./addon.js";
+import { type MemoryRoom, memoryRoom } from "./memory-limit.js";
+import { DEFAULT_KV_BYTES, DEFAULT_MICRO_BATCH_TOKENS, type EngineOptions } from "./types.js";
+import { checkNumber } from "./validate.js";
+
+/** Calls of forwardBackward or logprobs at most: tokens of a call, of a sequence, and sequences of a call where that is known. */
+export interface BatchBound {
+  readonly tokens: number;
+  readonly longest: number;
+  readonly sequences?: number;
+}
+
+/** Calls of generate at most. */
+export interface GenerateBound {
+  readonly prompts: number;
+  readonly promptTokens: number;
+  readonly samplesPerPrompt: number;
+  readonly maxTokens: number;
+}
+
+/** What an engine will be asked for; what is left out, never. */
+export interface Workload {
+  readonly train?: BatchBound;
+  readonly score?: BatchBound;
+  readonly generate?: readonly GenerateBound[];
+}
+
+/** Bytes of each part. An engine keeps what a call needed for the next, so their sum is the peak. */
+export interface MemoryParts {
+  readonly weights: number;
+  /** float32 masters of bfloat16 weights that are trained. */
+  readonly masters: number;
+  readonly reference: number;
+  readonly gradients: number;
+  readonly moments: number;
+  /** Of the largest micro-batches of training and scoring, and of generation. */
+  readonly activations: number;
+  /** Logits and hidden rows of one chunk. */
+  readonly head: number;
+  /** Of sequences being generated. */
+  readonly keysAndValues: number;
+  /** Gradients between kernels, transposed weights, tables of angles. */
+  readonly workspace: number;
+}
+
+export interface MemoryPlan {
+  readonly parts: MemoryParts;
+  readonly bytes: number;
+}
+
+/** What the native side of an engine holds. */
+export interface MemoryUse {
+  readonly bytes: number;
+  readonly peakBytes: number;
+  /** Blocks allocated so far. A step like one before it allocates none. */
+  readonly allocations: number;
+}
+
+/** The plan of options on a workload. */
+export type Planner = (options: EngineOptions, workload: Workload) => MemoryPlan;
+
+const MOST = 2 ** 31 - 1;
+const GiB = 2 ** 30;
+/** Share of what is available that a plan may take; the rest is for JavaScript and the system. */
+const USABLE = 0.95;
+const LEAST_MICRO_BATCH = 64;
+/** Adapters that are offered in the place of training every weight. */
+const LORA = { rank: 16, alpha: 32, targets: "all-linear" } as const;
+
+const NAMES: { readonly [part in keyof MemoryParts]: string } = {
+  weights: "weights",
+  masters: "masters",
+  reference: "reference",
+  gradients: "gradients",
+  moments: "moments",
+  activations: "activations",
+  head: "head",
+  keysAndValues: "keys and values",
+  workspace: "workspace",
+};
+
+/** `native`: spec and options, complete. Throws InputError BAD_ARGUMENT, KV_TOO_SMALL, TOO_LARGE. */
+export function nativePlan(native: object, workload: Workload): MemoryPlan {
+  const args = { ...native, memoryLimit: Number.MAX_SAFE_INTEGER, workload: nativeWorkload(workload) };
+  try {
+    const parts = addon().planMemory(args);
+    return { parts, bytes: Object.values(parts).reduce((sum, bytes) => sum + bytes, 0) };
+  } catch (error) {
+    throw toZazenError(error);
+  }
+}
+
+/** Complete. Throws InputError BAD_ARGUMENT. */
+export function nativeWorkload({ train, score, generate = [] }: Workload) {
+  const batch = (where: string, bound: BatchBound = { tokens: 0, longest: 0 }) => {
+    const filled = { sequences: 0, ...bound };
+    for (const [name, value] of Object.entries(filled)) checkNumber(`memory ${where} ${name}`, value, 0, MOST, true);
+    return filled;
+  };
+  for (const call of generate)
+    for (const [name, value] of Object.entries(call)) checkNumber(`memory generate ${name}`, value, 1, MOST, true);
+  return { train: batch("train", train), score: batch("score", score), generate };
+}
+
+/** Bytes that a plan may come to beside `held`, which the engine has already. */
+export function usableBytes(room: MemoryRoom, held: number): number {
+  return Math.floor(USABLE * room.available) + held;
+}
+
+/**
+ * The plan, when it fits beside what else runs on this machine. `held`: bytes that are allocated already.
+ * Throws InputError MEMORY_PLAN with settings that fit.
+ */
+export function requireMemory(
+  where: string,
+  plan: Planner,
+  options: EngineOptions,
+  workload: Workload,
+  held = 0,
+  room = memoryRoom(),
+): MemoryPlan {
+  const wanted = plan(options, workload);
+  const usable = usableBytes(room, held);
+  if (wanted.bytes <= usable) return wanted;
+  const fits = fittingSettings((changed) => plan({ ...options, ...changed }, workload).bytes <= usable, options);
+  const remedy =
+    fits.length > 0
+      ? `it fits with ${fits.join(", or ")}`
+      : "no settings make it fit; take a smaller model or more memory";
+  throw new InputError(
+    "MEMORY_PLAN",
+    `[${where}] expected a plan of at most ${gib(usable)} of memory, got ${gib(wanted.bytes)} (${partsLine(wanted)}); ${remedy}`,
+  );
+}
+
+type Change = Partial<Pick<EngineOptions, "microBatchTokens" | "kvBytes" | "recompute" | "moments" | "dtype" | "lora">>;
+
+/** Single changes of the options that fit; where there is none, the first of growing sets of them that does. Results as text. */
+export function fittingSettings(fits: (change: Change) => boolean, options: EngineOptions): string[] {
+  const works = (change: Change) => {
+    try {
+      return fits(change);
+    } catch (error) {
+      if (error instanceof InputError) return false; // too little room for the keys and values of one sample
+      throw error;
+    }
+  };
+  const { trainable = true } = options;
+  const fixed: Change[] = [
+    ...(trainable && options.recompute !== true ? [{ recompute: true }] : []),
+    ...(trainable && options.moments !== "bfloat16" ? [{ moments: "bfloat16" as const }] : []),
+    ...(options.dtype !== "bfloat16" ? [{ dtype: "bfloat16" as const }] : []),
+    ...(trainable && !options.lora ? [{ lora: LORA }] : []),
+  ];
+  const { microBatchTokens = DEFAULT_MICRO_BATCH_TOKENS, kvBytes = DEFAULT_KV_BYTES } = options;
+  const halved = (name: "microBatchTokens" | "kvBytes", from: number, least: number) => (base: Change) => {
+    for (let value = Math.floor(from / 2); value >= least; value = Math.floor(value / 2)) {
+      if (works({ ...base, [name]: value })) return { ...base, [name]: value };
+    }
+    return undefined;
+  };
+  const micro = halved("microBatchTokens", microBatchTokens, LEAST_MICRO_BATCH);
+  const keys = halved("kvBytes", kvBytes, 1);
+  const single = [micro({}), keys({}), ...fixed.map((change) => (works(change) ? change : undefined))];
+  const found = single.filter((change) => change !== undefined);
+  if (found.length > 0) return found.map(showChange);
+  let all: Change = {};
+  for (const change of fixed) {
+    all = { ...all, ...change };
+    const enough = works(all) ? all : (micro(all) ?? keys(all));
+    if (enough) return [showChange(enough)];
+  }
+  return [];
+}
+
+function showChange({ lora, ...rest }: Change): string {
+  const shown = Object.entries(rest).map(([name, value]) => `${name}: ${value}`);
+  return [...shown, ...(lora ? [`lora.rank: ${lora.rank}`] : [])].join(" and ");
+}
+
+/** "weights 1.84 GiB, gradients 1.84 GiB, ...": parts that there are. */
+export function partsLine({ parts }: MemoryPlan): string {
+  const there = Object.entries(parts).filter(([, bytes]) => bytes > 0);
+  return there.map(([name, bytes]) => `${NAMES[name as keyof MemoryParts]} ${gib(bytes)}`).join(", ");
+}
+
+/** "memory: 7.42 GiB of 9.80 GiB that may be used (weights ...); 2.38 GiB are left", or that it does not fit. */
+export function memoryLine(plan: MemoryPlan, held = 0, room = memoryRoom()): string {
+  const usable = usableBytes(room, held);
+  const rest = usable - plan.bytes;
+  const verdict = rest >= 0 ? `${gib(rest)} are left` : `${gib(-rest)} too much`;
+  const limit = `${gib(room.available + held)} available of ${gib(room.limit)}${room.constrained ? " (container limit)" : ""}`;
+  return `memory: ${gib(plan.bytes)} (${partsLine(plan)}); ${limit}; ${verdict}`;
+}
+
+const gib = (bytes: number): string => `${(bytes / GiB).toFixed(bytes < GiB / 10 ? 4 : 2)} GiB`;

@@ -1,0 +1,95 @@
+// What recipes ask of an engine at most, and the line that says what it takes: before the first step, and in a dry run, which reads a
+// model's config.json and no data.
+import { planMemory } from "../engine/engine.js";
+import type { EngineLike } from "../engine/like.js";
+import { memoryLine, type Workload } from "../engine/memory.js";
+import { modelFolders } from "../engine/peft.js";
+import { readModelSpec } from "../engine/spec.js";
+import type { EngineOptions, LoraOptions, ModelSpec } from "../engine/types.js";
+import { InputError } from "../errors.js";
+import type { Run } from "../train/run.js";
+import type { Demonstration } from "../train/sft.js";
+import type { GrpoSettings, SftSettings } from "./settings.js";
+
+/** Offsets into tokens are int32. */
+const MOST_TOKENS = 2 ** 31 - 1;
+
+/** Says what the run takes. Throws InputError MEMORY_PLAN, with settings that fit, where it does not fit. */
+export function sayMemory(run: Run, engine: EngineLike, workload: Workload): void {
+  run.note("info", memoryLine(engine.planMemory(workload), engine.memory().bytes));
+}
+
+/** Takes it as well. */
+export async function takeMemory(run: Run, engine: EngineLike, workload: Workload): Promise<void> {
+  sayMemory(run, engine, workload);
+  await engine.reserve(workload);
+}
+
+/** A policy before there is an engine of it; `lora` is what a folder of adapters brings. */
+export interface PolicyModel {
+  readonly spec: ModelSpec;
+  readonly lora?: LoraOptions;
+}
+
+/** Of a model's folder, or one of adapters on the base that it names or on `base`. Throws InputError as Engine.load. */
+export async function policyModel(folder: string, base: string): Promise<PolicyModel> {
+  const { base: found, adapter } = await modelFolders(folder, base === "" ? undefined : base);
+  return { spec: await readModelSpec(found), ...(adapter && { lora: adapter.lora }) };
+}
+
+/** A length that settings bound, 0 being no bound, within what the model has. */
+export const mostTokens = (bound: number, most: number): number => (bound === 0 ? most : Math.min(bound, most));
+
+export interface MemoryQuestion {
+  readonly model: () => Promise<PolicyModel> | PolicyModel;
+  readonly options: EngineOptions;
+  readonly workload: (spec: ModelSpec) => Workload;
+  /** Sequences are as long as settings and model allow, since no data are read. */
+  readonly bounded: boolean;
+}
+
+/** The plan of a run that is not made. What stands in its way is said, not thrown. */
+export async function foreseeMemory({ model, options, workload, bounded }: MemoryQuestion): Promise<string> {
+  try {
+    const { spec, lora } = await model();
+    const line = memoryLine(planMemory(spec, { ...options, ...(lora && { lora }) }, workload(spec)));
+    return bounded ? `${line}; for sequences as long as settings and model allow, no data were read` : line;
+  } catch (error) {
+    if (error instanceof InputError) return `memory: unknown, ${error.message}`;
+    throw error;
+  }
+}
+
+export const demonstrationLength = ({ prompt, completion }: Demonstration): number => prompt.length + completion.length;
+
+/** Steps on demonstrations of up to `longest` tokens, and the loss on held-out ones. */
+export function sftWorkload(
+  { tokensPerStep }: SftSettings,
+  longest: number,
+  heldOut: readonly Demonstration[] = [],
+): Workload {
+  const train = { tokens: Math.min(MOST_TOKENS, Math.max(tokensPerStep, longest)), longest };
+  const lengths = heldOut.map(demonstrationLength);
+  const tokens = lengths.reduce((sum, length) => sum + length, 0);
+  if (tokens === 0) return { train };
+  return { train, score: { tokens, longest: lengths.reduce((a, b) => Math.max(a, b)), sequences: lengths.length } };
+}
+
+/** Rollouts and their training on prompts of up to `promptTokens`, and one sample of each held-out problem. */
+export function grpoWorkload(
+  { prompts, samplesPerPrompt, sampling, loss }: GrpoSettings,
+  { maxPositions }: ModelSpec,
+  promptTokens: number,
+  heldOut: number,
+): Workload {
+  const { maxTokens } = sampling;
+  const longest = Math.min(promptTokens + maxTokens, maxPositions);
+  const sequences = prompts * samplesPerPrompt;
+  const batch = { tokens: Math.min(MOST_TOKENS, sequences * longest), longest, sequences };
+  const rollout = { prompts, promptTokens, samplesPerPrompt, maxTokens };
+  return {
+    train: batch,
+    ...(loss.klCoefficient > 0 && { score: batch }),
+    generate: [rollout, ...(heldOut > 0 ? [{ ...rollout, prompts: heldOut, samplesPerPrompt: 1 }] : [])],
+  };
+}
