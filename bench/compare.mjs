@@ -1,11 +1,11 @@
 // Our benches and the Python ones in turn, so that a slow spell of the machine meets both: ours, theirs, ours, theirs, ... The ratio is
 // of the medians of the repetitions. Peak is the better of our matmul and PyTorch's. Results go to bench/results/NAME.json.
-// node bench/compare.mjs --python PATH [--only NAME,...] [--repeats N] [--threads N] [--quick] [--model DIR] [--out DIR]
+// node bench/compare.mjs --python PATH [--only NAME,...] [--repeats N] [--threads N] [--quick] [--model DIR] [--tokenizer DIR] [--out DIR]
 // Names: train-qwen2.5-0.5b, train-qwen2.5-0.5b-bfloat16, decode-1, decode-64 (bf16), train-1m (8 x 256), train-1m-8x128, train-1m-4x64,
-// train-1m-2x64, train-1m-1x64, train-trial, grpo-step, trial.
+// train-1m-2x64, train-1m-1x64, train-trial, grpo-step, grpo-step-lora (0.5B, bf16; needs --tokenizer, Qwen2.5's folder), trial.
 // --quick takes few steps: to see that all runs, not for figures.
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -18,6 +18,7 @@ const { values: flags } = parseArgs({
     repeats: { type: "string", default: "3" },
     threads: { type: "string", default: String(availableParallelism()) },
     model: { type: "string", default: join(root, "..", "shared", "models", "stories260k") },
+    tokenizer: { type: "string", default: join(root, "..", "shared", "tokenizers", "qwen2.5") },
     out: { type: "string", default: join(root, "bench", "results") },
     quick: { type: "boolean", default: false },
   },
@@ -59,6 +60,33 @@ function decode(batch, wanted) {
   };
 }
 
+/** A GRPO step of adapters beside the 0.5B shape in bf16, random weights; TRL's batch is cut so that it fits. */
+function adapterStep() {
+  const sizes = ["--prompts", "4", "--completions", "8", "--prompt-tokens", "128", "--new-tokens", "128"];
+  const counts = flags.quick ? ["--steps", "1", "--warmup", "0"] : ["--steps", "1", "--warmup", "1"];
+  const args = ["--dtype", "bfloat16", "--lora-rank", "16", ...sizes, ...counts, ...threads];
+  return {
+    name: "grpo-step-lora",
+    wanted: 1.5,
+    model: async (folder) => {
+      const { Engine } = await import("../dist/engine/engine.js");
+      const spec = { vocabSize: 151_936, hiddenSize: 896, intermediateSize: 4864, layers: 24, heads: 14, kvHeads: 2 };
+      const more = { headDim: 64, maxPositions: 1024, ropeTheta: 10_000, rmsNormEps: 1e-5, tieWordEmbeddings: true };
+      const ids = { bosTokenId: null, eosTokenIds: [151_643] };
+      await using engine = await Engine.create(
+        { ...spec, ...more, ...ids },
+        { seed: 0 },
+        { dtype: "bfloat16", trainable: false },
+      );
+      await engine.save(folder);
+      cpSync(flags.tokenizer, folder, { recursive: true });
+    },
+    ours: (folder) => ours(bench("grpo-step.mjs"), "--model", folder, ...args),
+    theirs: (folder) => theirs(peer("trl_grpo.py"), "--model", folder, "--micro-batch", "8", ...args),
+    seconds: (document) => document.seconds,
+  };
+}
+
 // Both sides take the same number of steps of the same size.
 const [sftSteps, grpoSteps] = flags.quick ? [20, 2] : [2280, 40];
 const trialOfOurs = [`sft.steps=${sftSteps}`, `grpo.steps=${grpoSteps}`];
@@ -68,13 +96,12 @@ if (flags.quick) {
   trialOfTheirs.push("--eval-problems", "32");
 }
 
+let runs = 0;
 /** The built-in trial, evaluations left out on both sides. */
-async function ourTrial() {
-  const folder = mkdtempSync(join(tmpdir(), "zazen-compare-"));
+async function ourTrial(folder) {
   const sets = [...trialOfOurs, `threads=${flags.threads}`].flatMap((set) => ["--set", set]);
   const cli = join(root, "dist", "cli", "main.js");
-  const { summary } = await ours(cli, "train", "quickstart", "--json", "--out", join(folder, "run"), ...sets);
-  rmSync(folder, { recursive: true });
+  const { summary } = await ours(cli, "train", "quickstart", "--json", "--out", join(folder, String(runs++)), ...sets);
   return { seconds: summary.arms.grpo.train.seconds + summary.arms.sft.train.seconds, arms: summary.arms };
 }
 
@@ -96,6 +123,7 @@ const jobs = [
     theirs: () => theirs(peer("trl_grpo.py"), "--model", flags.model, ...threads, ...few),
     seconds: (document) => document.seconds,
   },
+  adapterStep(),
   {
     name: "trial",
     wanted: 2,
@@ -139,10 +167,13 @@ async function measurePeaks(dtype) {
 async function compare(job, peaksOf) {
   const peaks = peaksOf[job.dtype ?? "float32"];
   const [left, right] = [[], []];
+  const folder = mkdtempSync(join(tmpdir(), "zazen-compare-"));
+  await job.model?.(folder);
   for (let repeat = 0; repeat < repeats; repeat++) {
-    left.push(await job.ours());
-    right.push(await job.theirs());
+    left.push(await job.ours(folder));
+    right.push(await job.theirs(folder));
   }
+  rmSync(folder, { recursive: true });
   const secondsOurs = median(left.map(job.seconds));
   const secondsTheirs = median(right.map(job.seconds));
   const { flops } = left[0];

@@ -1,6 +1,8 @@
-// Seconds of a whole GRPO step on a small checkpoint: 16 prompts x 8 completions of 128 new tokens at temperature 1, a reward that counts
-// a letter, group advantages, one update. The same step as bench/peers/trl_grpo.py. Needs `npm run build` and a model folder.
-// node bench/grpo-step.mjs [--model DIR] [--threads N] [--steps N] [--warmup N] [--prompts N] [--completions N] [--new-tokens N] [--json FILE]
+// Seconds of a whole GRPO step: 16 prompts x 8 completions of 128 new tokens at temperature 1, a reward that counts a letter, group
+// advantages, one update. The same step as bench/peers/trl_grpo.py. Needs `npm run build` and a model folder.
+// node bench/grpo-step.mjs [--model DIR] [--threads N] [--steps N] [--warmup N] [--prompts N] [--completions N] [--new-tokens N]
+//   [--dtype float32|bfloat16] [--lora-rank N] [--prompt-tokens N] [--json FILE]
+// --lora-rank: adapters on all linear layers; --prompt-tokens: prompts of that many tokens, the openings said again and again.
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -18,6 +20,9 @@ const { values: flags } = parseArgs({
     prompts: { type: "string", default: "16" },
     completions: { type: "string", default: "8" },
     "new-tokens": { type: "string", default: "128" },
+    dtype: { type: "string", default: "float32" },
+    "lora-rank": { type: "string", default: "0" },
+    "prompt-tokens": { type: "string", default: "0" },
     warmup: { type: "string", default: "2" },
     steps: { type: "string", default: "5" },
     json: { type: "string" },
@@ -47,15 +52,25 @@ const LOSS = {
 };
 
 const tokenizer = await Tokenizer.load(flags.model);
-const engine = await Engine.load(flags.model, { threads });
+const rank = Number(flags["lora-rank"]);
+const lora = rank > 0 ? { lora: { rank, alpha: 2 * rank, targets: "all-linear" } } : {};
+const engine = await Engine.load(flags.model, { threads, dtype: flags.dtype, ...lora });
 const texts = OPENINGS.flatMap((opening) => NAMES.map(opening));
-const prompts = Array.from({ length: Number(flags.prompts) }, (_, p) =>
-  Int32Array.from(tokenizer.encode(texts[p % texts.length])),
-);
+const prompts = Array.from({ length: Number(flags.prompts) }, (_, p) => promptOf(texts[p % texts.length]));
 const packed = packSequences(prompts);
 const cuGroups = Int32Array.from({ length: prompts.length + 1 }, (_, g) => g * samplesPerPrompt);
 // The peer's tokenizer ends a text at </s> alone, so the model's begin token does not end one here either.
 const sampling = { temperature: 1, maxTokens, stopTokenIds: [tokenizer.eosId] };
+
+/** The tokens of an opening, or as many as are asked for of it said again and again. */
+function promptOf(text) {
+  const length = Number(flags["prompt-tokens"]);
+  if (length === 0) return Int32Array.from(tokenizer.encode(text));
+  const tokens = tokenizer.encode(Array(length).fill(text).join(" ")).slice(0, length);
+  const again = tokenizer.encode(tokenizer.decode(tokens));
+  check(again.length === length, `expected a prompt of ${length} tokens, got ${again.length}`);
+  return Int32Array.from(again);
+}
 
 /** Share of the characters of a text that are LETTER. */
 function reward(text) {
@@ -112,6 +127,7 @@ async function grpoStep(step) {
 
 const all = [];
 for (let step = 0; step < warmup + steps; step++) all.push(await grpoStep(step));
+const { peakBytes } = engine.memory();
 await engine.dispose();
 const timed = all.slice(warmup);
 const of = (name) => median(timed.map((one) => one[name]));
@@ -133,6 +149,11 @@ finish(
     prompts: prompts.length,
     completions: samplesPerPrompt,
     newTokens: maxTokens,
+    promptTokens: prompts[0].length,
+    dtype: flags.dtype,
+    loraRank: rank,
+    engineBytes: peakBytes,
+    peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
     steps,
     seconds: of("total"),
     secondsBest: Math.min(...timed.map((one) => one.total)),
