@@ -251,8 +251,7 @@ void EngineObject::define(Napi::Env env, Napi::Object exports) {
       DefineClass(
           env, "Engine",
           {InstanceMethod<&EngineObject::open>("open"), InstanceMethod<&EngineObject::generate>("generate"),
-           InstanceMethod<&EngineObject::reserve>("reserve"),
-           InstanceMethod<&EngineObject::use_vocabulary>("useVocabulary"),
+           InstanceMethod<&EngineObject::reserve>("reserve"), InstanceMethod<&EngineObject::use_vocabulary>("useVocabulary"),
            InstanceMethod<&EngineObject::take_tokens>("takeTokens"), InstanceMethod<&EngineObject::logprobs>("logprobs"),
            InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
            InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
@@ -395,9 +394,8 @@ Napi::Value EngineObject::perform(const Napi::CallbackInfo& info, Act act) {
 Napi::Value EngineObject::reserve(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const Napi::Object args = object(info[0], "reserve");
-    return perform(info, [workload = workload_of(object(args.Get("workload"), "workload"))](Engine& engine) {
-      engine.reserve(workload);
-    });
+    return perform(
+        info, [workload = workload_of(object(args.Get("workload"), "workload"))](Engine& engine) { engine.reserve(workload); });
   });
 }
 

@@ -18,8 +18,7 @@ void cover(GenerateSize& size, const GenerateBound& call, const EngineConfig& c,
   const int64_t longest = longest_sequence(call, c.spec), samples = checked_product(call.prompts, call.samples);
   const PoolSize pool = Scheduler::bound(c.spec, parameters, c.threads, c.kv_bytes, c.micro_batch_tokens, call);
   // Prompts and what gave way go together up to a micro-batch; then a token of every running sample.
-  const int64_t computed =
-      pool.scarce ? checked_product(samples, longest) : checked_product(call.prompts, call.prompt_tokens);
+  const int64_t computed = pool.scarce ? checked_product(samples, longest) : checked_product(call.prompts, call.prompt_tokens);
   const int64_t prefill = std::min(std::max(c.micro_batch_tokens, longest), computed);
   size.rows = std::max({size.rows, prefill, std::min(pool.most, samples)});
   size.draws = std::max(size.draws, samples);  // first tokens of all prompts that begin

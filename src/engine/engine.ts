@@ -7,7 +7,6 @@ import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.
 import { FAMILIES } from "./families.js";
 import { type GenerateArgs, generateArgs, generateResult } from "./generate.js";
 import { type FilledLora, fillLora, isUntied, nativeLora } from "./lora.js";
-import { ADAPTER_WEIGHTS, modelFolders, writeAdapterConfig } from "./peft.js";
 import {
   type MemoryPlan,
   type MemoryUse,
@@ -19,6 +18,7 @@ import {
   type Workload,
 } from "./memory.js";
 import { memoryRoom } from "./memory-limit.js";
+import { ADAPTER_WEIGHTS, modelFolders, writeAdapterConfig } from "./peft.js";
 import { ropeFrequencies } from "./rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
 import { streamTokens } from "./stream.js";
