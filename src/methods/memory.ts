@@ -1,5 +1,6 @@
 // What recipes ask of an engine at most, and the line that says what it takes: before the first step, and in a dry run, which reads a
 // model's config.json and no data.
+import type { EvaluationSamplingSettings } from "../config/fragments.js";
 import { planMemory } from "../engine/engine.js";
 import type { EngineLike } from "../engine/like.js";
 import { memoryLine, type Workload } from "../engine/memory.js";
@@ -7,6 +8,7 @@ import { modelFolders } from "../engine/peft.js";
 import { readModelSpec } from "../engine/spec.js";
 import type { EngineOptions, LoraOptions, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
+import { heldOutSampling } from "../rollout/sampling.js";
 import type { Run } from "../train/run.js";
 import type { Demonstration } from "../train/sft.js";
 import type { GrpoSettings, SftSettings } from "./settings.js";
@@ -75,21 +77,25 @@ export function sftWorkload(
   return { train, score: { tokens, longest: lengths.reduce((a, b) => Math.max(a, b)), sequences: lengths.length } };
 }
 
-/** Rollouts and their training on prompts of up to `promptTokens`, and one sample of each held-out problem. */
+/** Rollouts and their training on prompts of up to `promptTokens`, and one sample of each of so many held-out problems. */
 export function grpoWorkload(
   { prompts, samplesPerPrompt, sampling, loss }: GrpoSettings,
   { maxPositions }: ModelSpec,
   promptTokens: number,
-  heldOut: number,
+  heldOut?: { readonly problems: number; readonly sampling: EvaluationSamplingSettings },
 ): Workload {
   const { maxTokens } = sampling;
   const longest = Math.min(promptTokens + maxTokens, maxPositions);
   const sequences = prompts * samplesPerPrompt;
   const batch = { tokens: Math.min(MOST_TOKENS, sequences * longest), longest, sequences };
   const rollout = { prompts, promptTokens, samplesPerPrompt, maxTokens };
+  const judged = (heldOut && heldOut.problems > 0 ? [heldOut] : []).map(({ problems, sampling: own }) => {
+    const { maxTokens } = heldOutSampling(sampling, own);
+    return { prompts: problems, promptTokens, samplesPerPrompt: 1, maxTokens };
+  });
   return {
     train: batch,
     ...(loss.klCoefficient > 0 && { score: batch }),
-    generate: [rollout, ...(heldOut > 0 ? [{ ...rollout, prompts: heldOut, samplesPerPrompt: 1 }] : [])],
+    generate: [rollout, ...judged],
   };
 }

@@ -190,7 +190,7 @@ function parts(config: QuickstartConfig): PartPlan[] {
 
 /** Of both parts; they have an engine each, and this is for one that does all. */
 function workload({ model, sft, grpo, evaluation }: TrialSettings, spec: ModelSpec): Workload {
-  const { train: rollouts, ...rest } = grpoWorkload(grpo, spec, model.maxPositions - 1, evaluation.problems);
+  const { train: rollouts, ...rest } = grpoWorkload(grpo, spec, model.maxPositions - 1, evaluation);
   const { train: demonstrations } = sftWorkload(sft, model.maxPositions);
   return {
     ...rest,

@@ -126,7 +126,8 @@ async function trainOn<P extends Numbered>(
   const ignored = await ignoredRecommendations(config, context);
   using run = new Run(context, "rlvr", config, parts(config, task.heldOut.length), { ...config.checkpoint, tokenizer });
   saySize(run, engine);
-  await takeMemory(run, engine, grpoWorkload(grpo, engine.spec, task.longestPrompt, task.heldOut.length));
+  const evaluation = { ...config.evaluation, problems: task.heldOut.length };
+  await takeMemory(run, engine, grpoWorkload(grpo, engine.spec, task.longestPrompt, evaluation));
   const part = { phase: "grpo", steps: grpo.steps, seed, logging, heldOut: watch(run, engine, task, config) };
   const before = await judge(run, engine, task, config, "evaluate-before");
   const train = await run.part("grpo", () => reinforce(run, engine, task, grpo, part));
@@ -247,7 +248,7 @@ function foresee(config: RlvrConfig): Promise<string> {
   return foreseeMemory({
     model: () => policyModel(model, lora.base),
     options: { ...engineOptions(config), ...loraOptions(lora, seed), reference: grpo.loss.klCoefficient > 0 },
-    workload: (spec) => grpoWorkload(grpo, spec, longest(spec), evaluation.problems),
+    workload: (spec) => grpoWorkload(grpo, spec, longest(spec), evaluation),
     bounded: true,
   });
 }

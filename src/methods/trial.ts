@@ -193,7 +193,7 @@ export async function improve(
   steps: number,
 ): Promise<TrainCost> {
   const { seed, grpo, logging } = trial.settings;
-  await engine.reserve(grpoWorkload(grpo, engine.spec, engine.spec.maxPositions - 1, 0));
+  await engine.reserve(grpoWorkload(grpo, engine.spec, engine.spec.maxPositions - 1));
   return reinforce(trial.run, engine, trialTask(trial.train, seed, thinking), grpo, { phase, steps, seed, logging });
 }
 
