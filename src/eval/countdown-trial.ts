@@ -1,6 +1,6 @@
 // Held-out evaluation of the built-in trial: pass@1 at a temperature and greedy, with the figures that say how the answers were found.
 import type { EngineLike } from "../engine/like.js";
-import type { SamplingParams } from "../engine/types.js";
+import type { GenerateStats, SamplingParams } from "../engine/types.js";
 import type { Sample } from "../rollout/types.js";
 import { encodePrompt, gradeTrial, symbolId, type TrialGrade, type TrialProblem } from "../tasks/countdown-trial.js";
 import { type Pass, passAt1 } from "./pass-at-1.js";
@@ -32,11 +32,16 @@ export interface TrialEvaluation {
   readonly grades: readonly TrialGrade[]; // one a problem
 }
 
+/** An evaluation, and the room that it took, which follows memory and threads. */
+export interface MeasuredTrial extends TrialEvaluation {
+  readonly stats: GenerateStats;
+}
+
 /** One sample for each problem. */
-export async function evaluateTrial(engine: EngineLike, question: TrialQuestion): Promise<TrialEvaluation> {
+export async function evaluateTrial(engine: EngineLike, question: TrialQuestion): Promise<MeasuredTrial> {
   const { problems, thinking, sampling, seed, signal } = question;
   const grades: TrialGrade[] = [];
-  const { pass, samples } = await passAt1(engine, {
+  const { pass, samples, stats } = await passAt1(engine, {
     problems,
     promptOf: (problem) => Int32Array.from(encodePrompt(problem, { thinking })),
     isCorrect: (problem, sample) => {
@@ -49,7 +54,7 @@ export async function evaluateTrial(engine: EngineLike, question: TrialQuestion)
     signal,
   });
   const score = { pass, ...thoughtFigures(grades), arithmetic: arithmeticShare(samples) };
-  return { score, completions: samples.map(({ completion }) => Array.from(completion)), grades };
+  return { score, completions: samples.map(({ completion }) => Array.from(completion)), grades, stats };
 }
 
 /** Means over grades: how long and how hard the policy thought. */

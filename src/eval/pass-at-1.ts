@@ -1,7 +1,7 @@
 // pass@1 on held-out problems: one sample a problem, sampled or greedy, in one generate call, with the share's 95% interval.
 // Leaves out what a right answer is: the caller grades.
 import type { EngineLike } from "../engine/like.js";
-import type { SamplingParams } from "../engine/types.js";
+import type { GenerateStats, SamplingParams } from "../engine/types.js";
 import { type Share, wilson } from "../objective/intervals.js";
 import { sampleCompletions } from "../rollout/sample.js";
 import type { Sample } from "../rollout/types.js";
@@ -27,13 +27,14 @@ export interface PassResult {
   readonly pass: Pass;
   readonly samples: readonly Sample[]; // one a problem
   readonly correct: readonly boolean[]; // one a problem
+  readonly stats: GenerateStats;
 }
 
 /** Step number of evaluation samples in the random key: training steps count up from 1 and never reach it. */
 const evaluationStep = 0x7fffffff;
 
 export async function passAt1<P>(engine: EngineLike, request: PassRequest<P>): Promise<PassResult> {
-  const { samples, tokens, seconds } = await sampleCompletions(engine, {
+  const { samples, tokens, seconds, stats } = await sampleCompletions(engine, {
     prompts: request.problems.map(request.promptOf),
     samplesPerPrompt: 1,
     sampling: request.sampling,
@@ -48,5 +49,5 @@ export async function passAt1<P>(engine: EngineLike, request: PassRequest<P>): P
       ? flat.map((sample, p) => isCorrect(problems[p]!, sample))
       : await isCorrect.all(problems, flat);
   const share = wilson(correct.filter(Boolean).length, correct.length);
-  return { pass: { ...share, seconds, tokensPerSecond: tokens / seconds }, samples: flat, correct };
+  return { pass: { ...share, seconds, tokensPerSecond: tokens / seconds }, samples: flat, correct, stats };
 }

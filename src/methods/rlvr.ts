@@ -7,10 +7,11 @@ import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import type { ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
-import { type Pass, passAt1 } from "../eval/pass-at-1.js";
+import { type Pass, type PassResult, passAt1 } from "../eval/pass-at-1.js";
 import { showShare } from "../objective/intervals.js";
 import { heldOutSampling } from "../rollout/sampling.js";
 import type { HeldOut } from "../train/held-out.js";
+import { roomMetrics } from "../train/metrics.js";
 import { openPolicy } from "../train/open-policy.js";
 import { reinforce, taskSampling } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
@@ -169,12 +170,18 @@ async function judge<P extends Numbered>(
     pass(run, engine, task, task.heldOut, { sampling: { ...sampling, temperature }, seed: config.seed });
   return run.part(part, async () => {
     const sampled = await at(sampling.temperature);
-    run.step(1, { "pass@1": sampled.rate, tokens_per_second: sampled.tokensPerSecond }, "sampled");
+    run.step(1, passMetrics(sampled), "sampled");
     const greedy = await at(0);
-    run.step(2, { "pass@1": greedy.rate, tokens_per_second: greedy.tokensPerSecond }, "greedy");
-    return { sampled, greedy };
+    run.step(2, passMetrics(greedy), "greedy");
+    return { sampled: sampled.pass, greedy: greedy.pass };
   });
 }
+
+const passMetrics = ({ pass, stats }: PassResult) => ({
+  "pass@1": pass.rate,
+  tokens_per_second: pass.tokensPerSecond,
+  ...roomMetrics([stats]),
+});
 
 function checkWatched(problems: number, { evaluation }: RlvrConfig): void {
   if (evaluation.every === 0 || problems > 0) return;
@@ -196,21 +203,21 @@ function watch<P extends Numbered>(
   if (evaluation.every === 0) return undefined;
   const sampling = heldOutSampling(grpo.sampling, evaluation.sampling);
   const measure = async () => {
-    const { rate } = await pass(run, engine, task, task.watched, { sampling, seed });
-    return { "eval/pass@1": rate };
+    const { pass: watched } = await pass(run, engine, task, task.watched, { sampling, seed });
+    return { "eval/pass@1": watched.rate };
   };
   return { ...evaluation, figure: "eval/pass@1", better: "higher", measure };
 }
 
 /** One sample a problem; right means a reward of 1. */
-async function pass<P extends Numbered>(
+function pass<P extends Numbered>(
   run: Run,
   engine: EngineLike,
   task: RlvrTask<P>,
   problems: readonly P[],
   { sampling, seed }: { readonly sampling: SamplingSettings; readonly seed: number },
-): Promise<Pass> {
-  const { pass } = await passAt1(engine, {
+): Promise<PassResult> {
+  return passAt1(engine, {
     problems,
     promptOf: task.promptOf,
     isCorrect: { all: task.areCorrect },
@@ -218,7 +225,6 @@ async function pass<P extends Numbered>(
     seed,
     signal: run.signal,
   });
-  return pass;
 }
 
 function showTable(run: Run, before: Judged, after: Judged): void {

@@ -28,6 +28,7 @@ import {
   trialTokenizerFiles,
 } from "../tasks/countdown-trial.js";
 import type { TokenizerWriter } from "../train/checkpoint.js";
+import { roomMetrics } from "../train/metrics.js";
 import { openPolicy } from "../train/open-policy.js";
 import { type PolicyTask, reinforce, taskSampling } from "../train/reinforce.js";
 import type { Metrics, Run, RunHost, ShownSample } from "../train/run.js";
@@ -239,11 +240,16 @@ export async function judge(
   const own = heldOutSampling(settings.grpo.sampling, settings.evaluation.sampling);
   const sampling = { ...taskSampling(engine, {}, own), bannedTokenIds: banned };
   const question = { problems, thinking, seed: settings.seed, signal: run.signal };
-  const sampled = await evaluateTrial(engine, { ...question, sampling });
-  run.step(1, passMetrics(sampled), "sampled");
-  const greedy = await evaluateTrial(engine, { ...question, sampling: { ...sampling, temperature: 0 } });
-  run.step(2, passMetrics(greedy), "greedy");
-  return { sampled, greedy };
+  const measure = async (step: number, label: string, temperature: number): Promise<TrialEvaluation> => {
+    const { stats, ...evaluation } = await evaluateTrial(engine, {
+      ...question,
+      sampling: { ...sampling, temperature },
+    });
+    run.step(step, { ...passMetrics(evaluation), ...roomMetrics([stats]) }, label);
+    return evaluation;
+  };
+  const sampled = await measure(1, "sampled", own.temperature);
+  return { sampled, greedy: await measure(2, "greedy", 0) };
 }
 
 function passMetrics({ score }: TrialEvaluation): Record<string, number> {

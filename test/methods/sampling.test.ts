@@ -273,6 +273,13 @@ describe("samples that give way to others", () => {
     expect(metrics[0]).toMatchObject(room);
   });
 
+  test("are counted of evaluation too", async () => {
+    const { metrics } = await run({}, { evaluation: { data: sums, problems: 2 } }, { faults: { stats } });
+    const judged = metrics.filter((line) => "pass@1" in line);
+    expect(judged).toHaveLength(4);
+    for (const line of judged) expect(line).toMatchObject({ "kv/preemptions": 3, "kv/peak_blocks": 8 });
+  });
+
   test("are summed over the rounds of a step, the room is the largest", async () => {
     const dynamicSampling = { maxRefills: 2 };
     const { metrics, engine } = await run({}, { grpo: { ...base, dynamicSampling } }, { faults: { stats } });
