@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { resolveSettings } from "../../src/config/resolve.js";
+import { resolveSettings, type Settings } from "../../src/config/resolve.js";
 import { Engine } from "../../src/engine/engine.js";
 import type { EngineLike, EngineSource } from "../../src/engine/like.js";
 import type { EngineOptions, GenerateResult, TrainBatch } from "../../src/engine/types.js";
@@ -87,7 +87,7 @@ const drawn = ({ tokens, cuSeqlens, logprobs }: GenerateResult): string[] => {
 };
 
 describe("a run of GRPO", () => {
-  const run = async () => {
+  const run = async (sampling: Settings = {}) => {
     const engines = new Watched();
     const recipe = makeRlvr(engines);
     const host = testHost();
@@ -101,12 +101,13 @@ describe("a run of GRPO", () => {
         steps: 3,
         prompts: 2,
         samplesPerPrompt: 6,
-        sampling: { maxTokens: 9 },
+        sampling: { maxTokens: 9, ...sampling },
         loss: { entropyCoefficient: 0.01 }, // so that every group is trained on
       },
     });
     await recipe.run(config, host);
-    return { engines, lines: readLines(host.out, "metrics.jsonl") };
+    const rollouts = readLines(host.out, "rollouts.jsonl").map(({ answer }) => answer as string);
+    return { engines, lines: readLines(host.out, "metrics.jsonl"), rollouts };
   };
 
   test("trains on the ids and log-probs that were sampled, the end token among them", async () => {
@@ -115,6 +116,14 @@ describe("a run of GRPO", () => {
     expect(engines.trained.map(trainedOn)).toEqual(engines.sampled.map(drawn));
     const ends = engines.sampled.flatMap(({ finish }) => finish);
     expect([ends.includes("stop"), ends.includes("length")]).toEqual([true, true]);
+    for (const line of lines) expect(line["mismatch/max_abs"]).toBe(0);
+  });
+
+  test("trains on the ids of a stop string too, whose text nobody sees", async () => {
+    const { engines, lines, rollouts } = await run({ stopStrings: ["bb", "aba"] });
+    expect(engines.trained.map(trainedOn)).toEqual(engines.sampled.map(drawn));
+    expect(engines.sampled.flatMap(({ stopStrings }) => stopStrings).filter(Boolean).length).toBeGreaterThan(9);
+    for (const text of rollouts) expect(text).not.toMatch(/bb|aba/);
     for (const line of lines) expect(line["mismatch/max_abs"]).toBe(0);
   });
 
