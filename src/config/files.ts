@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { open, rename, rm, stat } from "node:fs/promises";
 import { InputError } from "../errors.js";
+import { isTooDeep, SHALLOW } from "./depth.js";
 
 export type JsonObject = { readonly [key: string]: unknown };
 
@@ -58,9 +59,13 @@ export async function writeJsonObject(path: string, value: JsonObject): Promise<
     await file.sync();
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await rm(temporary, { force: true }).catch(() => {}); // what is wrong with the name was said already
     const reason = (error as Error).message;
-    throw new InputError("FILE_IO", `[${path}] expected a file that can be written, got ${reason}`, { cause: error });
+    throw new InputError(
+      "FILE_IO",
+      `[${path}] expected a file that can be written, got ${reason}; check the path and the disk`,
+      { cause: error },
+    );
   }
 }
 
@@ -83,21 +88,39 @@ async function readText(path: string, reading: Reading): Promise<string> {
     await using file = await open(path);
     const { size } = await file.stat();
     if (size > maxBytes) throw invalid(path, `at most ${maxBytes} bytes`, `${size}`, reading);
-    return await file.readFile("utf8");
+    const text = decodeText(await file.readFile());
+    if (text === null) throw invalid(path, "UTF-8 text", "bytes that are not UTF-8", reading);
+    return text;
   } catch (error) {
     if (error instanceof InputError) throw error;
-    throw new InputError("FILE_IO", `[${path}] expected a file that can be read, got ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw new InputError(
+      "FILE_IO",
+      `[${path}] expected a file that can be read, got ${(error as Error).message}; check its permissions`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** UTF-8 as text, a byte order mark kept; null for other bytes. */
+export function decodeText(bytes: Uint8Array): string | null {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return null;
   }
 }
 
 function parse(path: string, text: string, reading: Reading): unknown {
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch (error) {
     throw invalid(path, "JSON", (error as Error).message, reading);
   }
+  if (isTooDeep(value)) throw invalid(path, SHALLOW, "deeper ones", reading);
+  return value;
 }
 
 function invalid(path: string, expected: string, got: string, { code }: Reading): InputError {

@@ -3,6 +3,8 @@
 import { readFile, stat } from "node:fs/promises";
 import { parse, stringify } from "yaml";
 import { InputError } from "../errors.js";
+import { isTooDeep, SHALLOW } from "./depth.js";
+import { decodeText } from "./files.js";
 import type { Settings } from "./resolve.js";
 
 export interface RecipeFile {
@@ -53,11 +55,14 @@ function parseSet(text: string): readonly [string, unknown] {
   if (at < 0 || parts.includes("") || parts.includes("__proto__")) {
     throw setError(`key=value with a dotted key`, `"${text}"`, "write `--set optimizer.learningRate=1e-3`");
   }
+  let value: unknown;
   try {
-    return [key, parse(text.slice(at + 1), { logLevel: "error" })];
+    value = parse(text.slice(at + 1), { logLevel: "error" });
   } catch (error) {
     throw setError(`a YAML value for ${key}`, `"${text.slice(at + 1)}"`, firstLine(error), error);
   }
+  if (isTooDeep(value)) throw setError(`${SHALLOW} for ${key}`, "deeper ones", "correct the value");
+  return [key, value];
 }
 
 function put(settings: Record<string, unknown>, key: string, value: unknown): void {
@@ -84,7 +89,9 @@ async function readText(path: string): Promise<string> {
     const { size } = await stat(path);
     if (size > mostBytes)
       throw fileError(path, `at most ${mostBytes} bytes`, `${size}`, "a recipe holds settings, no data");
-    return await readFile(path, "utf8");
+    const text = decodeText(await readFile(path));
+    if (text === null) throw fileError(path, "UTF-8 text", "bytes that are not UTF-8", "save the file as UTF-8");
+    return text;
   } catch (error) {
     if (error instanceof InputError) throw error;
     throw fileError(path, "a file to read", firstLine(error), "check the path", error);
@@ -92,11 +99,14 @@ async function readText(path: string): Promise<string> {
 }
 
 function parseRecipe(path: string, text: string): unknown {
+  let content: unknown;
   try {
-    return path.endsWith(".json") ? JSON.parse(text) : parse(text, { logLevel: "error" });
+    content = path.endsWith(".json") ? JSON.parse(text) : parse(text, { logLevel: "error" });
   } catch (error) {
     throw fileError(path, path.endsWith(".json") ? "JSON" : "YAML", firstLine(error), "correct the file", error);
   }
+  if (isTooDeep(content)) throw fileError(path, SHALLOW, "deeper ones", "correct the file");
+  return content;
 }
 
 const isMap = (value: unknown): value is Record<string, unknown> =>

@@ -2,6 +2,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
+import { isTooDeep, SHALLOW } from "../config/depth.js";
 import { InputError } from "../errors.js";
 
 /** Strings end at 2^29 characters; larger data belongs in JSON Lines or Parquet. */
@@ -18,6 +19,7 @@ export async function* readJsonList(file: string): AsyncGenerator<unknown> {
     throw listError(file, "a JSON list", (error as Error).message, error);
   }
   if (!Array.isArray(value)) throw listError(file, "a JSON list", typeof value);
+  if (value.some((row) => isTooDeep(row))) throw listError(file, SHALLOW, "deeper ones");
   yield* value;
 }
 

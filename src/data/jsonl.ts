@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { pipeline } from "node:stream";
 import { createGunzip } from "node:zlib";
+import { isTooDeep, SHALLOW } from "../config/depth.js";
 import { InputError } from "../errors.js";
 
 /** One value of a file and the line it stands on, counted from 1. */
@@ -97,6 +98,7 @@ function parseLine<T>(text: string, parse: ParseRecord<T>, file: string, line: n
   } catch (error) {
     throw lineError(file, line, "one JSON value", `${preview(text)} (${messageOf(error)})`);
   }
+  if (isTooDeep(value)) throw lineError(file, line, SHALLOW, "deeper ones");
   try {
     return parse(value);
   } catch (error) {

@@ -1,5 +1,6 @@
 // state.json of a checkpoint: where the run stands, apart from weights and moments. Read with as little trust as any file.
 import { z } from "zod";
+import { isTooDeep, SHALLOW } from "../config/depth.js";
 import type { Json } from "../data/resumable.js";
 
 const count = z.int().min(0);
@@ -43,6 +44,7 @@ export function parseState(text: string): RunState | string {
   } catch (error) {
     return (error as Error).message;
   }
+  if (isTooDeep(value)) return `expected ${SHALLOW}`;
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;

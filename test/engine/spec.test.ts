@@ -230,7 +230,12 @@ describe("files", () => {
   test("values nested a million deep", async () => {
     const deep = "[".repeat(1e6) + "]".repeat(1e6);
     writeFileSync(join(folder, "config.json"), `{"model_type": "llama", "hidden_act": ${deep}}`);
-    await expectFault(readModelSpec(folder), "UNSUPPORTED_FEATURE", "hidden_act");
+    await expectFault(readModelSpec(folder), "CONFIG_INVALID", "expected values nested at most 128 levels deep");
+  });
+
+  test("bytes that are not UTF-8", async () => {
+    writeFileSync(join(folder, "config.json"), Uint8Array.of(0x7b, 0xff, 0x7d));
+    await expectFault(readModelSpec(folder), "CONFIG_INVALID", "expected UTF-8 text");
   });
 
   test("a broken generation_config.json", async () => {
