@@ -15,7 +15,8 @@ export function findRecipe(recipes: readonly Recipe[], name: string): Recipe {
   const recipe = recipes.find((each) => each.name === name);
   if (recipe !== undefined) return recipe;
   const names = recipes.map((each) => each.name);
-  const message = `[recipe] expected one of ${names.join(", ")}, or a .yaml or .json file; got "${name}"${didYouMean(name, names)}`;
+  const advice = didYouMean(name, names) || "; `zazen recipes` lists them";
+  const message = `[recipe] expected one of ${names.join(", ")}, or a .yaml or .json file; got "${name}"${advice}`;
   throw new InputError("RECIPE_UNKNOWN", message);
 }
 

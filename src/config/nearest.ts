@@ -2,6 +2,7 @@
 import { distance } from "fastest-levenshtein";
 
 const LEAST_EDITS = 2; // always allowed: a short name may be mistyped too
+const LONGEST_NAME = 200; // the work grows with the length, and no longer name is a mistyped one
 
 const fold = (name: string): string => name.toLowerCase().replaceAll(/[-_]/g, "");
 const lastPart = (key: string): string => key.slice(key.lastIndexOf(".") + 1);
@@ -13,6 +14,7 @@ function keyDistance(a: string, b: string): number {
 
 /** The candidate with the fewest edits, the first of equals; null when it would take more edits than half the name. */
 export function nearest(name: string, candidates: readonly string[]): string | null {
+  if (name.length > LONGEST_NAME) return null;
   let best: string | null = null;
   let least = Math.max(LEAST_EDITS, fold(name).length / 2) + 1;
   for (const candidate of candidates) {

@@ -9,6 +9,7 @@ import { didYouMean } from "./nearest.js";
 export type Settings = Readonly<Record<string, unknown>>;
 
 const shownCharacters = 80; // of a value in a message
+const shownProblems = 30;
 
 /**
  * The complete settings of a recipe.
@@ -18,11 +19,21 @@ export function resolveSettings<Config>(name: string, schema: ZodType<Config>, s
   const parsed = schema.safeParse(settings);
   if (parsed.success) return deepFreeze(parsed.data);
   const rows = describeSettings(schema);
-  const unknown = parsed.error.issues.flatMap((issue) => unknownKeyLines(name, issue, knownKeys(rows)));
-  const wrong = parsed.error.issues.flatMap((issue) => valueLines(name, issue, settings, rows));
+  const known = knownKeys(rows);
+  const unknown = parsed.error.issues.flatMap(unknownKeys).map((path) => () => unknownKeyLine(name, path, known));
+  const wrong = parsed.error.issues
+    .filter((issue) => issue.code !== "unrecognized_keys")
+    .map((issue) => () => valueLine(name, issue, settings, rows));
   const code = unknown.length > 0 ? "RECIPE_KEY" : "RECIPE_VALUE";
-  const help = `See \`zazen recipes ${name}\` for all settings.`;
-  throw new InputError(code, [...unknown, ...wrong, help].join("\n"));
+  throw new InputError(code, [...firstLines([...unknown, ...wrong]), helpFor(name)].join("\n"));
+}
+
+const helpFor = (name: string): string => `See \`zazen recipes ${name}\` for all settings.`;
+
+/** The first of the problems, and how many more there are. */
+function firstLines(problems: readonly (() => string)[]): readonly string[] {
+  const lines = problems.slice(0, shownProblems).map((line) => line());
+  return problems.length > lines.length ? [...lines, `... and ${problems.length - lines.length} more.`] : lines;
 }
 
 /** Freezes a plain value and all that it holds. */
@@ -32,25 +43,18 @@ export function deepFreeze<Value>(value: Value): Value {
   return Object.freeze(value);
 }
 
-function unknownKeyLines(name: string, issue: z.core.$ZodIssue, known: readonly string[]): readonly string[] {
-  if (issue.code !== "unrecognized_keys") return [];
-  return issue.keys.map((key) => {
-    const full = [...issue.path, key].join(".");
-    const near = didYouMean(settingKey([...issue.path, key]), known);
-    return `[recipe ${name}] expected a known key, got "${full}"${near}`;
-  });
+function unknownKeys(issue: z.core.$ZodIssue): readonly (readonly PropertyKey[])[] {
+  return issue.code === "unrecognized_keys" ? issue.keys.map((key) => [...issue.path, key]) : [];
 }
 
-function valueLines(
-  name: string,
-  issue: z.core.$ZodIssue,
-  input: Settings,
-  rows: readonly Setting[],
-): readonly string[] {
-  if (issue.code === "unrecognized_keys") return [];
+function unknownKeyLine(name: string, path: readonly PropertyKey[], known: readonly string[]): string {
+  return `[recipe ${name}] expected a known key, got "${path.join(".")}"${didYouMean(settingKey(path), known)}`;
+}
+
+function valueLine(name: string, issue: z.core.$ZodIssue, input: Settings, rows: readonly Setting[]): string {
   const key = issue.path.join(".");
   const where = key === "" ? `[recipe ${name}]` : `[recipe ${name}] ${key}:`;
-  return [`${where} expected ${expected(issue, rows)}, got ${show(valueAt(input, issue.path))}`];
+  return `${where} expected ${expected(issue, rows)}, got ${show(valueAt(input, issue.path))}`;
 }
 
 function expected(issue: z.core.$ZodIssue, rows: readonly Setting[]): string {
