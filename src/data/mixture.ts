@@ -1,7 +1,8 @@
 // A weighted mixture of sources in seeded order. Which source gives draw n is a pure function of (seed, n), each source goes through its own
 // permutations, and the place in all of it is plain data that a checkpoint can keep.
+import { z } from "zod";
 import { InputError } from "../errors.js";
-import { OrderedSource, type Records } from "./order.js";
+import { OrderedSource, type Records, readState } from "./order.js";
 import { random } from "./random.js";
 import type { Json, Resumable } from "./resumable.js";
 
@@ -21,6 +22,8 @@ export interface MixtureOptions {
 const mixtureStream = 0x3177;
 const partStream = 0x3178;
 
+const stateSchema = z.object({ seed: z.int(), draws: z.int().min(0), sources: z.array(z.json() as z.ZodType<Json>) });
+
 export class Mixture<T> implements Resumable {
   readonly #parts: readonly MixturePart<T>[];
   readonly #seed: number;
@@ -29,7 +32,8 @@ export class Mixture<T> implements Resumable {
   #draws = 0;
 
   constructor(parts: readonly MixturePart<T>[], { seed, exhausted = "repeat" }: MixtureOptions) {
-    if (parts.length === 0) throw new InputError("SOURCE_EMPTY", "[data] expected at least one source, got none");
+    if (parts.length === 0)
+      throw new InputError("SOURCE_EMPTY", "[data] expected at least one source, got none; set data");
     this.#parts = parts;
     this.#seed = seed;
     this.#leave = exhausted === "leave";
@@ -49,9 +53,9 @@ export class Mixture<T> implements Resumable {
     return { seed: this.#seed, draws: this.#draws, sources: this.#sources.map((source) => source.save()) };
   }
 
-  /** Throws InputError CURSOR_RANGE for a state of another seed or other data. */
+  /** Throws InputError CURSOR_RANGE for what is no state, or one of another seed or other data. */
   restore(state: Json): void {
-    const { seed, draws, sources } = state as { seed: number; draws: number; sources: readonly Json[] };
+    const { seed, draws, sources } = readState(stateSchema, state);
     if (seed !== this.#seed || sources.length !== this.#sources.length) {
       throw new InputError(
         "CURSOR_RANGE",

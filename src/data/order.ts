@@ -1,5 +1,6 @@
 // A seeded order over records: every epoch is a fresh permutation keyed by (seed, epoch), and the place in it is plain data that a
 // checkpoint can keep. Mixtures of sources are in mixture.ts.
+import { z } from "zod";
 import { InputError } from "../errors.js";
 import { random } from "./random.js";
 import type { Json, Resumable } from "./resumable.js";
@@ -33,6 +34,21 @@ export function epochOrder(n: number, seed: number, epoch: number): Uint32Array 
   return order;
 }
 
+const count = z.int().min(0);
+const cursorSchema = z.object({ seed: z.int(), epoch: count, position: count, records: count });
+
+/** A state as its schema has it. Throws InputError CURSOR_RANGE for another one. */
+export function readState<State>(schema: z.ZodType<State>, state: Json): State {
+  const parsed = schema.safeParse(state);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const got = `another one (${issue?.path.join(".") || "state"}: ${issue?.message})`;
+  throw new InputError(
+    "CURSOR_RANGE",
+    `[cursor] expected a place in the data, got ${got}; use the state as it was written`,
+  );
+}
+
 /** Hands out records in seeded order, epoch after epoch, from any cursor. */
 export class OrderedSource<T> implements Resumable {
   readonly #records: Records<T>;
@@ -40,7 +56,8 @@ export class OrderedSource<T> implements Resumable {
   #order: Uint32Array;
 
   constructor(records: Records<T>, cursor: Cursor) {
-    if (records.length === 0) throw new InputError("SOURCE_EMPTY", "[data] expected at least one record, got none");
+    if (records.length === 0)
+      throw new InputError("SOURCE_EMPTY", "[data] expected at least one record, got none; add records");
     this.#records = records;
     this.#cursor = cursor;
     this.#order = this.#orderAt(cursor);
@@ -51,9 +68,9 @@ export class OrderedSource<T> implements Resumable {
     return { ...this.#cursor, records: this.#records.length };
   }
 
-  /** Throws InputError CURSOR_RANGE where the cursor was made on another number of records. */
+  /** Throws InputError CURSOR_RANGE where it is no cursor, or was made on another number of records. */
   restore(state: Json): void {
-    const { records, ...cursor } = state as unknown as Cursor & { records: number };
+    const { records, ...cursor } = readState(cursorSchema, state);
     if (records !== this.#records.length) {
       throw new InputError(
         "CURSOR_RANGE",
