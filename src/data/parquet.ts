@@ -1,49 +1,76 @@
-// Parquet files as a stream of plain rows: lists, structs and all common compressions, one row group in memory at a time. The reader is
-// loaded when the first file is opened. Leaves out writing and reading a part of the columns.
+// Parquet files as a stream of plain rows: lists, structs and all common compressions, one row group in memory at a time. A damaged or
+// hostile file can make the reader spin or fill the memory, so it runs in a process of its own with a deadline and a heap limit: see
+// parquet-child.mjs. Leaves out writing and reading a part of the columns.
+import { type ChildProcess, fork } from "node:child_process";
 import type { Stats } from "node:fs";
 import { stat } from "node:fs/promises";
-import type { FileMetaData, ParquetReadOptions } from "hyparquet";
+import { fileURLToPath } from "node:url";
 import { InputError } from "../errors.js";
 
+export interface ParquetOptions {
+  /** Longest time for one row group. Default 300,000. */
+  readonly deadlineMs?: number;
+  /** Default 4,096. */
+  readonly heapMb?: number;
+}
+
+type ParquetRow = { [column: string]: unknown };
+/** `rows` is null behind the last ones. */
+type Answer = { readonly rows: readonly ParquetRow[] | null } | { readonly expected: string; readonly got: string };
+
+const DEADLINE_MS = 300_000;
+const HEAP_MB = 4_096;
+
 /** The rows of a file in order. Throws InputError PARQUET, which names the file and, inside of it, the row group. */
-export async function* readParquet(file: string): AsyncGenerator<Record<string, unknown>> {
+export async function* readParquet(file: string, options: ParquetOptions = {}): AsyncGenerator<ParquetRow> {
   await requireFile(file);
-  const { parquetMetadataAsync, parquetReadObjects, asyncBufferFromFile } = await import("hyparquet");
-  const { compressors } = await import("hyparquet-compressors");
-  const buffer = await asyncBufferFromFile(file);
-  const metadata = await parquetMetadataAsync(buffer).catch((error: unknown) => {
-    throw parquetError(file, "a Parquet file", error);
+  const { deadlineMs = DEADLINE_MS, heapMb = HEAP_MB } = options;
+  const child = fork(fileURLToPath(new URL("./parquet-child.mjs", import.meta.url)), [file], {
+    execArgv: [`--max-old-space-size=${heapMb}`],
+    stdio: ["ignore", "ignore", "ignore", "ipc"],
+    env: {},
+    serialization: "advanced",
   });
-  const options = { file: buffer, metadata, compressors };
-  for (const [group, { rowStart, rowEnd }] of rowGroups(metadata).entries()) {
-    const rows = await parquetReadObjects({ ...options, rowStart, rowEnd } as ParquetReadOptions).catch((error) => {
-      throw parquetError(file, `rows ${rowStart + 1} to ${rowEnd} in row group ${group}`, error);
-    });
-    if (rows.length !== rowEnd - rowStart) {
-      throw parquetError(file, `${rowEnd - rowStart} rows in row group ${group}`, new Error(`${rows.length}`));
+  const next = answersOf(child, deadlineMs);
+  try {
+    for (;;) {
+      const answer = await next().catch((error: Error) => {
+        throw parquetError(file, `a Parquet file that can be read in ${heapMb} MB of memory`, error.message);
+      });
+      if ("expected" in answer) throw parquetError(file, answer.expected, answer.got);
+      if (answer.rows === null) return;
+      yield* answer.rows;
     }
-    for (const row of rows) yield plain(row) as Record<string, unknown>;
+  } finally {
+    child.kill("SIGKILL");
   }
 }
 
-function rowGroups(metadata: FileMetaData): { rowStart: number; rowEnd: number }[] {
-  let end = 0;
-  return metadata.row_groups.map(({ num_rows }) => {
-    const rowStart = end;
-    end += Number(num_rows);
-    return { rowStart, rowEnd: end };
-  });
-}
-
-/** As JSON would hold it: 64-bit integers become numbers, or texts where a number is not exact; dates become ISO texts. */
-function plain(value: unknown): unknown {
-  if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
-  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
-  if (value === undefined) return null;
-  if (ArrayBuffer.isView(value)) return Array.from(value as Uint8Array | BigInt64Array, plain);
-  if (Array.isArray(value)) return value.map(plain);
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
+/** A function that asks for the next rows; it rejects when none come in time, or the process has ended. */
+function answersOf(child: ChildProcess, deadlineMs: number): () => Promise<Answer> {
+  let waiting: { resolve(answer: Answer): void; reject(error: Error): void } | null = null;
+  let ended: Error | null = null;
+  const end = (error: Error) => {
+    ended ??= error;
+    waiting?.reject(ended);
+  };
+  child.on("message", (answer: Answer) => waiting?.resolve(answer));
+  child.on("error", end);
+  // Not "exit": that may come before the last message is read.
+  child.on("close", (code, signal) => end(new Error(`its process ended (${signal ?? `exit code ${code}`})`)));
+  return async () => {
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      return await new Promise<Answer>((resolve, reject) => {
+        waiting = { resolve, reject };
+        if (ended !== null) return reject(ended);
+        timer = setTimeout(() => reject(new Error(`no rows within ${deadlineMs} ms`)), deadlineMs);
+        child.send("next", (error) => error && reject(error));
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  };
 }
 
 async function requireFile(file: string): Promise<void> {
@@ -53,9 +80,6 @@ async function requireFile(file: string): Promise<void> {
   throw new InputError("PARQUET", `[${file}] expected a Parquet file, got ${got}; check the path`);
 }
 
-function parquetError(file: string, expected: string, cause: unknown): InputError {
-  const got = cause instanceof Error ? cause.message : String(cause);
-  return new InputError("PARQUET", `[${file}] expected ${expected}, got ${got}; copy the file again or write it anew`, {
-    cause,
-  });
+function parquetError(file: string, expected: string, got: string): InputError {
+  return new InputError("PARQUET", `[${file}] expected ${expected}, got ${got}; copy the file again or write it anew`);
 }
