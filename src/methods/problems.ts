@@ -1,5 +1,6 @@
 // Problems of reinforcement learning from a user's records: which field is asked, as messages or through a template, and the texts that the
 // model reads. A record keeps all its fields: rewards see them. Leaves out where records come from and how answers are graded.
+import { isObject } from "../config/files.js";
 import { didYouMean } from "../config/nearest.js";
 import { InputError } from "../errors.js";
 import { ChatTemplate, type Message, type TemplateOptions } from "../prompt/chat.js";
@@ -9,7 +10,7 @@ export type ProblemRecord = Readonly<Record<string, unknown>>;
 
 /** Fields that hold a prompt, the first that is there. */
 const PROMPT_FIELDS = ["prompt", "messages", "question", "problem"] as const;
-const ROLES = ["system", "user", "assistant"];
+const ROLES: readonly unknown[] = ["system", "user", "assistant"];
 const PLACE = /\{([A-Za-z_]\w*)\}/g;
 
 const COUNTDOWN_QUESTION =
@@ -94,11 +95,11 @@ function withChoices(prompt: string, choices: unknown): string {
 
 function isMessages(value: unknown): value is Message[] {
   if (!Array.isArray(value) || value.length === 0) return false;
-  const messages = value as readonly Partial<Message>[];
-  return (
-    messages.every(({ role, content }) => ROLES.includes(role ?? "") && typeof content === "string") &&
-    messages.at(-1)!.role === "user"
-  );
+  return value.every(isMessage) && value.at(-1)!.role === "user";
+}
+
+function isMessage(value: unknown): value is Message {
+  return isObject(value) && ROLES.includes(value.role) && typeof value.content === "string";
 }
 
 function only(messages: readonly Message[], format: string): string {

@@ -45,6 +45,8 @@ export interface MarkedText {
 
 const DEADLINE_MS = 5_000;
 const HEAP_MB = 128;
+/** Of all texts of a call: they are held here, where no heap limit ends what a template started. */
+const MOST_CHARACTERS = 2 ** 28;
 /** What a template is given anyway. */
 const RESERVED = ["messages", "add_generation_prompt"];
 const GENERATION = /{%(-?)\s*generation\s*(-?)%}/g;
@@ -203,6 +205,7 @@ interface Listener {
 
 function listen(child: ChildProcess, count: number, listener: Listener): void {
   const texts: string[] = [];
+  let characters = 0;
   child.on("error", listener.reject);
   // Not "exit": that may come before the last message is read.
   child.on("close", (code, signal) => {
@@ -212,6 +215,9 @@ function listen(child: ChildProcess, count: number, listener: Listener): void {
   });
   child.on("message", (message: { text: string } | { error: string }) => {
     if ("error" in message) return listener.reject(new Error(message.error));
+    characters += message.text.length;
+    if (characters > MOST_CHARACTERS)
+      return listener.reject(new Error(`texts of more than ${MOST_CHARACTERS} characters`));
     texts.push(message.text);
     listener.progress();
     if (texts.length === count) listener.resolve(texts);

@@ -21,6 +21,17 @@ function pinDate(now) {
   );
 }
 
+/** Far above the longest context of a model, and far below what fills the memory of whom it is sent to. */
+const MOST_CHARACTERS = 2 ** 24;
+
+/** @param {Template} template @param {Record<string, unknown>} variables */
+function render(template, variables) {
+  const text = String(template.render(variables));
+  if (text.length > MOST_CHARACTERS)
+    throw new Error(`a text of ${text.length} characters, more than ${MOST_CHARACTERS}`);
+  return text;
+}
+
 /** @typedef {{ messages: unknown, addGenerationPrompt: boolean }} Conversation */
 
 process.on("SIGINT", () => {}); // of a terminal, meant for the caller
@@ -41,7 +52,7 @@ process.once(
       const template = new Template(job.source);
       for (const { messages, addGenerationPrompt } of job.conversations) {
         const variables = { ...job.variables, messages, add_generation_prompt: addGenerationPrompt };
-        send({ text: String(template.render(variables)) });
+        send({ text: render(template, variables) });
       }
     } catch (error) {
       send({ error: String(/** @type {any} */ (error)?.message || error) });

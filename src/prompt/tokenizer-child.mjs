@@ -4,7 +4,8 @@
 import vm from "node:vm";
 import { Tokenizer } from "@huggingface/tokenizers";
 
-/** @typedef {{ model: { vocab: string[] }, encode: Function, decode: Function, token_to_id: Function, id_to_token: Function }} Inner */
+/** @typedef {{ vocab: string[], tokens_to_ids: Map<unknown, unknown> }} Model */
+/** @typedef {{ model: Model, encode: Function, decode: Function, token_to_id: Function, id_to_token: Function }} Inner */
 
 const NULLABLE_PARTS = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
 
@@ -20,6 +21,7 @@ const calls = {
     const file = JSON.parse(text);
     if (typeof file !== "object" || file === null || Array.isArray(file)) throw new Error("JSON that is no object");
     inner = /** @type {any} */ (new Tokenizer({ ...NULLABLE_PARTS, ...file }, config));
+    checkVocabulary(inner.model);
     spelling = { decoder: file.decoder ?? null, added: file.added_tokens ?? [] };
     cleanUp = config.clean_up_tokenization_spaces === true;
     return {
@@ -73,6 +75,20 @@ const calls = {
     return inner.token_to_id(token) ?? null;
   },
 };
+
+/** Far above any vocabulary; ids are places in a list. */
+const MOST_TOKENS = 2 ** 24;
+
+/** Ids have to be whole numbers and tokens texts: the library takes what the file has. @param {Model} model */
+function checkVocabulary({ vocab, tokens_to_ids: ids }) {
+  if (vocab.length > MOST_TOKENS) throw new Error(`an id of ${vocab.length - 1}, more than ${MOST_TOKENS - 1}`);
+  const token = vocab.find((each) => each !== undefined && typeof each !== "string");
+  if (token !== undefined) throw new Error(`a token that is no text: ${JSON.stringify(token)}`);
+  for (const [text, id] of ids) {
+    if (Number.isInteger(id) && Number(id) >= 0 && Number(id) < MOST_TOKENS) continue;
+    throw new Error(`${JSON.stringify(id)} for the id of ${JSON.stringify(text)}`);
+  }
+}
 
 /** A special token is text, or `{content}`, as tokenizer_config.json writes it. @param {any} value */
 function specialId(value) {

@@ -131,7 +131,7 @@ export class Tokenizer {
   }
 
   #noId(id: number): InputError {
-    const message = `[decode] expected ids of the vocabulary, 0..${this.vocabSize - 1}, got ${id}`;
+    const message = `[decode] expected ids of the vocabulary, 0..${this.vocabSize - 1}, got ${id}; check whose ids they are`;
     return new InputError("TOKENIZER_ID", message);
   }
 
