@@ -19,10 +19,12 @@ namespace {
 constexpr int64_t kMaxTransfer = int64_t{1} << 30;  // bytes in one system call; Linux moves less than 2^31
 constexpr int kTempAttempts = 100;                  // leftovers of killed runs with our process id
 
+// errno as an error: "[path] expected to open the file, got: ...".
 [[noreturn]] void fail(const std::string& path, const char* doing) {
   const int error = errno;
   const char* code = error == ENOENT ? "FILE_MISSING" : "FILE_IO";
-  throw Error(code, text("[", path, "] ", doing, ": ", std::strerror(error)));
+  const char* advice = error == ENOENT ? "check the path" : "check the path, its permissions and the disk";
+  throw Error(code, text("[", path, "] expected to ", doing, ", got: ", std::strerror(error), "; ", advice));
 }
 
 int open_retry(const char* path, int flags, mode_t mode = 0) {
@@ -42,12 +44,12 @@ std::string folder_of(const std::string& path) {
 void sync_folder(const std::string& path) {
   const std::string folder = folder_of(path);
   const int fd = open_retry(folder.c_str(), O_RDONLY | O_DIRECTORY);
-  if (fd < 0) fail(folder, "cannot open the folder");
+  if (fd < 0) fail(folder, "open the folder");
   const bool failed = ::fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP;
   const int error = errno;
   ::close(fd);
   errno = error;
-  if (failed) fail(folder, "cannot sync the folder");
+  if (failed) fail(folder, "sync the folder");
 }
 
 File create_temporary(const std::string& path) {
@@ -65,17 +67,18 @@ File create_temporary(const std::string& path) {
 File File::open_read(const std::string& path) {
   // O_NONBLOCK: a pipe in the file's place must not hang the open.
   const int fd = open_retry(path.c_str(), O_RDONLY | O_NONBLOCK);
-  if (fd < 0) fail(path, "cannot open the file");
+  if (fd < 0) fail(path, "open the file");
   File file(fd, path);
   struct stat info;
-  if (::fstat(fd, &info) != 0) fail(path, "cannot read the file's size");
-  ZAZEN_CHECK(S_ISREG(info.st_mode), "FILE_IO", "[", path, "] expected a regular file, got a folder, pipe or device");
+  if (::fstat(fd, &info) != 0) fail(path, "read the file's size");
+  ZAZEN_CHECK(S_ISREG(info.st_mode), "FILE_IO", "[", path,
+              "] expected a regular file, got a folder, pipe or device; check the path");
   return file;
 }
 
 File File::create(const std::string& path) {
   const int fd = open_retry(path.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0666);
-  if (fd < 0) fail(path, "cannot create the file");
+  if (fd < 0) fail(path, "create the file");
   return File(fd, path);
 }
 
@@ -93,7 +96,7 @@ File::~File() {
 
 int64_t File::size() const {
   struct stat info;
-  if (::fstat(fd_, &info) != 0) fail(path_, "cannot read the file's size");
+  if (::fstat(fd_, &info) != 0) fail(path_, "read the file's size");
   return info.st_size;
 }
 
@@ -102,7 +105,7 @@ void File::pread_exact(void* out, int64_t bytes, int64_t offset) const {
   for (int64_t done = 0; done < bytes;) {
     const ssize_t got = ::pread(fd_, to + done, static_cast<size_t>(std::min(bytes - done, kMaxTransfer)), offset + done);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(path_, "cannot read");
+    if (got < 0) fail(path_, "read");
     ZAZEN_CHECK(got > 0, "FILE_TRUNCATED", "[", path_, "] expected ", bytes, " bytes at offset ", offset, ", got ", done,
                 "; the file is shorter than it was or should be, copy or download it again");
     done += got;
@@ -114,7 +117,7 @@ void File::pwrite_exact(const void* data, int64_t bytes, int64_t offset) {
   for (int64_t done = 0; done < bytes;) {
     const ssize_t put = ::pwrite(fd_, from + done, static_cast<size_t>(std::min(bytes - done, kMaxTransfer)), offset + done);
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) fail(path_, "cannot write");
+    if (put < 0) fail(path_, "write");
     done += put;
   }
 }
@@ -123,13 +126,13 @@ void File::sync() {
   int result;
   do result = ::fsync(fd_);
   while (result != 0 && errno == EINTR);
-  if (result != 0) fail(path_, "cannot sync");
+  if (result != 0) fail(path_, "sync");
 }
 
 void File::close() {
   const int fd = std::exchange(fd_, -1);
   // On EINTR the descriptor is closed all the same (Linux).
-  if (fd >= 0 && ::close(fd) != 0 && errno != EINTR) fail(path_, "cannot close");
+  if (fd >= 0 && ::close(fd) != 0 && errno != EINTR) fail(path_, "close");
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), file_(create_temporary(path)) {}
@@ -141,7 +144,7 @@ AtomicFile::~AtomicFile() {
 void AtomicFile::commit() {
   file_.sync();
   file_.close();
-  if (std::rename(file_.path().c_str(), path_.c_str()) != 0) fail(path_, "cannot put the finished file in place");
+  if (std::rename(file_.path().c_str(), path_.c_str()) != 0) fail(path_, "put the finished file in place");
   committed_ = true;
   sync_folder(path_);
 }

@@ -184,8 +184,8 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : file_(File::open_rea
   std::string header(static_cast<size_t>(read_header_length(file_, size)), '\0');
   data_ = kPrefix + static_cast<int64_t>(header.size());
   file_.pread_exact(header.data(), static_cast<int64_t>(header.size()), kPrefix);
-  ZAZEN_CHECK(header.starts_with('{'), "SAFETENSORS_HEADER", "[", path, "] expected a header that begins with '{'",
-              "; the file is not safetensors or damaged");
+  ZAZEN_CHECK(header.starts_with('{'), "SAFETENSORS_HEADER", "[", path, "] expected a header that begins with '{', got ",
+              header.empty() ? "none" : "another byte", "; the file is not safetensors or damaged");
   HeaderParser parser(path, header);
   parser.parse();
   check_layout(path, parser.tensors, size - data_);
@@ -209,9 +209,19 @@ const TensorInfo& SafetensorsFile::require(std::string_view name, const std::vec
   return *tensor;
 }
 
-void SafetensorsFile::read_f32(const TensorInfo& tensor, int64_t first, int64_t count, float* out) const {
+const TensorInfo& SafetensorsFile::require_float(std::string_view name, const std::vector<int64_t>& shape) const {
+  const TensorInfo& tensor = require(name, shape);
+  check_float(tensor);
+  return tensor;
+}
+
+void SafetensorsFile::check_float(const TensorInfo& tensor) const {
   ZAZEN_CHECK(dtype_is_float(tensor.dtype), "SAFETENSORS_DTYPE", place(path(), tensor.name),
               "expected dtype F32, F16, BF16 or F64, got ", dtype_name(tensor.dtype), "; quantized weights are not supported");
+}
+
+void SafetensorsFile::read_f32(const TensorInfo& tensor, int64_t first, int64_t count, float* out) const {
+  check_float(tensor);
   ZAZEN_CHECK(first >= 0 && count >= 0 && first <= tensor.elements - count, "BAD_ARGUMENT", place(path(), tensor.name),
               "expected a range within ", tensor.elements, " elements, got ", count, " from ", first);
   const int64_t width = dtype_bytes(tensor.dtype), offset = data_ + tensor.begin + first * width;

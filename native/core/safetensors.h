@@ -40,12 +40,16 @@ class SafetensorsFile {
   const TensorInfo* find(std::string_view name) const;  // null when there is none
   // The tensor of that name; TENSOR_MISSING, or TENSOR_SHAPE when its shape differs.
   const TensorInfo& require(std::string_view name, const std::vector<int64_t>& shape) const;
+  // The same, of a type that read_f32 reads; else SAFETENSORS_DTYPE.
+  const TensorInfo& require_float(std::string_view name, const std::vector<int64_t>& shape) const;
 
   // out [count]: elements [first, first + count) in row-major order. F32, F16 and BF16 exactly, F64 rounded to nearest;
   // other types are SAFETENSORS_DTYPE. Reads in bounded chunks.
   void read_f32(const TensorInfo& tensor, int64_t first, int64_t count, float* out) const;
 
  private:
+  void check_float(const TensorInfo& tensor) const;
+
   File file_;
   int64_t data_ = 0;  // where the data begins in the file, bytes
   std::vector<TensorInfo> tensors_;

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <set>
 
+#include "core/json.h"
 #include "core/safetensors.h"
 
 namespace zazen {
@@ -45,16 +46,16 @@ void check_names(const std::vector<SafetensorsFile>& files, const ModelSpec& spe
   for (const auto& file : files)
     for (const auto& tensor : file.tensors()) {
       ZAZEN_CHECK(known.count(tensor.name) || may_be_left_over(tensor.name, spec), "TENSOR_UNEXPECTED", "[", file.path(),
-                  "] expected only tensors of this ", "architecture, got \"", tensor.name,
-                  "\"; check architectures and num_hidden_layers in config.json");
+                  "] expected only tensors of this architecture, got ", shown(tensor.name),
+                  "; check architectures and num_hidden_layers in config.json");
       ZAZEN_CHECK(seen.insert(tensor.name).second, "TENSOR_UNEXPECTED", "[", file.path(),
-                  "] expected every tensor in one file, got \"", tensor.name, "\" in two; the files do not belong together");
+                  "] expected every tensor in one file, got ", shown(tensor.name), " in two; the files do not belong together");
     }
 }
 
 void check(const std::vector<SafetensorsFile>& files, const ModelSpec& spec, const ParameterList& parameters) {
   check_names(files, spec, parameters);
-  for (const auto& p : parameters.all()) file_of(files, p).require(p.name, shape_of(p));
+  for (const auto& p : parameters.all()) file_of(files, p).require_float(p.name, shape_of(p));
 }
 
 // Hands each element of a parameter's tensor to set(i, value), i its logical place; `chunk` is [kChunk] of scratch.
@@ -90,8 +91,8 @@ void check(const SafetensorsFile& file, const ParameterList& parameters, const s
     }
   for (const auto& tensor : file.tensors())
     ZAZEN_CHECK(known.count(tensor.name), "TENSOR_UNEXPECTED", "[", file.path(),
-                "] expected only the state of this model's optimizer, got \"", tensor.name,
-                "\"; the file is the state of another engine");
+                "] expected only the state of this model's optimizer, got ", shown(tensor.name),
+                "; the file is the state of another engine");
 }
 
 int64_t step_of(const SafetensorsFile& file) {
@@ -101,7 +102,8 @@ int64_t step_of(const SafetensorsFile& file) {
   const char* end = stated.data() + stated.size();
   const auto [last, error] = std::from_chars(stated.data(), end, step);
   ZAZEN_CHECK(error == std::errc() && last == end && step >= 0, "SAFETENSORS_METADATA", "[", file.path(),
-              "] expected the metadata \"step\" with a whole number, got \"", stated, "\"; the file is no state of an engine");
+              "] expected the metadata \"step\" with a whole number, got ", shown(stated),
+              "; the file is no state of an engine");
   return step;
 }
 
@@ -112,9 +114,9 @@ void check_adapter(const SafetensorsFile& file, const ParameterList& parameters)
   for (const auto& p : parameters.added()) known.insert(adapter_name(p));
   for (const auto& tensor : file.tensors())
     ZAZEN_CHECK(known.count(tensor.name), "TENSOR_UNEXPECTED", "[", file.path(),
-                "] expected only tensors of the adapters that adapter_config.json names, got \"", tensor.name,
-                "\"; check target_modules and modules_to_save there, and that the base model is the right one");
-  for (const auto& p : parameters.added()) file.require(adapter_name(p), shape_of(p));
+                "] expected only tensors of the adapters that adapter_config.json names, got ", shown(tensor.name),
+                "; check target_modules and modules_to_save there, and that the base model is the right one");
+  for (const auto& p : parameters.added()) file.require_float(adapter_name(p), shape_of(p));
 }
 
 // Rows of an adapter's matrix as they are computed with, in row-major order.

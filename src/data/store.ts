@@ -89,7 +89,8 @@ class ByteStore {
     }
     for (let at = edge; at < to; ) {
       const got = readSync(this.#file!, result, at - from, to - at, at - this.memoryBytes);
-      if (got === 0) throw new ZazenError("DISK", "[data] expected the spilled records, got the end of their file");
+      if (got === 0)
+        throw new ZazenError("DISK", "[data] expected the spilled records, got the end of their file; check the disk");
       at += got;
     }
     return result;

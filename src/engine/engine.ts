@@ -18,7 +18,7 @@ import {
   type Workload,
 } from "./memory.js";
 import { memoryRoom } from "./memory-limit.js";
-import { ADAPTER_WEIGHTS, modelFolders, writeAdapterConfig } from "./peft.js";
+import { ADAPTER_WEIGHTS, checkModules, modelFolders, writeAdapterConfig } from "./peft.js";
 import { ropeFrequencies } from "./rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
 import { streamTokens } from "./stream.js";
@@ -121,6 +121,7 @@ export class Engine {
     const spec = await readModelSpec(base);
     const source = { paths: await weightFiles(base), seed: 0, std: 0, folder: base };
     if (!adapter) return Engine.#open(spec, { ...source, adapter: "" }, options);
+    checkModules(adapter.folder, spec, adapter.lora);
     const file = join(adapter.folder, ADAPTER_WEIGHTS);
     return Engine.#open(spec, { ...source, adapter: file }, { ...options, lora: adapter.lora });
   }

@@ -7,9 +7,11 @@ import { checkNumber, fail } from "./validate.js";
 const ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"];
 const MLP = ["gate_proj", "up_proj", "down_proj"];
 const LINEAR = [...ATTENTION, ...MLP];
+const CORRECT = "correct the name";
 
 /** Far above any rank of use, and no size overflows. */
-const MOST_RANK = 65_536;
+export const MOST_RANK = 65_536;
+export const MOST_ALPHA = 1e6;
 /** As peft spells every linear layer but the head. */
 export const ALL_LINEAR = "all-linear" as const;
 
@@ -19,7 +21,7 @@ export type FilledLora = Required<LoraOptions>;
 export function fillLora(lora: LoraOptions): FilledLora {
   const filled = { rsLora: false, modulesToSave: [], seed: 0, ...lora };
   checkNumber("lora rank", filled.rank, 1, MOST_RANK, true);
-  checkNumber("lora alpha", filled.alpha, Number.MIN_VALUE, 1e6);
+  checkNumber("lora alpha", filled.alpha, Number.MIN_VALUE, MOST_ALPHA);
   checkNumber("lora seed", filled.seed, 0, Number.MAX_SAFE_INTEGER, true);
   if (typeof filled.rsLora !== "boolean") fail("BAD_ARGUMENT", "lora rsLora", "true or false", filled.rsLora);
   if (filled.targets !== ALL_LINEAR) checkNames("lora targets", filled.targets, 1);
@@ -35,7 +37,13 @@ export function nativeLora(spec: ModelSpec, lora: FilledLora | undefined, adapte
   const loraSaved = savedModules(spec, lora);
   const both = loraSaved.find((name) => loraTargets.includes(name));
   if (both !== undefined)
-    fail("LORA_TARGET", "lora modulesToSave", "modules that have no adapter", `"${both}", which is in targets too`);
+    fail(
+      "LORA_TARGET",
+      "lora modulesToSave",
+      "modules that have no adapter",
+      `"${both}", which is in targets too`,
+      "name it once",
+    );
   return { loraRank: rank, loraScale: loraScale(rank, alpha, rsLora), loraTargets, loraSaved, loraSeed: seed, adapter };
 }
 
@@ -66,7 +74,13 @@ function targetModules(spec: ModelSpec, lora: FilledLora): string[] {
   for (const name of names) {
     if (modules.some((module) => matches(module, name))) continue;
     const other = savable(spec).some((module) => matches(module, name));
-    fail("LORA_TARGET", "lora targets", known, `"${name}"`, other ? "train it whole: name it in modulesToSave" : "");
+    fail(
+      "LORA_TARGET",
+      "lora targets",
+      known,
+      `"${name}"`,
+      other ? "train it whole: name it in modulesToSave" : CORRECT,
+    );
   }
   return modules.filter((module) => names.some((name) => matches(module, name)));
 }
@@ -77,7 +91,7 @@ function savedModules(spec: ModelSpec, { modulesToSave }: FilledLora): string[] 
   for (const name of modulesToSave) {
     if (modules.some((module) => module.endsWith(name))) continue;
     const known = "the end of a module's name, such as embed_tokens, lm_head, norm or q_proj";
-    fail("LORA_TARGET", "lora modulesToSave", known, `"${name}"`);
+    fail("LORA_TARGET", "lora modulesToSave", known, `"${name}"`, CORRECT);
   }
   return modules.filter((module) => modulesToSave.some((name) => module.endsWith(name)));
 }

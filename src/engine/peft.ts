@@ -3,9 +3,9 @@
 import { join, resolve } from "node:path";
 import { exists, type JsonObject, readJsonObject, writeJsonObject } from "../config/files.js";
 import { InputError } from "../errors.js";
-import { ALL_LINEAR, type FilledLora, targetNames } from "./lora.js";
+import { ALL_LINEAR, type FilledLora, fillLora, MOST_ALPHA, MOST_RANK, nativeLora, targetNames } from "./lora.js";
 import { shown } from "./spec-fault.js";
-import type { LoraOptions } from "./types.js";
+import type { LoraOptions, ModelSpec } from "./types.js";
 
 export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 const ADAPTER_CONFIG = "adapter_config.json";
@@ -67,6 +67,16 @@ export async function modelFolders(folder: string, base?: string): Promise<Model
   return { base: found, adapter: { folder, lora }, tokenizer: own ? folder : found };
 }
 
+/** Throws InputError LORA_TARGET, which names the file, for modules that the base does not have. */
+export function checkModules(folder: string, spec: ModelSpec, lora: LoraOptions): void {
+  try {
+    nativeLora(spec, fillLora(lora), "");
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    throw new InputError(error.code, `[${join(folder, ADAPTER_CONFIG)}] ${error.message}`, { cause: error });
+  }
+}
+
 /** Writes adapter_config.json into an existing folder. A base that is in memory only has no path. Throws FILE_IO. */
 export async function writeAdapterConfig(folder: string, lora: FilledLora, base: string | null): Promise<void> {
   await writeJsonObject(join(folder, ADAPTER_CONFIG), {
@@ -95,8 +105,10 @@ function readLora(path: string, config: JsonObject): LoraOptions {
     if (!HARMLESS.has(field) && !isNothing(value)) throw unsupported(path, field, "nothing", value);
   }
   const { r, lora_alpha: alpha, lora_dropout: dropout = 0, use_rslora: rsLora = false } = config;
-  if (!Number.isInteger(r) || (r as number) < 1) throw invalid(path, "r: expected a whole number above 0", r);
-  if (typeof alpha !== "number" || !(alpha > 0)) throw invalid(path, "lora_alpha: expected a number above 0", alpha);
+  if (!Number.isInteger(r) || (r as number) < 1 || (r as number) > MOST_RANK)
+    throw invalid(path, `r: expected a whole number in 1 .. ${MOST_RANK}`, r);
+  if (typeof alpha !== "number" || !(alpha > 0 && alpha <= MOST_ALPHA))
+    throw invalid(path, `lora_alpha: expected a number above 0, at most ${MOST_ALPHA}`, alpha);
   if (typeof rsLora !== "boolean") throw invalid(path, "use_rslora: expected true or false", rsLora);
   if (typeof dropout !== "number") throw invalid(path, "lora_dropout: expected a number", dropout);
   if (dropout > 0) sayNoDropout(path, dropout);

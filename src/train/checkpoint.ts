@@ -124,7 +124,7 @@ export function listCheckpoints(run: string): { readonly path: string; readonly 
 
 /** The state of a checkpoint that is whole, or what is wrong with it. */
 async function verify(run: string, path: string): Promise<RunState | string> {
-  const reading = { code: "CHECKPOINT", maxBytes: mostStateBytes };
+  const reading = { code: "RESUME_DAMAGED", maxBytes: mostStateBytes };
   const text = await readSmallText(join(path, stateFile), reading).catch((error: Error) => error);
   const sum = await readSmallText(join(path, sumFile), reading).catch((error: Error) => error);
   if (typeof text !== "string" || typeof sum !== "string") return `${stateFile} or its checksum cannot be read`;

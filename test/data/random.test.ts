@@ -92,6 +92,14 @@ describe("random", () => {
       expect(() => random(1).weighted(weights)).toThrow(/\[random.weighted\]/);
     }
   });
+
+  test.each([
+    ["RANDOM_KEY", () => random(0.5)],
+    ["RANDOM_RANGE", () => random(1).int(0)],
+    ["RANDOM_EMPTY", () => random(1).choice([])],
+    ["RANDOM_WEIGHTS", () => random(1).weighted([0])],
+    ["CURSOR_RANGE", () => random(1).restore(-1)],
+  ])("%s", (code, act) => expect(act).toThrow(expect.objectContaining({ code })));
 });
 
 describe("a stream's state", () => {

@@ -1,5 +1,5 @@
 // Records by index, in memory and spilled: what comes back is what was put in, and no file is left.
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync, truncateSync } from "node:fs";
 import { expect, test } from "vitest";
 import { OrderedSource } from "../../src/data/order.js";
 import { random } from "../../src/data/random.js";
@@ -38,6 +38,24 @@ test.each([
   }
   expect([store.at(-1), store.at(expected.length), store.at(0.5)]).toEqual([undefined, undefined, undefined]);
   expect(readdirSync(folder)).toEqual([]);
+});
+
+/** What a descriptor leads to; "" for one that is gone by now. */
+function linkOf(file: string): string {
+  try {
+    return readlinkSync(file);
+  } catch {
+    return "";
+  }
+}
+
+test.skipIf(!existsSync("/proc/self/fd"))("a file that lost its bytes is an error by name", () => {
+  const folder = temporaryFolder("store");
+  using store = new RecordStore(text, { memoryBytes: 0, folder });
+  store.push("abc");
+  const files = readdirSync("/proc/self/fd").map((name) => `/proc/self/fd/${name}`);
+  truncateSync(files.find((file) => linkOf(file).startsWith(folder))!, 0);
+  expect(() => store.at(0)).toThrow(expect.objectContaining({ code: "DISK" }));
 });
 
 test("a store is a source like a list", () => {

@@ -74,7 +74,7 @@ describe("the folder", () => {
 
   test("no weights", async () => {
     writeConfig(folder, TINY_CONFIG);
-    await expectFault("FILE_MISSING", /model\.safetensors\] cannot open the file: No such file/);
+    await expectFault("FILE_MISSING", /model\.safetensors\] expected to open the file, got: No such file/);
   });
 
   test("an index without files", async () => {
