@@ -18,10 +18,8 @@ namespace zazen::test {
 // A folder that lives as long as the object.
 class Folder {
  public:
-  Folder() {
-    char name[] = "/tmp/zazen-test-XXXXXX";
-    ZAZEN_CHECK(mkdtemp(name) != nullptr, "TEST", "no temporary folder");
-    path_ = name;
+  explicit Folder(const std::string& parent = "/tmp") : path_(parent + "/zazen-test-XXXXXX") {
+    ZAZEN_CHECK(mkdtemp(path_.data()) != nullptr, "TEST", "no temporary folder");
   }
   ~Folder() { std::filesystem::remove_all(path_); }
   std::string file(const std::string& name) const { return path_ + "/" + name; }
