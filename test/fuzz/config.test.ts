@@ -3,9 +3,9 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { recommendedSampling } from "../../src/cli/generation-config.js";
 import { writeJsonObject } from "../../src/config/files.js";
 import type { Random } from "../../src/data/random.js";
+import { recommendedSampling } from "../../src/engine/generation-config.js";
 import { ropeFrequencies } from "../../src/engine/rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "../../src/engine/spec.js";
 import { weightFiles } from "../../src/engine/weights.js";

@@ -5,9 +5,16 @@ const under = (folder: string, ...names: string[]): string[] => names.map((name)
 export const READERS = {
   weights: [...under("native/core", "json.cc", "safetensors.cc", "file.cc"), "native/model/checkpoint.cc"],
   config: [
-    ...under("src/engine", "spec.ts", "spec-fault.ts", "rope.ts", "unsupported.ts", "weights.ts"),
+    ...under(
+      "src/engine",
+      "spec.ts",
+      "spec-fault.ts",
+      "rope.ts",
+      "unsupported.ts",
+      "weights.ts",
+      "generation-config.ts",
+    ),
     "src/config/files.ts",
-    "src/cli/generation-config.ts",
   ],
   peft: under("src/engine", "peft.ts", "lora.ts"),
   recipe: [...under("src/config", "recipe-file.ts", "resolve.ts", "changes.ts"), "src/cli/find-recipe.ts"],
