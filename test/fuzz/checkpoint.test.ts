@@ -1,8 +1,7 @@
 // Fuzz of run folders: recipe.json, state.json with its checksum, the files that it vouches for. A checkpoint that is found is one whose
 // state, written and read again, is the same, and whose place in the data can be gone on from.
 import { createHash } from "node:crypto";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { findRun } from "../../src/cli/resume.js";
@@ -16,6 +15,7 @@ import { Checkpoints, findCheckpoint } from "../../src/train/checkpoint.js";
 import { nodeDisk } from "../../src/train/disk.js";
 import type { RunState } from "../../src/train/run-state.js";
 import { FakeEngine, fakeSpec } from "../helpers/fake-engine.js";
+import { temporaryFolder } from "../helpers/temporary.js";
 import { fuzzTests } from "./define.js";
 import { asJson, type Files, type Target } from "./fuzz.js";
 import { damageBytes, mutateJsonFile, wordsOf } from "./mutate.js";
@@ -50,7 +50,7 @@ function stateOf(): Omit<RunState, "sha256"> {
 
 /** A run folder as a run leaves it: its files by their paths. */
 async function makeSeed(): Promise<Record<string, Buffer>> {
-  const run = mkdtempSync(join(tmpdir(), "zazen-run-"));
+  const run = temporaryFolder("run");
   writeFileSync(join(run, METRICS), lines);
   writeFileSync(join(run, "recipe.json"), JSON.stringify({ recipe: "sft", config: stateOf().config }));
   mkdirSync(join(run, "checkpoints"));

@@ -1,11 +1,11 @@
 // Fuzz of weights and optimizer states: safetensors files of a small model, whole and in two files, with damaged headers and bytes. What
 // loads is what an independent reader finds in the file, and two saves of it are the same byte for byte.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Random } from "../../src/data/random.js";
 import { Engine } from "../../src/engine/engine.js";
 import { floats, readSafetensors, writeSafetensors } from "../helpers/safetensors.js";
+import { temporaryFolder } from "../helpers/temporary.js";
 import { TINY_CONFIG, tinyTensors, writeTinyModel } from "../helpers/tiny-model.js";
 import { fuzzTests } from "./define.js";
 import { type Files, type Target, writeFiles } from "./fuzz.js";
@@ -28,7 +28,7 @@ interface Seeds {
 
 /** A small model as the engine writes it, its optimizer's state, and its tensors in two files. */
 async function makeSeeds(): Promise<Seeds> {
-  const folder = mkdtempSync(join(tmpdir(), "zazen-weights-"));
+  const folder = temporaryFolder("weights");
   await using engine = await Engine.load(writeTinyModel(folder), { threads: 1 });
   await engine.save(folder);
   await engine.saveState(folder);
