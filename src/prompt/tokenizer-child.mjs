@@ -44,7 +44,7 @@ const calls = {
     }
     const ids = new Int32Array(length);
     for (const [i, list] of lists.entries()) ids.set(list, (ends[i] ?? 0) - list.length);
-    const unknown = lists.findIndex((/** @type {unknown[]} */ list) => list.includes(undefined));
+    const unknown = lists.findIndex((/** @type {unknown[]} */ list) => !list.every(isId));
     return { ids, ends, unknown };
   },
 
@@ -89,6 +89,9 @@ function checkVocabulary({ vocab, tokens_to_ids: ids }) {
     throw new Error(`${JSON.stringify(id)} for the id of ${JSON.stringify(text)}`);
   }
 }
+
+/** Whether it is an id of the vocabulary: the library gives undefined, or what the file calls the unknown token. @param {unknown} id */
+const isId = (id) => Number.isInteger(id) && Number(id) >= 0 && Number(id) < inner.model.vocab.length;
 
 /** A special token is text, or `{content}`, as tokenizer_config.json writes it. @param {any} value */
 function specialId(value) {
