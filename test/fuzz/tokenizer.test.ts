@@ -117,8 +117,9 @@ function requireSame(a: readonly Int32Array[], b: readonly Int32Array[]): void {
   if (a.join("|") !== b.join("|")) throw fault(`other ids at the second time: ${a.join("|")} and ${b.join("|")}`);
 }
 
+type Seed = { readonly model: object };
 const json = JSON.stringify;
-const [, byteLevel] = TOKENIZERS as [object, { model: object }];
+const [, byteLevel, , unigram] = TOKENIZERS as [object, Seed, object, Seed];
 const changed = (change: object): Files => ({ [FILE]: json({ ...byteLevel, ...change }), [WHOLE]: "" });
 const replace = (pattern: string, content: string) => ({ type: "Replace", pattern: { String: pattern }, content });
 const doubling = { type: "Sequence", normalizers: Array.from({ length: 40 }, () => replace("l", "ll")) };
@@ -153,6 +154,7 @@ const target: Target = {
     ["TOKENIZER_INVALID", changed({ added_tokens: [{ id: 3, content: 7, special: true }] })],
     ["TOKENIZER_MISSING", (folder) => Tokenizer.load(folder)],
     ["TOKENIZER_TEXT", changed({ post_processor: template, added_tokens: [] })],
+    ["TOKENIZER_TEXT", { [FILE]: json({ ...unigram, model: { ...unigram.model, unk_id: -1 } }), [WHOLE]: "" }],
     ["TOKENIZER_ID", async (folder) => (await open(folder)).decode([-1])],
     [
       "TOKENIZER_UNSUPPORTED",
