@@ -1,6 +1,6 @@
 // The scheduler on a made-up host: order under random delays and losses, who is charged when a worker is lost, and when it gives up.
 import { setTimeout as pause } from "node:timers/promises";
-import { describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { random } from "../../src/data/random.js";
 import { Cells } from "../../src/reward/cells.js";
 import type { Fault } from "../../src/reward/faults.js";
@@ -119,6 +119,13 @@ describe("cells", () => {
 });
 
 describe("watch", () => {
+  // By a clock that goes from timer to timer, so that a busy machine is late for none.
+  beforeEach(() => {
+    vi.useFakeTimers();
+    vi.setTimerTickMode("nextTimerAsync");
+  });
+  afterEach(() => void vi.useRealTimers());
+  const wait = (ms: number) => new Promise<void>((resolve) => void setTimeout(resolve, ms));
   const limits = { timeoutMs: 60, loadMs: 150, where: "made up" };
   const told = (cells: Cells) => new Promise<Late>((resolve) => watch(cells, limits, resolve));
 
@@ -161,11 +168,11 @@ describe("watch", () => {
     const watcher = watch(cells, limits, (one) => late.push(one));
     for (let item = 0; item < 20; item++) {
       cells.start(item);
-      await pause(10);
+      await wait(10);
       cells.finish(item, [1]);
     }
     watcher.stop();
-    await pause(200);
+    await wait(200);
     expect(late).toEqual([]);
   });
 });
