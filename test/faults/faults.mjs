@@ -203,8 +203,8 @@ export const faults = [
     law: 4,
     name: "neighbouring layers recompute into the same memory",
     file: "native/model/activations.cc",
-    find: "const bool shares = recomputed_ && i >= 2;\n      if (shares) a = layers_[i - 2];",
-    replace: "const bool shares = recomputed_ && i >= 1;\n      if (shares) a = layers_[i - 1];",
+    find: "const bool shares = recomputed_ && i >= 2;\n    if (shares) a = layers_[i - 2];",
+    replace: "const bool shares = recomputed_ && i >= 1;\n    if (shares) a = layers_[i - 1];",
     tests: ["test/engine/recompute.test.ts"],
   },
   {
