@@ -34,7 +34,9 @@ export function epochOrder(n: number, seed: number, epoch: number): Uint32Array 
   return order;
 }
 
-const count = z.int().min(0);
+/** Far from where the next one is no exact number. */
+const MOST = 2 ** 52;
+const count = z.int().min(0).max(MOST);
 const cursorSchema = z.object({ seed: z.int(), epoch: count, position: count, records: count });
 
 /** A state as its schema has it. Throws InputError CURSOR_RANGE for another one. */

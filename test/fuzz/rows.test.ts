@@ -148,6 +148,7 @@ const target: Target = {
     ...[null, 1, {}, { seed: 1 }, { seed: 1, draws: 0, sources: [null] }, { seed: 1, draws: 0.5, sources: [] }].map(
       (state) => ["CURSOR_RANGE", () => oneRecord().restore(state as never)] as const,
     ),
+    ["CURSOR_RANGE", () => oneRecord().restore(stateAt(2, Number.MAX_SAFE_INTEGER) as never)],
     ...[-1, 0.5, 3, null].map(
       (position) => ["CURSOR_RANGE", () => oneRecord().restore(stateAt(position) as never)] as const,
     ),
@@ -155,7 +156,11 @@ const target: Target = {
 };
 
 const oneRecord = () => new Mixture([{ records: ["a", "b"], weight: 1 }], { seed: 1 });
-const stateAt = (position: unknown) => ({ seed: 1, draws: 0, sources: [{ seed: 1, epoch: 0, position, records: 2 }] });
+const stateAt = (position: unknown, epoch = 0) => ({
+  seed: 1,
+  draws: 0,
+  sources: [{ seed: 1, epoch, position, records: 2 }],
+});
 
 function written(folder: string, name: string, text: string): string {
   writeFileSync(join(folder, name), text);

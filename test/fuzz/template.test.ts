@@ -166,7 +166,13 @@ const target: Target = {
   name: "template",
   inputs: { quick: 25, full: 2_000 },
   readers: READERS.template,
-  beneath: ["src/config/files.ts", "src/data/jsonl.ts", "src/data/rows.ts", "src/prompt/tokenizer.ts"],
+  beneath: [
+    "src/config/files.ts",
+    "src/data/jsonl.ts",
+    "src/data/records.ts",
+    "src/data/rows.ts",
+    "src/prompt/tokenizer.ts",
+  ],
   make,
   read,
   directed: [
