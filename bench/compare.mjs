@@ -73,12 +73,10 @@ function adapterStep() {
       const spec = { vocabSize: 151_936, hiddenSize: 896, intermediateSize: 4864, layers: 24, heads: 14, kvHeads: 2 };
       const more = { headDim: 64, maxPositions: 1024, ropeTheta: 10_000, rmsNormEps: 1e-5, tieWordEmbeddings: true };
       const ids = { bosTokenId: null, eosTokenIds: [151_643] };
-      await using engine = await Engine.create(
-        { ...spec, ...more, ...ids },
-        { seed: 0 },
-        { dtype: "bfloat16", trainable: false },
-      );
+      const options = { dtype: "bfloat16", trainable: false };
+      const engine = await Engine.create({ ...spec, ...more, ...ids }, { seed: 0 }, options);
       await engine.save(folder);
+      await engine.dispose();
       cpSync(flags.tokenizer, folder, { recursive: true });
     },
     ours: (folder) => ours(bench("grpo-step.mjs"), "--model", folder, ...args),
