@@ -17,21 +17,24 @@ function resume(name: string, part: string | null, begun: readonly string[], set
 }
 
 describe("may change", () => {
-  test.each(["quickstart", "sft", "rlvr"])("%s: threads, memory, logging and checkpoint, and nothing else freely", (name) => {
-    const free = describeSettings(recipe(name).schema).filter((setting) => setting.resume === "free");
-    expect(free.map(({ key }) => key)).toEqual([
-      "threads",
-      "recompute",
-      "microBatchTokens",
-      "kvBytes",
-      "checkpoint.every",
-      "checkpoint.seconds",
-      "checkpoint.keep",
-      "logging.rolloutGroups",
-      "logging.showEvery",
-    ]);
-    resume(name, null, [], ["threads=3", "microBatchTokens=512", "checkpoint.every=7", "logging.showEvery=2"]);
-  });
+  test.each(["quickstart", "sft", "rlvr"])(
+    "%s: threads, memory, logging and checkpoint, and nothing else freely",
+    (name) => {
+      const free = describeSettings(recipe(name).schema).filter((setting) => setting.resume === "free");
+      expect(free.map(({ key }) => key)).toEqual([
+        "threads",
+        "recompute",
+        "microBatchTokens",
+        "kvBytes",
+        "checkpoint.every",
+        "checkpoint.seconds",
+        "checkpoint.keep",
+        "logging.rolloutGroups",
+        "logging.showEvery",
+      ]);
+      resume(name, null, [], ["threads=3", "microBatchTokens=512", "checkpoint.every=7", "logging.showEvery=2"]);
+    },
+  );
 
   test("steps, upwards, in the part in hand, under a constant learning rate", () => {
     resume("rlvr", "grpo", ["grpo.steps=5"], ["grpo.steps=9"]);
