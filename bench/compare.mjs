@@ -9,7 +9,7 @@ import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { check, commit, finish, machine, median, printTable, root } from "./support.mjs";
+import { check, commit, finish, HALF_BILLION, machine, median, printTable, root } from "./support.mjs";
 
 const { values: flags } = parseArgs({
   options: {
@@ -70,11 +70,8 @@ function adapterStep() {
     wanted: 1.5,
     model: async (folder) => {
       const { Engine } = await import("../dist/engine/engine.js");
-      const spec = { vocabSize: 151_936, hiddenSize: 896, intermediateSize: 4864, layers: 24, heads: 14, kvHeads: 2 };
-      const more = { headDim: 64, maxPositions: 1024, ropeTheta: 10_000, rmsNormEps: 1e-5, tieWordEmbeddings: true };
-      const ids = { bosTokenId: null, eosTokenIds: [151_643] };
-      const options = { dtype: "bfloat16", trainable: false };
-      const engine = await Engine.create({ ...spec, ...more, ...ids }, { seed: 0 }, options);
+      const spec = { ...HALF_BILLION, eosTokenIds: [151_643] };
+      const engine = await Engine.create(spec, { seed: 0 }, { dtype: "bfloat16", trainable: false });
       await engine.save(folder);
       await engine.dispose();
       cpSync(flags.tokenizer, folder, { recursive: true });

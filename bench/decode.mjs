@@ -7,24 +7,7 @@ import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { cpuInfo } from "../dist/engine/doctor.js";
 import { Engine } from "../dist/engine/engine.js";
-import { check, commit, finish, machine, median, printTable } from "./support.mjs";
-
-// Qwen2.5-0.5B's sizes.
-const SPEC = {
-  vocabSize: 151_936,
-  hiddenSize: 896,
-  intermediateSize: 4864,
-  layers: 24,
-  heads: 14,
-  kvHeads: 2,
-  headDim: 64,
-  maxPositions: 1024,
-  ropeTheta: 10_000,
-  rmsNormEps: 1e-5,
-  tieWordEmbeddings: true,
-  bosTokenId: null,
-  eosTokenIds: [],
-};
+import { check, commit, finish, HALF_BILLION, machine, median, printTable } from "./support.mjs";
 
 const { values: flags } = parseArgs({
   options: {
@@ -45,7 +28,7 @@ const [batch, prompt, tokens, threads, repeats] = ["batch", "prompt", "tokens", 
 );
 
 const prompts = {
-  ids: Int32Array.from({ length: batch * prompt }, () => Math.floor(Math.random() * SPEC.vocabSize)),
+  ids: Int32Array.from({ length: batch * prompt }, () => Math.floor(Math.random() * HALF_BILLION.vocabSize)),
   cuSeqlens: Int32Array.from({ length: batch + 1 }, (_, s) => s * prompt),
 };
 
@@ -71,7 +54,7 @@ async function measure(engine) {
   return { result, whole: (ended - began) / 1000, decode: (ended - first) / 1000 };
 }
 
-const engine = await Engine.create(SPEC, { seed: 0 }, { threads, dtype, trainable: false });
+const engine = await Engine.create(HALF_BILLION, { seed: 0 }, { threads, dtype, trainable: false });
 await measure(engine); // warms the memory up
 const runs = [];
 for (let i = 0; i < repeats; i++) runs.push(await measure(engine));

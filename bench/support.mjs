@@ -7,6 +7,23 @@ import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
 
+/** Qwen2.5-0.5B's sizes in Llama form, with room for the benches' sequences. */
+export const HALF_BILLION = {
+  vocabSize: 151_936,
+  hiddenSize: 896,
+  intermediateSize: 4864,
+  layers: 24,
+  heads: 14,
+  kvHeads: 2,
+  headDim: 64,
+  maxPositions: 1024,
+  ropeTheta: 10_000,
+  rmsNormEps: 1e-5,
+  tieWordEmbeddings: true,
+  bosTokenId: null,
+  eosTokenIds: [],
+};
+
 /** Throws when a bench's own check fails: figures of a wrong answer mean nothing. */
 export function check(condition, message) {
   if (!condition) throw new Error(`[check] ${message}`);
