@@ -15,22 +15,14 @@ import { Run } from "../train/run.js";
 import { controlParts, runControls } from "./controls.js";
 import { foreseeMemory, grpoWorkload, sayMemory, sftWorkload } from "./memory.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import {
-  checkpoints,
-  engineOptions,
-  engineSettings,
-  grpoPart,
-  logging,
-  scratchModel,
-  seed,
-  sftPart,
-} from "./settings.js";
+import { checkpoints, engineSettings, grpoPart, logging, scratchModel, seed, sftPart } from "./settings.js";
 import {
   demonstrationPart,
   improve,
   judge,
   newPolicy,
   openTrial,
+  policyOptions,
   savedPolicy,
   type Trial,
   type TrialSettings,
@@ -201,7 +193,7 @@ function workload({ model, sft, grpo, evaluation }: TrialSettings, spec: ModelSp
 function foresee(config: QuickstartConfig): Promise<string> {
   return foreseeMemory({
     model: () => ({ spec: trialSpec(config.model) }),
-    options: { ...engineOptions(config), reference: config.grpo.loss.klCoefficient > 0 },
+    options: policyOptions(config),
     workload: (spec) => workload(config, spec),
     bounded: false,
   });

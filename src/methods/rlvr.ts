@@ -5,7 +5,7 @@ import { dataSetting, showSources } from "../config/data.js";
 import { evaluationSampling, group, type SamplingSettings } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
-import type { ModelSpec } from "../engine/types.js";
+import type { EngineOptions, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { type Pass, type PassResult, passAt1 } from "../eval/pass-at-1.js";
 import { showShare } from "../objective/intervals.js";
@@ -83,9 +83,7 @@ export const rlvrRecipe = makeRlvr(Engine);
 
 async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunContext): Promise<RunSummary> {
   if (config.lora.rank > 0 && config.grpo.reference.sync.every > 0) throw fixedReference();
-  const adapters = loraOptions(config.lora, config.seed);
-  const options = { ...engineOptions(config), ...adapters, reference: config.grpo.loss.klCoefficient > 0 };
-  const open = () => openPolicy(context, "grpo", { engines, from: config.model, options });
+  const open = () => openPolicy(context, "grpo", { engines, from: config.model, options: policyOptions(config) });
   if (config.task === "countdown-trial") {
     await using engine = await open();
     return await trainOn(trialVerified(config, engine), engine, config, context);
@@ -95,6 +93,12 @@ async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunConte
   await using engine = await open();
   requireRoom(task.longestPrompt, engine.spec.maxPositions);
   return await trainOn(task, engine, config, context);
+}
+
+/** Options of the policy's engine. */
+function policyOptions(config: RlvrConfig): EngineOptions {
+  const { lora, grpo, seed } = config;
+  return { ...engineOptions(config), ...loraOptions(lora, seed), reference: grpo.loss.klCoefficient > 0 };
 }
 
 /** Throws InputError DATA_LENGTH where a prompt leaves no room for an answer. */
@@ -249,11 +253,11 @@ function parts({ grpo }: RlvrConfig, heldOut: number) {
 }
 
 function foresee(config: RlvrConfig): Promise<string> {
-  const { model, lora, grpo, evaluation, maxPromptTokens, seed } = config;
+  const { model, lora, grpo, evaluation, maxPromptTokens } = config;
   const longest = ({ maxPositions }: ModelSpec) => mostTokens(maxPromptTokens, maxPositions - 1);
   return foreseeMemory({
     model: () => policyModel(model, lora.base),
-    options: { ...engineOptions(config), ...loraOptions(lora, seed), reference: grpo.loss.klCoefficient > 0 },
+    options: policyOptions(config),
     workload: (spec) => grpoWorkload(grpo, spec, longest(spec), evaluation),
     bounded: true,
   });

@@ -6,6 +6,7 @@ import { group } from "../config/fragments.js";
 import type { SourceReport } from "../data/source.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
+import type { EngineOptions, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { Tokenizer } from "../prompt/tokenizer.js";
 import { TRIAL_VOCAB_SIZE, trialSplit } from "../tasks/countdown-trial.js";
@@ -108,11 +109,21 @@ async function sft(engines: EngineSource, config: SftConfig, context: RunContext
 }
 
 async function origin(engines: EngineSource, config: SftConfig): Promise<PolicyOrigin> {
-  const options = { ...engineOptions(config), ...loraOptions(config.lora, config.seed) };
+  const options = policyOptions(config);
   if (config.model !== "") return { engines, from: config.model, options };
   if (config.lora.rank > 0 || config.lora.base !== "") throw noBase();
-  const spec = config.data === trialName ? trialSpec(config.scratch) : await fileSpec(config);
-  return { engines, from: { spec, seed: config.seed }, options };
+  return { engines, from: { spec: await scratchSpec(config), seed: config.seed }, options };
+}
+
+/** Options of the policy's engine. */
+const policyOptions = (config: SftConfig): EngineOptions => ({
+  ...engineOptions(config),
+  ...loraOptions(config.lora, config.seed),
+});
+
+/** Of a policy from scratch. */
+async function scratchSpec(config: SftConfig): Promise<ModelSpec> {
+  return config.data === trialName ? trialSpec(config.scratch) : fileSpec(config);
 }
 
 /** Adapters of random weights that no file has would be of no use. */
@@ -215,13 +226,10 @@ async function loadHeldOut(config: SftConfig, learner: Learner, context: RunCont
 }
 
 function foresee(config: SftConfig): Promise<string> {
-  const { model, scratch, data, examples, sft, lora, seed } = config;
+  const { model, data, examples, sft, lora } = config;
   return foreseeMemory({
-    model: async () => {
-      if (model !== "") return policyModel(model, lora.base);
-      return { spec: data === trialName ? trialSpec(scratch) : await fileSpec(config) };
-    },
-    options: { ...engineOptions(config), ...loraOptions(lora, seed) },
+    model: async () => (model === "" ? { spec: await scratchSpec(config) } : policyModel(model, lora.base)),
+    options: policyOptions(config),
     workload: ({ maxPositions }) => sftWorkload(sft, mostTokens(examples.maxTokens, maxPositions)),
     bounded: data !== trialName,
   });

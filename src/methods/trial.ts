@@ -5,7 +5,7 @@ import { z } from "zod";
 import { type EvaluationSamplingSettings, group } from "../config/fragments.js";
 import { random } from "../data/random.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
-import type { ModelSpec, TokenBytes } from "../engine/types.js";
+import type { EngineOptions, ModelSpec, TokenBytes } from "../engine/types.js";
 import { evaluateTrial, type TrialEvaluation, thoughtFigures } from "../eval/countdown-trial.js";
 import { type Spelling, tokenBytes } from "../prompt/token-bytes.js";
 import { heldOutSampling } from "../rollout/sampling.js";
@@ -134,9 +134,13 @@ export async function savedPolicy(
   part: string,
   folder: string,
 ): Promise<EngineLike> {
-  const { loss, sampling } = settings.grpo;
-  const options = { ...engineOptions(settings), reference: loss.klCoefficient > 0 };
-  return withVocabulary(await openPolicy(host, part, { engines, from: folder, options }), sampling, trialVocabulary);
+  const origin = { engines, from: folder, options: policyOptions(settings) };
+  return withVocabulary(await openPolicy(host, part, origin), settings.grpo.sampling, trialVocabulary);
+}
+
+/** Options of a policy's engine with the reference that the loss asks for. */
+export function policyOptions(settings: TrialSettings): EngineOptions {
+  return { ...engineOptions(settings), reference: settings.grpo.loss.klCoefficient > 0 };
 }
 
 /** Demonstrations made on the fly; `round` keeps a second round of training from repeating the first. */
