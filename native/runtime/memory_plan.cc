@@ -9,13 +9,9 @@ MicroBatchBound micro_batch(int64_t budget, const BatchBound& bound) {
   return bound_micro_batch(budget, bound.tokens, bound.longest, bound.sequences);
 }
 
-int64_t longest_sequence(const GenerateBound& call, const ModelSpec& spec) {
-  return std::min(call.prompt_tokens + call.max_tokens, spec.max_positions);
-}
-
 // Widens `size` to what a call of this bound lays out.
 void cover(GenerateSize& size, const GenerateBound& call, const EngineConfig& c, const ParameterList& parameters) {
-  const int64_t longest = longest_sequence(call, c.spec), samples = checked_product(call.prompts, call.samples);
+  const int64_t longest = call.longest(c.spec), samples = checked_product(call.prompts, call.samples);
   const PoolSize pool = Scheduler::bound(c.spec, parameters, c.threads, c.kv_bytes, c.micro_batch_tokens, call);
   // Prompts and what gave way go together up to a micro-batch; then a token of every running sample.
   const int64_t computed = pool.scarce ? checked_product(samples, longest) : checked_product(call.prompts, call.prompt_tokens);
@@ -56,7 +52,7 @@ WorkloadSize measure(const EngineConfig& c, const ParameterList& parameters, con
   }
   for (const GenerateBound& call : generate) {
     cover(size.generate, call, c, parameters);
-    size.positions = std::max(size.positions, longest_sequence(call, c.spec));
+    size.positions = std::max(size.positions, call.longest(c.spec));
   }
   size.positions = std::min(size.positions, c.spec.max_positions);
   return size;

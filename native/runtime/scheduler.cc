@@ -35,8 +35,7 @@ PoolSize Scheduler::pool_size(const ModelSpec& spec, int64_t kv_bytes, int64_t m
 
 PoolSize Scheduler::bound(const ModelSpec& spec, const ParameterList& parameters, int64_t threads, int64_t kv_bytes,
                           int64_t max_rows, const GenerateBound& call) {
-  const int64_t length = std::min(call.prompt_tokens + call.max_tokens, spec.max_positions);
-  const int64_t longest = std::max<int64_t>(1, ceil_div(length - 1, kKeyTile));
+  const int64_t longest = std::max<int64_t>(1, ceil_div(call.longest(spec) - 1, kKeyTile));
   // A completion that begins in the middle of a block takes one more than its tokens fill.
   const int64_t own = std::min(longest, ceil_div(call.max_tokens - 1, kKeyTile) + 1);
   const int64_t a_prompt = ceil_div(call.prompt_tokens, kKeyTile) + checked_product(call.samples, own);

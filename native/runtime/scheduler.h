@@ -4,6 +4,7 @@
 // have not begun. Computes nothing itself; none of its decisions changes a bit of any sample.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <vector>
 
@@ -25,6 +26,9 @@ struct PoolSize {
 // Calls of generate at most.
 struct GenerateBound {
   int64_t prompts = 0, prompt_tokens = 0, samples = 1, max_tokens = 1;
+
+  // Tokens of the longest sequence.
+  int64_t longest(const ModelSpec& spec) const { return std::min(prompt_tokens + max_tokens, spec.max_positions); }
 };
 
 class Scheduler {
