@@ -6,7 +6,8 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import type { DType } from "../../src/engine/types.js";
 import { bitsOf, fixtures, hasStories, oddInit, oddSpec, pack, stories, temporaryFolder } from "../helpers/engine.js";
-import { floats, ints, readSafetensors } from "../helpers/safetensors.js";
+import { fixtureBatch } from "../helpers/pytorch.js";
+import { floats, readSafetensors } from "../helpers/safetensors.js";
 
 interface Figures {
   readonly loss: number;
@@ -38,11 +39,7 @@ describe.each(Object.keys(figures))("%s", (name) => {
   const exact = readSafetensors(join(fixtures, name, "bf16.safetensors"));
   const expected = readSafetensors(join(fixtures, name, "expected.safetensors"));
   const parameters = [...readSafetensors(join(fixtures, name, "model.safetensors")).keys()];
-  const batch = {
-    ids: ints(expected, "ids"),
-    cuSeqlens: ints(expected, "cu_seqlens"),
-    weights: floats(expected, "weights"),
-  };
+  const batch = fixtureBatch(expected);
   const open = () => Engine.load(join(fixtures, name), bfloat16);
 
   test("log-probs and entropies", async () => {

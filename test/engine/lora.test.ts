@@ -15,7 +15,8 @@ import {
   setups,
   temporaryFolder,
 } from "../helpers/engine.js";
-import { floats, ints, readSafetensors } from "../helpers/safetensors.js";
+import { fixtureBatch, optimStepOf, type TorchOptimizer } from "../helpers/pytorch.js";
+import { floats, readSafetensors } from "../helpers/safetensors.js";
 
 /** As in pytorch.test.ts. */
 const ABSOLUTE = 5e-5;
@@ -34,9 +35,7 @@ interface Expected {
   readonly trained: number;
   readonly losses: readonly number[];
   readonly grad_norms: readonly number[];
-  readonly optimizer: Readonly<
-    Record<"learning_rate" | "beta1" | "beta2" | "eps" | "weight_decay" | "max_grad_norm", number>
-  >;
+  readonly optimizer: TorchOptimizer;
 }
 
 let folder: string;
@@ -65,11 +64,7 @@ describe.each(["gqa", "qwen2", "qwen3", "mistral", "tied"])("peft's %s", (name) 
   const expected = JSON.parse(readFileSync(join(adapter, "expected.json"), "utf8")) as Expected;
   const tensors = readSafetensors(join(adapter, "expected.safetensors"));
   const names = [...readSafetensors(join(adapter, ADAPTER)).keys()].map((key) => key.slice(PREFIX.length));
-  const batch = {
-    ids: ints(tensors, "ids"),
-    cuSeqlens: ints(tensors, "cu_seqlens"),
-    weights: floats(tensors, "weights"),
-  };
+  const batch = fixtureBatch(tensors);
 
   describe.each(setups)("$isa, threads: $threads", (setup) => {
     const open = () => Engine.load(adapter, { ...setup, microBatchTokens: 100 });
@@ -88,8 +83,7 @@ describe.each(["gqa", "qwen2", "qwen3", "mistral", "tied"])("peft's %s", (name) 
 
     test("every gradient, then ten steps of AdamW", async () => {
       await using engine = await open();
-      const { learning_rate: learningRate, beta1, beta2, eps, weight_decay, max_grad_norm } = expected.optimizer;
-      const settings = { learningRate, beta1, beta2, eps, weightDecay: weight_decay, maxGradNorm: max_grad_norm };
+      const settings = optimStepOf(expected.optimizer);
       for (const [step, loss] of expected.losses.entries()) {
         const result = await engine.forwardBackward(batch, { kind: "sft" });
         expect(Math.abs(result.loss / loss - 1)).toBeLessThanOrEqual(RELATIVE);

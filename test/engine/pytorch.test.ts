@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { Engine } from "../../src/engine/engine.js";
 import type { PolicyLoss, TrainBatch } from "../../src/engine/types.js";
 import { fixtures, setups, temporaryFolder } from "../helpers/engine.js";
+import { fixtureBatch, optimStepOf, type TorchOptimizer } from "../helpers/pytorch.js";
 import { floats, ints, readSafetensors, type Tensor } from "../helpers/safetensors.js";
 
 /** Plain float32 transformers is within 3e-6 of the logits and, where Adam divides by a tiny gradient, 8e-6 of the weights. */
@@ -34,9 +35,7 @@ interface Expected {
   readonly loss: number;
   readonly losses: readonly number[];
   readonly grad_norms: readonly number[];
-  readonly optimizer: Readonly<
-    Record<"learning_rate" | "beta1" | "beta2" | "eps" | "weight_decay" | "max_grad_norm", number>
-  >;
+  readonly optimizer: TorchOptimizer;
   readonly policy?: PolicyFigures;
 }
 
@@ -44,11 +43,7 @@ describe.each(["tiny", "mha", "gqa", "wide", "llama3", "mistral", "qwen2", "qwen
   const expected = JSON.parse(readFileSync(join(fixtures, name, "expected.json"), "utf8")) as Expected;
   const tensors = readSafetensors(join(fixtures, name, "expected.safetensors"));
   const parameters = [...readSafetensors(join(fixtures, name, "model.safetensors")).keys()];
-  const batch = {
-    ids: ints(tensors, "ids"),
-    cuSeqlens: ints(tensors, "cu_seqlens"),
-    weights: floats(tensors, "weights"),
-  };
+  const batch = fixtureBatch(tensors);
   let folder: string;
   beforeAll(() => {
     folder = temporaryFolder();
@@ -99,8 +94,7 @@ describe.each(["tiny", "mha", "gqa", "wide", "llama3", "mistral", "qwen2", "qwen
     if (figures) test(policyTest, () => expectPolicy(figures));
 
     test("ten steps of AdamW", async () => {
-      const { learning_rate: learningRate, beta1, beta2, eps, weight_decay, max_grad_norm } = expected.optimizer;
-      const settings = { learningRate, beta1, beta2, eps, weightDecay: weight_decay, maxGradNorm: max_grad_norm };
+      const settings = optimStepOf(expected.optimizer);
       for (let step = 1; step <= STEPS; step++) {
         expectRelative((await engine.forwardBackward(batch, { kind: "sft" })).loss, expected.losses[step - 1]!);
         const result = await engine.optimStep(settings);

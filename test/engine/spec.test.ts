@@ -8,26 +8,9 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { checkSpec, readModelSpec, specToConfig, writeModelConfig } from "../../src/engine/spec.js";
 import type { ModelSpec } from "../../src/engine/types.js";
 import { InputError } from "../../src/errors.js";
-import { type Config, TINY_CONFIG, writeConfig } from "../helpers/tiny-model.js";
+import { type Config, TINY_CONFIG, TINY_SPEC, writeConfig } from "../helpers/tiny-model.js";
 
 const MODELS = fileURLToPath(new URL("../../../shared/models/", import.meta.url));
-
-const TINY: ModelSpec = {
-  family: "llama",
-  vocabSize: 11,
-  hiddenSize: 8,
-  intermediateSize: 12,
-  layers: 2,
-  heads: 4,
-  kvHeads: 2,
-  headDim: 4,
-  maxPositions: 32,
-  ropeTheta: 10000,
-  rmsNormEps: 1e-5,
-  tieWordEmbeddings: false,
-  bosTokenId: 1,
-  eosTokenIds: [2],
-};
 
 let folder: string;
 beforeEach(() => {
@@ -54,24 +37,24 @@ async function expectFault(promise: Promise<unknown>, code: string, message: str
 
 describe("reading", () => {
   test("a config of transformers 4", async () => {
-    expect(await read({ torch_dtype: "float32", rope_scaling: null, pretraining_tp: 1 })).toEqual(TINY);
+    expect(await read({ torch_dtype: "float32", rope_scaling: null, pretraining_tp: 1 })).toEqual(TINY_SPEC);
   });
 
   test("a config of transformers 5", async () => {
     const rope = { rope_theta: 5e5, rope_type: "default" };
     const changes = { dtype: "bfloat16", rope_theta: undefined, rope_parameters: rope, attention_dropout: 0.0 };
-    expect(await read(changes)).toEqual({ ...TINY, ropeTheta: 5e5 });
+    expect(await read(changes)).toEqual({ ...TINY_SPEC, ropeTheta: 5e5 });
   });
 
   test("left-out fields take transformers' values", async () => {
     const names = ["num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "rope_theta"];
     const left = Object.fromEntries([...names, "tie_word_embeddings", "hidden_act"].map((name) => [name, undefined]));
     const expected = { kvHeads: 4, headDim: 2, maxPositions: 2048, rmsNormEps: 1e-6, ropeTheta: 10000 };
-    expect(await read(left)).toEqual({ ...TINY, ...expected });
+    expect(await read(left)).toEqual({ ...TINY_SPEC, ...expected });
   });
 
   test("heads times head_dim may differ from the hidden size", async () => {
-    expect(await read({ head_dim: 6 })).toEqual({ ...TINY, headDim: 6 });
+    expect(await read({ head_dim: 6 })).toEqual({ ...TINY_SPEC, headDim: 6 });
   });
 
   test("end tokens are the union of both files", async () => {
@@ -86,7 +69,7 @@ describe("reading", () => {
   });
 
   test("model_type alone will do", async () => {
-    expect(await read({ architectures: undefined })).toEqual(TINY);
+    expect(await read({ architectures: undefined })).toEqual(TINY_SPEC);
   });
 
   test.skipIf(!existsSync(MODELS))("pretrained models", async () => {
@@ -135,7 +118,7 @@ describe("families", () => {
       { ...mistral, max_position_embeddings: undefined, sliding_window: null },
       { family: "mistral", maxPositions: 131_072 },
     ],
-  ])("%j", async (changes, expected) => expect(await read(changes)).toEqual({ ...TINY, ...expected }));
+  ])("%j", async (changes, expected) => expect(await read(changes)).toEqual({ ...TINY_SPEC, ...expected }));
 
   test.each([
     [{ ...mistral, sliding_window: 0 }, "windows that see something"],
@@ -161,9 +144,9 @@ describe("rotary scaling", () => {
 
   test("of both versions", async () => {
     const ropeScaling = { type: "llama3", factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 16 };
-    expect(await read({ rope_scaling: { rope_type: "llama3", ...llama3 } })).toEqual({ ...TINY, ropeScaling });
+    expect(await read({ rope_scaling: { rope_type: "llama3", ...llama3 } })).toEqual({ ...TINY_SPEC, ropeScaling });
     const rope = { rope_type: "llama3", rope_theta: 5e5, ...llama3 };
-    const expected = { ...TINY, ropeScaling, ropeTheta: 5e5 };
+    const expected = { ...TINY_SPEC, ropeScaling, ropeTheta: 5e5 };
     expect(await read({ rope_theta: undefined, rope_parameters: rope })).toEqual(expected);
   });
 
@@ -280,7 +263,7 @@ describe("what is not supported is refused by name", () => {
     const rope = { rope_scaling: { type: "default" }, rope_parameters: { rope_type: "default" } };
     const types = ["full_attention", "full_attention"];
     const window = { sliding_window: 128, use_sliding_window: false, layer_types: types };
-    expect(await read({ ...rope, ...window, quantization_config: null, hidden_act: "swish" })).toEqual(TINY);
+    expect(await read({ ...rope, ...window, quantization_config: null, hidden_act: "swish" })).toEqual(TINY_SPEC);
   });
 });
 
@@ -318,13 +301,15 @@ describe("ranges", () => {
     ));
 
   test("a spec made in code is told in its own names", () => {
-    expect(checkSpec(TINY)).toBe(TINY);
-    expect(() => checkSpec({ ...TINY, kvHeads: 3 })).toThrow("[model spec] kvHeads: expected a divisor of the 4");
-    expect(() => checkSpec({ ...TINY, layers: 0 })).toThrow(expect.objectContaining({ code: "SPEC_INVALID" }));
-    expect(() => checkSpec({ ...TINY, windows: [9, 9] })).toThrow("windows: expected what a llama model has (none)");
-    expect(() => checkSpec({ ...TINY, family: "mistral", windows: [9, 0] })).toThrow("(all layers)");
-    expect(() => checkSpec({ ...TINY, family: "qwen2", windows: [9] })).toThrow("one for each of the 2 layers");
-    expect(() => checkSpec({ ...TINY, family: "qwen2", windows: [9, 8] })).toThrow("the same size in all layers");
+    expect(checkSpec(TINY_SPEC)).toBe(TINY_SPEC);
+    expect(() => checkSpec({ ...TINY_SPEC, kvHeads: 3 })).toThrow("[model spec] kvHeads: expected a divisor of the 4");
+    expect(() => checkSpec({ ...TINY_SPEC, layers: 0 })).toThrow(expect.objectContaining({ code: "SPEC_INVALID" }));
+    expect(() => checkSpec({ ...TINY_SPEC, windows: [9, 9] })).toThrow(
+      "windows: expected what a llama model has (none)",
+    );
+    expect(() => checkSpec({ ...TINY_SPEC, family: "mistral", windows: [9, 0] })).toThrow("(all layers)");
+    expect(() => checkSpec({ ...TINY_SPEC, family: "qwen2", windows: [9] })).toThrow("one for each of the 2 layers");
+    expect(() => checkSpec({ ...TINY_SPEC, family: "qwen2", windows: [9, 8] })).toThrow("the same size in all layers");
   });
 });
 
@@ -350,13 +335,13 @@ describe("writing", () => {
       },
     },
   ])("reads back with %j", async (changes) => {
-    const spec = { ...TINY, ...changes };
+    const spec = { ...TINY_SPEC, ...changes };
     await writeModelConfig(folder, spec);
     expect(await readModelSpec(folder)).toEqual(spec);
   });
 
   test("names of both transformers versions", () => {
-    const { config, generationConfig } = specToConfig({ ...TINY, eosTokenIds: [1, 2] });
+    const { config, generationConfig } = specToConfig({ ...TINY_SPEC, eosTokenIds: [1, 2] });
     expect(config).toMatchObject({
       architectures: ["LlamaForCausalLM"],
       model_type: "llama",

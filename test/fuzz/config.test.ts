@@ -10,7 +10,7 @@ import { ropeFrequencies } from "../../src/engine/rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "../../src/engine/spec.js";
 import { weightFiles } from "../../src/engine/weights.js";
 import { fixture } from "../helpers/files.js";
-import { TINY_CONFIG } from "../helpers/tiny-model.js";
+import { TINY_CONFIG, TINY_SPEC } from "../helpers/tiny-model.js";
 import { fuzzTests } from "./define.js";
 import { asJson, type Files, type Target } from "./fuzz.js";
 import { mutateJsonFile, wordsOf } from "./mutate.js";
@@ -95,22 +95,8 @@ const target: Target = {
       { "config.json": good, "model.safetensors.index.json": '{"weight_map": {"a": "../a.safetensors"}}' },
     ],
     ["UNSUPPORTED_CHECKPOINT", { "config.json": good, "pytorch_model.bin": "x" }],
-    ["SPEC_INVALID", () => checkSpec({ ...tinySpec, layers: 0 })],
+    ["SPEC_INVALID", () => checkSpec({ ...TINY_SPEC, layers: 0 })],
   ],
-};
-
-const tinySpec = {
-  ...{
-    vocabSize: 11,
-    hiddenSize: 8,
-    intermediateSize: 12,
-    layers: 2,
-    heads: 4,
-    kvHeads: 2,
-    headDim: 4,
-    maxPositions: 32,
-  },
-  ...{ ropeTheta: 10_000, rmsNormEps: 1e-5, tieWordEmbeddings: false, bosTokenId: 1, eosTokenIds: [2] },
 };
 
 fuzzTests("config", () => target);

@@ -1,6 +1,7 @@
 // A checkpoint small enough to break in tests: a Llama-form model of a few hundred weights, as config.json and tensors.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { ModelSpec } from "../../src/engine/types.js";
 import { type Tensor, writeSafetensors } from "./safetensors.js";
 
 export type Config = Record<string, unknown>;
@@ -23,6 +24,24 @@ export const TINY_CONFIG: Config = {
   tie_word_embeddings: false,
   bos_token_id: 1,
   eos_token_id: 2,
+};
+
+/** What TINY_CONFIG says. */
+export const TINY_SPEC: ModelSpec = {
+  family: "llama",
+  vocabSize: 11,
+  hiddenSize: 8,
+  intermediateSize: 12,
+  layers: 2,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 4,
+  maxPositions: 32,
+  ropeTheta: 10000,
+  rmsNormEps: 1e-5,
+  tieWordEmbeddings: false,
+  bosTokenId: 1,
+  eosTokenIds: [2],
 };
 
 const LAYER_SHAPES: Readonly<Record<string, readonly number[]>> = {
