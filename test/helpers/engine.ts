@@ -93,11 +93,24 @@ export function joinSamples(prompts: PackedTokens, result: GenerateResult) {
 }
 
 /** Runs an ES module in a new process, with `dist` as the folder of the built library; resolves with what it printed. */
-export async function runScript(body: string, flags: readonly string[] = []): Promise<string> {
+export async function runScript(
+  body: string,
+  flags: readonly string[] = [],
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<string> {
   const source = `const dist = ${JSON.stringify(new URL("dist/", root).href)};\n${body}`;
   const args = [...flags, "--input-type=module", "--eval", source];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 110_000, maxBuffer: 1 << 26 });
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 110_000, maxBuffer: 1 << 26, env });
   return stdout.trim();
 }
+
+/** Where what a process holds is what its objects hold: glibc keeps an arena a thread that it has met, and freed blocks in it. */
+export const steadyAllocator = { ...process.env, MALLOC_ARENA_MAX: "1", MALLOC_MMAP_THRESHOLD_: "65536" };
+
+/** Of a script that is given to runScript: `anonymous()` is the process's own resident memory, bytes. */
+export const anonymousMemory = `
+  import { readFileSync } from "node:fs";
+  const anonymous = () => 1024 * Number(/^RssAnon:\\s+(\\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))[1]);
+`;
 
 export const temporaryFolder = (): string => newFolder("engine");
