@@ -62,6 +62,17 @@ export { type Lesson, lessonTexts, type MaskedIds, maskedIds } from "./prompt/as
 export { ChatTemplate, type MarkedText, type Message, type TemplateOptions } from "./prompt/chat.js";
 export { splitThinking, THINKING_FORMATS, type ThinkingFormat } from "./prompt/thinking.js";
 export { Tokenizer } from "./prompt/tokenizer.js";
+export {
+  languageDetector,
+  readTeacher,
+  rowFault,
+  STRAY_TAGS,
+  TEACHER_TAGS,
+  type TeacherTags,
+  type WarmStartFault,
+  type WarmStartFilters,
+  type WarmStartRow,
+} from "./prompt/warm-start.js";
 export type { NoteEvent, PhaseEvent, RolloutEvent, RunEvent, StepEvent, TableEvent } from "./report/events.js";
 export type { RewardFailure, RewardPart } from "./reward/combine.js";
 export { RewardError } from "./reward/faults.js";
