@@ -60,7 +60,18 @@ export { type LearningRateRule, learningRate } from "./objective/schedule.js";
 export { type Aggregation, tokenWeights } from "./objective/weights.js";
 export { type Lesson, lessonTexts, type MaskedIds, maskedIds } from "./prompt/assistant-mask.js";
 export { ChatTemplate, type MarkedText, type Message, type TemplateOptions } from "./prompt/chat.js";
-export { splitThinking, THINKING_FORMATS, type ThinkingFormat } from "./prompt/thinking.js";
+export {
+  type Answer,
+  answerOf,
+  type FormatChange,
+  formatOf,
+  NULL_ANSWER,
+  plainPrompt,
+  splitThinking,
+  THINKING_FORMATS,
+  type ThinkingFormat,
+  writeCompletion,
+} from "./prompt/thinking.js";
 export { Tokenizer } from "./prompt/tokenizer.js";
 export {
   languageDetector,

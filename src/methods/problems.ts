@@ -56,16 +56,28 @@ export async function promptTexts(
   folder: string,
   options: TemplateOptions,
 ): Promise<string[]> {
-  if (prompt.style === "plain") return asked.map((messages) => plainPrompt(prompt.instruction, only(messages, name)));
+  if (prompt.style === "plain") {
+    const { instruction, template } = prompt;
+    return asked.map((messages) => plainPrompt(instruction, only(messages, name), template));
+  }
   const template = await ChatTemplate.load(folder, options);
-  if (template !== null) return template.renderAll(asked);
+  const instruction = prompt.style === "chat" ? prompt.instruction : "";
+  if (template !== null) return template.renderAll(asked.map((messages) => instructed(messages, instruction)));
   throw new InputError(
     "CHAT_TEMPLATE_MISSING",
-    `[${folder}] expected a chat template for the format, got none; set format to zero-thinking or zero-plain`,
+    `[${folder}] expected a chat template for the format ${name}, got none; take a format of a zero start, whose prompts are plain text`,
   );
 }
 
 const user = (content: string): Message => ({ role: "user", content });
+
+/** The messages after the format's instruction, which goes before what their own system message says. */
+function instructed(messages: readonly Message[], instruction: string): readonly Message[] {
+  if (instruction === "") return messages;
+  const [first, ...others] = messages;
+  if (first?.role !== "system") return [{ role: "system", content: instruction }, ...messages];
+  return [{ role: "system", content: `${instruction}\n\n${first.content}` }, ...others];
+}
 
 function fill(template: string, record: ProblemRecord): string {
   return template.replaceAll(PLACE, (_, name: string) => {
@@ -107,7 +119,8 @@ function only(messages: readonly Message[], format: string): string {
   if (messages.length === 1 && first?.role === "user") return first.content;
   throw new InputError(
     "PROMPT_MESSAGES",
-    `[recipe rlvr] expected one user message for format ${format}, got ${messages.length} messages; set format to warm-thinking or warm-plain`,
+    `[prompt] expected one user message for the format ${format}, got ${messages.length} messages; take a format of a warm start, whose ` +
+      "prompts go through the chat template",
   );
 }
 

@@ -44,6 +44,7 @@ export const OTHERS: Readonly<Record<string, string>> = {
   "src/data/hub-download.ts": "test/data/hub.test.ts",
   "src/data/random.ts": "test/data/random.test.ts",
   "src/data/store.ts": "test/data/store.test.ts",
+  "src/prompt/thinking.ts": "test/prompt/thinking.test.ts",
 };
 
 /** Files there whose codes are about memory and threads, not about what is read. */
