@@ -1,5 +1,9 @@
-// Owner of one aligned, zero-filled block of host memory. Views into it are plain pointers.
+// Owner of one aligned, zero-filled block of host memory. Views into it are plain pointers. Large blocks lie in huge pages
+// where the system gives them: weights are read through once a token, and with pages of 4 KiB a fifth of that time goes into
+// finding them.
 #pragma once
+
+#include <sys/mman.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -15,7 +19,8 @@ namespace zazen {
 template <class T>
 class Buffer {
  public:
-  static constexpr size_t kAlignment = 64;  // bytes: one cache line, one AVX-512 register
+  static constexpr size_t kAlignment = 64;              // bytes: one cache line, one AVX-512 register
+  static constexpr size_t kHugePage = size_t{2} << 20;  // bytes
 
   Buffer() = default;
   explicit Buffer(size_t count) { reset(count); }
@@ -44,8 +49,11 @@ class Buffer {
     release();
     if (count == 0) return;
     const size_t bytes = bytes_of(count);
-    data_ = static_cast<T*>(std::aligned_alloc(kAlignment, bytes));
-    ZAZEN_CHECK(data_ != nullptr, "OUT_OF_MEMORY", "buffer: the system refused ", bytes, " bytes");
+    void* block = nullptr;
+    const int refused = posix_memalign(&block, bytes < kHugePage ? kAlignment : kHugePage, bytes);
+    ZAZEN_CHECK(refused == 0, "OUT_OF_MEMORY", "buffer: the system refused ", bytes, " bytes");
+    data_ = static_cast<T*>(block);
+    advise_huge_pages(bytes);
     std::memset(static_cast<void*>(data_), 0, bytes);
     count_ = count;
     account_ = open_account();
@@ -63,6 +71,12 @@ class Buffer {
   const T& operator[](size_t i) const { return data_[i]; }
 
  private:
+  // For the whole huge pages of the block; its end takes no more than it needs. A refusal costs speed alone.
+  void advise_huge_pages([[maybe_unused]] size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    if (bytes >= kHugePage) madvise(data_, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  }
   void release() {
     if (account_) account_->give(static_cast<int64_t>(bytes_of(count_)));
     account_.reset();
