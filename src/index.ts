@@ -17,6 +17,7 @@ export type { EngineLike, EngineSource } from "./engine/like.js";
 export type { BatchBound, GenerateBound, MemoryParts, MemoryPlan, MemoryUse, Workload } from "./engine/memory.js";
 export type {
   Constraint,
+  DpoLoss,
   EngineOptions,
   FinishReason,
   GenerateChunk,
@@ -35,6 +36,7 @@ export type {
   OptimResult,
   OptimStep,
   PackedTokens,
+  PairMetrics,
   PolicyLoss,
   PolicyObjective,
   RatioLevel,

@@ -1,8 +1,9 @@
-// The three kernels Zazen is named for, on plain typed arrays: for embedding in other programs, tests and benchmarks.
+// The kernels Zazen is named for and the DPO loss, on plain typed arrays: for embedding in other programs, tests and benchmarks.
 // The engine runs the same native code on its own memory.
 import { addon, defaultThreads, toZazenError } from "./engine/addon.js";
-import type { KlEstimator, PolicyObjective, RatioLevel } from "./engine/types.js";
-import { checkLoss, checkNumber, checkTemperature, fail } from "./engine/validate.js";
+import { pairMetrics } from "./engine/pairs.js";
+import type { KlEstimator, PairMetrics, PolicyObjective, RatioLevel } from "./engine/types.js";
+import { checkLoss, checkNumber, checkPairs, checkTemperature, fail } from "./engine/validate.js";
 
 /** Group-relative advantages: r - mean(group), divided by the group's standard deviation when `scaleByStd`. */
 export interface AdvantageNormalizeOptions {
@@ -152,6 +153,47 @@ export function policyLoss(input: PolicyLossInput, options: PolicyLossOptions = 
     dLogprobs,
     dEntropy,
   };
+}
+
+export interface DpoLossInput {
+  readonly logprobs: Float32Array; // [T] under the policy being trained
+  readonly refLogprobs: Float32Array; // [T]
+  /** Not 0 where a token belongs to a completion. */
+  readonly weights: Float32Array; // [T]
+  /** Sequence s is tokens cuSeqlens[s] .. cuSeqlens[s + 1] - 1: chosen and rejected in turn. */
+  readonly cuSeqlens: Int32Array; // [2 P + 1]
+  /** What each pair counts, the normaliser included; 0 leaves it out. */
+  readonly pairWeights: Float32Array; // [P]
+}
+
+export interface DpoLossOptions {
+  /** Default 0.1. */
+  readonly beta?: number;
+  /** In 0 .. 0.5. Default 0. */
+  readonly labelSmoothing?: number;
+}
+
+export interface DpoLossResult {
+  readonly loss: number;
+  readonly pairs: PairMetrics;
+  readonly dLogprobs: Float32Array; // [T] d loss / d logprobs
+}
+
+/**
+ * The loss of direct preference optimisation and its gradient, as DpoLoss defines it.
+ * @throws InputError BAD_ARGUMENT when shapes disagree or a setting is out of range
+ */
+export function dpoLoss(input: DpoLossInput, options: DpoLossOptions = {}): DpoLossResult {
+  const { beta = 0.1, labelSmoothing = 0 } = options;
+  checkLoss({ kind: "dpo", beta, labelSmoothing });
+  const { logprobs, refLogprobs, weights, cuSeqlens, pairWeights } = input;
+  floats("dpoLoss logprobs", logprobs);
+  checkOffsets("dpoLoss cuSeqlens", cuSeqlens, logprobs.length);
+  checkPairs("dpoLoss", cuSeqlens, pairWeights);
+  const arrays = { logprobs, refLogprobs, weights };
+  for (const [name, array] of Object.entries(arrays)) floats(`dpoLoss ${name}`, array, logprobs.length);
+  const result = native(() => addon().dpoLoss({ ...arrays, cuSeqlens, pairWeights, beta, labelSmoothing }));
+  return { loss: result.loss, pairs: pairMetrics(result.pairs), dLogprobs: result.dLogprobs };
 }
 
 function native<T>(call: () => T): T {

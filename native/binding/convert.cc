@@ -69,6 +69,21 @@ PolicyLossArgs policy_loss_args(const Napi::Object& object) {
           choice<KlEstimator>(object, "klEstimator", {"k1", "k2", "k3"})};
 }
 
+DpoLossArgs dpo_loss_args(const Napi::Object& object) {
+  return {static_cast<float>(number(object, "beta")), static_cast<float>(number(object, "labelSmoothing"))};
+}
+
+Napi::Object pair_sums_object(Napi::Env env, const PairSums& sums) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("count", static_cast<double>(sums.pairs));
+  out.Set("chosen", sums.chosen);
+  out.Set("rejected", sums.rejected);
+  out.Set("chosenLogprob", sums.chosen_logp);
+  out.Set("rejectedLogprob", sums.rejected_logp);
+  out.Set("accurate", static_cast<double>(sums.accurate));
+  return out;
+}
+
 Napi::Object object(const Napi::Value& value, const char* where) {
   ZAZEN_CHECK(value.IsObject(), "BAD_ARGUMENT", "[native] ", where, ": expected an object");
   return value.As<Napi::Object>();

@@ -28,6 +28,10 @@ std::vector<uint8_t> bytes(const Napi::Object& object, const char* key);
 
 // {clipLow, clipHigh, dualClip, klCoefficient, entropyCoefficient, ratio, objective, klEstimator}
 PolicyLossArgs policy_loss_args(const Napi::Object& object);
+// {beta, labelSmoothing}
+DpoLossArgs dpo_loss_args(const Napi::Object& object);
+// -> {count, chosen, rejected, chosenLogprob, rejectedLogprob, accurate}: sums
+Napi::Object pair_sums_object(Napi::Env env, const PairSums& sums);
 
 // Views, for calls that finish before they return.
 Napi::Float32Array float_array(const Napi::Object& object, const char* key);

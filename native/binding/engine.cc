@@ -99,13 +99,20 @@ GenerateArgs generate_args(const Napi::Object& args) {
 }
 
 TrainArgs train_args(const Napi::Object& args) {
-  return {packed_tokens(args),         floats(args, "weights"),         floats(args, "advantages"), floats(args, "oldLogprobs"),
-          floats(args, "refLogprobs"), floats(args, "samplerLogprobs"), floats(args, "importance")};
+  return {packed_tokens(args),         floats(args, "weights"),     floats(args, "advantages"),
+          floats(args, "oldLogprobs"), floats(args, "refLogprobs"), floats(args, "samplerLogprobs"),
+          floats(args, "importance"),  floats(args, "pairWeights")};
 }
 
 LossArgs loss_args(const Napi::Object& args) {
   LossArgs loss;
-  if (string(args, "kind") == "sft") return loss;
+  const std::string kind = string(args, "kind");
+  if (kind == "sft") return loss;
+  if (kind == "dpo") {
+    loss.kind = LossKind::dpo;
+    loss.dpo = dpo_loss_args(args);
+    return loss;
+  }
   loss.kind = LossKind::policy;
   loss.temperature = static_cast<float>(number(args, "temperature"));
   loss.policy = policy_loss_args(args);
@@ -195,7 +202,7 @@ Napi::Value scores_object(Napi::Env env, const Scores& scores) {
   return out;
 }
 
-Napi::Value sums_object(Napi::Env env, const PolicyLossSums& sums) {
+Napi::Value sums_object(Napi::Env env, const LossSums& sums) {
   Napi::Object out = Napi::Object::New(env);
   out.Set("loss", sums.loss);
   out.Set("kl", sums.kl);
@@ -206,10 +213,13 @@ Napi::Value sums_object(Napi::Env env, const PolicyLossSums& sums) {
   out.Set("entropy", sums.entropy);
   out.Set("maxAbsDrift", sums.max_abs_drift);
   out.Set("tokens", static_cast<double>(sums.tokens));
+  out.Set("pairs", pair_sums_object(env, sums.pairs));
   return out;
 }
 
-BatchBound batch_bound(const Napi::Object& o) { return {integer(o, "tokens"), integer(o, "longest"), integer(o, "sequences")}; }
+BatchBound batch_bound(const Napi::Object& o) {
+  return {integer(o, "tokens"), integer(o, "longest"), integer(o, "sequences"), integer(o, "together")};
+}
 
 Workload workload_of(const Napi::Object& o) {
   Workload workload{batch_bound(object(o.Get("train"), "train")), batch_bound(object(o.Get("score"), "score")), {}};
@@ -365,7 +375,7 @@ Napi::Value EngineObject::forward_backward(const Napi::CallbackInfo& info) {
     auto work = [this, args = train_args(o), loss = loss_args(o)](Control& control) {
       return engine().forward_backward(args, loss, control);
     };
-    return run<PolicyLossSums>(info, std::move(work), sums_object);
+    return run<LossSums>(info, std::move(work), sums_object);
   });
 }
 

@@ -103,6 +103,30 @@ Napi::Value policy_loss(const Napi::CallbackInfo& info) {
   });
 }
 
+// {logprobs, refLogprobs, weights [T], cuSeqlens [2 P + 1], pairWeights [P], beta, labelSmoothing} -> {loss, pairs, dLogprobs
+// [T]}
+Napi::Value dpo_loss(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Env env = info.Env();
+    const Napi::Object args = object(info[0], "dpoLoss");
+    const auto logp = float_array(args, "logprobs"), weights = float_array(args, "pairWeights");
+    auto dlogp = Napi::Float32Array::New(env, logp.ElementLength());
+    const DpoLossInputs in{logp.Data(),
+                           float_array(args, "refLogprobs").Data(),
+                           float_array(args, "weights").Data(),
+                           int_array(args, "cuSeqlens").Data(),
+                           weights.Data(),
+                           static_cast<int64_t>(weights.ElementLength())};
+    PairSums sums;
+    kernels().dpo_loss(sums, dlogp.Data(), in, dpo_loss_args(args));
+    Napi::Object out = Napi::Object::New(env);
+    out.Set("loss", sums.loss);
+    out.Set("pairs", pair_sums_object(env, sums));
+    out.Set("dLogprobs", dlogp);
+    return out;
+  });
+}
+
 // {threads, seconds} -> {gflops, rows, outputs, inputs}
 Napi::Value measure_peak_of(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -143,6 +167,7 @@ void define_kernels(Napi::Env env, Napi::Object exports) {
   exports.Set("advantageNormalize", Napi::Function::New<advantage_normalize>(env));
   exports.Set("logprobGather", Napi::Function::New<logprob_gather>(env));
   exports.Set("policyLoss", Napi::Function::New<policy_loss>(env));
+  exports.Set("dpoLoss", Napi::Function::New<dpo_loss>(env));
   exports.Set("measurePeak", Napi::Function::New<measure_peak_of>(env));
   exports.Set("isas", Napi::Function::New<isas>(env));
   exports.Set("libc", Napi::Function::New<libc>(env));

@@ -137,6 +137,30 @@ struct PolicyLossSums {
   int64_t tokens = 0;
 };
 
+//   loss = sum_p weight_p * (-(1 - label_smoothing) log sigmoid(m_p) - label_smoothing log sigmoid(-m_p))
+// of the margins m = beta * ((logp_c - ref_c) - (logp_r - ref_r)), where log-probs are sums over a completion's tokens
+// (Rafailov et al. 2023, eq. 7; with label smoothing Mitchell 2023, "A note on DPO with noisy preferences", eq. 3). Sequence 2
+// p is the chosen one of pair p and 2 p + 1 the rejected one.
+struct DpoLossArgs {
+  float beta, label_smoothing = 0;
+};
+
+struct DpoLossInputs {
+  const float *logp, *ref, *weights;  // [T]; a weight that is not 0 marks a token of the completion
+  const int32_t* cu_tokens;           // [2 pairs + 1], 0 .. T
+  const float* pair_weights;          // [pairs]; 0 leaves a pair out
+  int64_t pairs;
+};
+
+// Sums over pairs with weight != 0, in double and in their order: over several calls they have the bits of one.
+struct PairSums {
+  double loss = 0;                            // weighted; the others are plain sums
+  double chosen = 0, rejected = 0;            // rewards
+  double chosen_logp = 0, rejected_logp = 0;  // of completions
+  int64_t accurate = 0;                       // pairs whose chosen reward is the larger one
+  int64_t pairs = 0;
+};
+
 struct SamplingArgs {
   float temperature;      // 0: argmax, log-probs at temperature 1
   int64_t top_k;          // 0: off
@@ -250,6 +274,10 @@ struct Kernels {
   // Adds to `sums`; sets dlogp [T] and dentropy [T] (may be null when entropy_coef is 0).
   void (*policy_loss)(PolicyLossSums& sums, float* dlogp, float* dentropy, const PolicyLossInputs& in, const PolicyLossArgs&,
                       int64_t T);
+
+  // ---- dpo_loss.cc
+  // Adds to `sums`; sets dlogp [T].
+  void (*dpo_loss)(PairSums& sums, float* dlogp, const DpoLossInputs& in, const DpoLossArgs&);
 
   // ---- advantage.cc
   // advantages [n] from rewards [n] in groups given by cu_groups [groups + 1]: r - mean, divided by (std + eps) when

@@ -43,7 +43,7 @@ class Engine {
   void use_vocabulary(Vocabulary vocabulary) { generator_.use_vocabulary(std::move(vocabulary)); }
   Generated generate(const GenerateArgs& args, Control& control) { return generator_.run(weights_.view(), args, control); }
   Scores score(const ScoreArgs& args, bool reference, Control& control);
-  PolicyLossSums forward_backward(const TrainArgs& args, const LossArgs& loss, Control& control) {
+  LossSums forward_backward(const TrainArgs& args, const LossArgs& loss, Control& control) {
     return trainer().forward_backward(weights_.view(), args, loss, control);
   }
   OptimResult step(const OptimArgs& args) { return trainer().step(store(), args); }

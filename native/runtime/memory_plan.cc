@@ -6,7 +6,7 @@ namespace zazen {
 namespace {
 
 MicroBatchBound micro_batch(int64_t budget, const BatchBound& bound) {
-  return bound_micro_batch(budget, bound.tokens, bound.longest, bound.sequences);
+  return bound_micro_batch(budget, bound.tokens, checked_product(bound.longest, bound.together), bound.sequences);
 }
 
 // Widens `size` to what a call of this bound lays out.

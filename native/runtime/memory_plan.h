@@ -12,6 +12,7 @@ namespace zazen {
 struct BatchBound {
   int64_t tokens = 0, longest = 0;
   int64_t sequences = 0;  // 0: unknown
+  int64_t together = 1;   // sequences that a loss does not cut apart
 };
 struct Workload {
   BatchBound train, score;

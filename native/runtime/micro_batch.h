@@ -19,7 +19,8 @@ struct PackedTokens {
 
 struct MicroBatch {
   Rows rows;
-  int64_t first_token = 0;      // of the packed tokens
+  int64_t first_sequence = 0;  // of the packed tokens
+  int64_t first_token = 0;
   int64_t kv_blocks = 0;        // numbered 0 .. kv_blocks - 1
   std::vector<int32_t> blocks;  // the spans point into it
 };
@@ -28,13 +29,19 @@ struct MicroBatch {
 // tokens. Twice what whole blocks of `rows` tokens take leaves room for sequences from half a block on.
 inline int64_t most_kv_blocks(int64_t rows) { return 2 * ceil_div(rows, kKeyTile); }
 
-// As many sequences as fit within `budget` tokens and their most_kv_blocks; a longer one goes by itself.
-inline std::vector<std::pair<int64_t, int64_t>> cut_sequences(const PackedTokens& tokens, int64_t budget) {
+// As many sequences as fit within `budget` tokens and their most_kv_blocks; a longer one goes by itself. Each run of `together`
+// sequences counts as one: it is never cut.
+inline std::vector<std::pair<int64_t, int64_t>> cut_sequences(const PackedTokens& tokens, int64_t budget,
+                                                              int64_t together = 1) {
   std::vector<std::pair<int64_t, int64_t>> cuts;
   int64_t first = 0, rows = 0, blocks = 0;
-  for (int64_t s = 0; s < tokens.sequences(); ++s) {
-    const int64_t length = tokens.cu[static_cast<size_t>(s) + 1] - tokens.cu[static_cast<size_t>(s)];
-    const int64_t own = ceil_div(length, kKeyTile);
+  for (int64_t s = 0; s < tokens.sequences(); s += together) {
+    int64_t length = 0, own = 0;
+    for (int64_t i = s; i < std::min(s + together, tokens.sequences()); ++i) {
+      const int64_t one = tokens.cu[static_cast<size_t>(i) + 1] - tokens.cu[static_cast<size_t>(i)];
+      length += one;
+      own += ceil_div(one, kKeyTile);
+    }
     if (s > first && (rows + length > budget || blocks + own > most_kv_blocks(budget))) {
       cuts.emplace_back(first, s);
       first = s;
@@ -48,7 +55,7 @@ inline std::vector<std::pair<int64_t, int64_t>> cut_sequences(const PackedTokens
 }
 
 // The largest micro-batch that cut_sequences makes of calls of up to `tokens` tokens in sequences of up to `longest`, of which
-// there are up to `sequences`; 0: unknown.
+// there are up to `sequences`; 0: unknown. Where sequences stay together, `longest` is that of all of them.
 struct MicroBatchBound {
   int64_t rows, kv_blocks;
 };
@@ -63,6 +70,7 @@ inline MicroBatchBound bound_micro_batch(int64_t budget, int64_t tokens, int64_t
 inline MicroBatch lay_out(const PackedTokens& tokens, int64_t first, int64_t last) {
   MicroBatch batch;
   const auto at = [&](int64_t s) { return static_cast<int64_t>(tokens.cu[static_cast<size_t>(s)]); };
+  batch.first_sequence = first;
   batch.first_token = at(first);
   batch.rows.ids.assign(tokens.ids.begin() + at(first), tokens.ids.begin() + at(last));
   for (int64_t s = first; s < last; ++s) batch.kv_blocks += ceil_div(at(s + 1) - at(s), kKeyTile);

@@ -40,10 +40,14 @@ void take(Buffer<float>& to, const std::vector<float>& from, const std::vector<i
   for (size_t i = 0; i < tokens.size(); ++i) to[i] = from[static_cast<size_t>(tokens[i])];
 }
 
-// Whether a token's loss depends on other tokens of its sequence.
+// Whether a token's loss depends on other tokens of its sequence, or of its pair of sequences.
 bool needs_sequences(const LossArgs& loss) {
-  return loss.kind == LossKind::policy && loss.policy.ratio == RatioLevel::sequence;
+  return loss.kind == LossKind::dpo || (loss.kind == LossKind::policy && loss.policy.ratio == RatioLevel::sequence);
 }
+
+constexpr int64_t kPair = 2;  // sequences
+// Sequences that a loss does not cut apart.
+int64_t together(const LossArgs& loss) { return loss.kind == LossKind::dpo ? kPair : 1; }
 
 }  // namespace
 
@@ -69,9 +73,10 @@ void Trainer::reserve(const MicroBatchBound& bound) {
   head_.plan(model_.spec(), bound.rows);
 }
 
-PolicyLossSums Trainer::forward_backward(TensorView weights, const TrainArgs& args, const LossArgs& loss, Control& control) {
-  PolicyLossSums sums;
-  for (const auto& [first, last] : cut_sequences(args.tokens, std::min(micro_batch_tokens_, model_.useful_rows()))) {
+LossSums Trainer::forward_backward(TensorView weights, const TrainArgs& args, const LossArgs& loss, Control& control) {
+  LossSums sums;
+  const int64_t budget = std::min(micro_batch_tokens_, model_.useful_rows());
+  for (const auto& [first, last] : cut_sequences(args.tokens, budget, together(loss))) {
     throw_if_aborted(control);
     train(weights, args, loss, lay_out(args.tokens, first, last), sums);
   }
@@ -84,8 +89,7 @@ void Trainer::throw_if_aborted(const Control& control) {
   control.throw_if_aborted("forwardBackward");
 }
 
-void Trainer::train(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
-                    PolicyLossSums& sums) {
+void Trainer::train(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, LossSums& sums) {
   const int64_t T = batch.rows.count();
   if (T == 0) return;
   activations_.plan(model_.spec(), T, batch.kv_blocks, true, recompute_);
@@ -100,6 +104,7 @@ void Trainer::train(TensorView weights, const TrainArgs& args, const LossArgs& l
 
 Trainer::HeadRows Trainer::head_rows(const TrainArgs& args, const MicroBatch& batch) {
   HeadRows head;
+  head.first_sequence = batch.first_sequence;
   for (const Span& span : batch.rows.spans) {
     for (int64_t r = span.row + 1; r < span.row + span.count; ++r) {
       const auto token = static_cast<size_t>(batch.first_token + r);
@@ -114,12 +119,12 @@ Trainer::HeadRows Trainer::head_rows(const TrainArgs& args, const MicroBatch& ba
 }
 
 // Fills workspace.normed() and the head's gradient, a chunk of rows at a time. A loss of whole sequences needs the log-probs of
-// all chunks first; then a chunk's logits are computed twice, unless there is but one.
+// all chunks first; then a chunk's logits are computed twice, unless there is but one. It has a value without any rows, too.
 void Trainer::train_head(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
-                         PolicyLossSums& sums) {
+                         LossSums& sums) {
   const HeadRows head = head_rows(args, batch);
   const int64_t count = head.count(), chunk = head_chunk_rows(model_.spec());
-  const bool apart = needs_sequences(loss) && count > chunk;
+  const bool apart = needs_sequences(loss) && (count > chunk || count == 0);
   std::fill_n(workspace_.normed(), batch.rows.count() * model_.spec().hidden, 0.0f);
   head_.plan(model_.spec(), count);
   take(head_.weights, args.weights, head.tokens);
@@ -179,28 +184,45 @@ void Trainer::head_backward_input(TensorView weights, int64_t R) {
 
 // The loss of rows [first, first + R): all of them when it needs whole sequences.
 void Trainer::token_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R,
-                         PolicyLossSums& sums) {
-  if (loss.kind == LossKind::policy) {
-    const auto optional = [&](const std::vector<float>& given, const Buffer<float>& taken) {
-      return given.empty() ? nullptr : taken.data() + first;
-    };
-    PolicyLossInputs in{head_.logp.data() + first, head_.old.data() + first, head_.advantages.data() + first,
-                        head_.weights.data() + first};
-    in.ref = optional(args.reference, head_.reference);
-    in.entropy = head_.entropy.data() + first;
-    in.sampler = optional(args.sampler, head_.sampler);
-    in.importance = optional(args.importance, head_.importance);
-    in.cu_tokens = head.sequences.data();
-    in.sequences = static_cast<int64_t>(head.sequences.size()) - 1;
-    return model_.kernels().policy_loss(sums, head_.dlogp.data() + first, head_.dentropy.data() + first, in, loss.policy, R);
-  }
+                         LossSums& sums) {
+  if (loss.kind == LossKind::policy) return policy_loss(args, loss, head, first, R, sums);
+  if (loss.kind == LossKind::dpo) pair_loss(args, loss, head, sums);
   for (int64_t r = first; r < first + R; ++r) {
     const auto i = static_cast<size_t>(r);
-    sums.loss -= static_cast<double>(head_.weights[i]) * static_cast<double>(head_.logp[i]);
     sums.entropy += static_cast<double>(head_.entropy[i]);
+    if (loss.kind != LossKind::sft) continue;
+    sums.loss -= static_cast<double>(head_.weights[i]) * static_cast<double>(head_.logp[i]);
     head_.dlogp[i] = -head_.weights[i];
   }
   sums.tokens += R;
+}
+
+void Trainer::policy_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R,
+                          LossSums& sums) {
+  const auto optional = [&](const std::vector<float>& given, const Buffer<float>& taken) {
+    return given.empty() ? nullptr : taken.data() + first;
+  };
+  PolicyLossInputs in{head_.logp.data() + first, head_.old.data() + first, head_.advantages.data() + first,
+                      head_.weights.data() + first};
+  in.ref = optional(args.reference, head_.reference);
+  in.entropy = head_.entropy.data() + first;
+  in.sampler = optional(args.sampler, head_.sampler);
+  in.importance = optional(args.importance, head_.importance);
+  in.cu_tokens = head.sequences.data();
+  in.sequences = head.sequence_count();
+  model_.kernels().policy_loss(sums, head_.dlogp.data() + first, head_.dentropy.data() + first, in, loss.policy, R);
+}
+
+// Of all rows: pairs begin with the micro-batch's first sequence.
+void Trainer::pair_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, LossSums& sums) {
+  const DpoLossInputs in{head_.logp.data(),
+                         head_.reference.data(),
+                         head_.weights.data(),
+                         head.sequences.data(),
+                         args.pair_weights.data() + head.first_sequence / kPair,
+                         head.sequence_count() / kPair};
+  model_.kernels().dpo_loss(sums.pairs, head_.dlogp.data(), in, loss.dpo);
+  sums.loss = sums.pairs.loss;
 }
 
 // Moves the embedding's share [V, H] into the head's panels, a panel a task.

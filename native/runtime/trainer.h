@@ -10,12 +10,18 @@
 
 namespace zazen {
 
-enum class LossKind { sft, policy };
+enum class LossKind { sft, policy, dpo };
 
 struct LossArgs {
   LossKind kind = LossKind::sft;
   float temperature = 1.0f;
   PolicyLossArgs policy{};
+  DpoLossArgs dpo{};
+};
+
+// `pairs` of losses of pairs, whose loss is in `loss` as well.
+struct LossSums : PolicyLossSums {
+  PairSums pairs;
 };
 
 // Entry i of each array belongs to token i. Tokens of weight 0 take no part; the first of a sequence has weight 0.
@@ -24,6 +30,7 @@ struct TrainArgs {
   std::vector<float> weights;                     // [T]
   std::vector<float> advantages, old, reference;  // [T], as the loss asks for
   std::vector<float> sampler, importance;         // [T], or empty
+  std::vector<float> pair_weights;                // [S / 2], of losses of pairs
 };
 
 struct OptimArgs {
@@ -47,7 +54,7 @@ class Trainer {
   void reserve(const MicroBatchBound& bound);
 
   // Adds to the gradients. When aborted, throws ABORTED and clears them.
-  PolicyLossSums forward_backward(TensorView weights, const TrainArgs& args, const LossArgs& loss, Control& control);
+  LossSums forward_backward(TensorView weights, const TrainArgs& args, const LossArgs& loss, Control& control);
   // Clips, steps AdamW and clears the gradients. A gradient that is not finite is GRADIENT_NOT_FINITE: it is cleared, and
   // weights and moments stay as they were.
   // bf16 weights are rounded anew from their masters.
@@ -69,18 +76,20 @@ class Trainer {
     std::vector<int64_t> tokens;         // into the packed tokens
     std::vector<int32_t> rows, targets;  // rows of the micro-batch
     std::vector<int32_t> sequences{0};   // of sequence s: sequences[s] .. sequences[s + 1]
+    int64_t first_sequence = 0;          // of the packed tokens
     int64_t count() const { return static_cast<int64_t>(rows.size()); }
+    int64_t sequence_count() const { return static_cast<int64_t>(sequences.size()) - 1; }
   };
   static HeadRows head_rows(const TrainArgs& args, const MicroBatch& batch);
 
-  void train(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, PolicyLossSums& sums);
-  void train_head(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
-                  PolicyLossSums& sums);
+  void train(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, LossSums& sums);
+  void train_head(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, LossSums& sums);
   void head_forward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R);
   void head_backward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R);
   void head_backward_input(TensorView weights, int64_t R);
-  void token_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R,
-                  PolicyLossSums& sums);
+  void token_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R, LossSums& sums);
+  void policy_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R, LossSums& sums);
+  void pair_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, LossSums& sums);
   void throw_if_aborted(const Control& control);
   void join_tied_gradient();
   void round_weights(const WeightStore& store);

@@ -65,6 +65,16 @@ export interface NativeSums {
   entropy: number;
   maxAbsDrift: number;
   tokens: number;
+  pairs: NativePairSums;
+}
+
+export interface NativePairSums {
+  count: number;
+  chosen: number;
+  rejected: number;
+  chosenLogprob: number;
+  rejectedLogprob: number;
+  accurate: number;
 }
 
 export interface NativeAddon {
@@ -82,6 +92,7 @@ export interface NativeAddon {
     dLogprobs: Float32Array;
     dEntropy: Float32Array;
   };
+  dpoLoss(args: object): { loss: number; pairs: NativePairSums; dLogprobs: Float32Array };
   measurePeak(args: object): { gflops: number; rows: number; outputs: number; inputs: number };
   planMemory(args: object): MemoryParts;
   isas(): { best: string; available: string[] };

@@ -18,6 +18,7 @@ import {
   type Workload,
 } from "./memory.js";
 import { memoryRoom } from "./memory-limit.js";
+import { pairMetrics } from "./pairs.js";
 import { ADAPTER_WEIGHTS, checkModules, modelFolders, writeAdapterConfig } from "./peft.js";
 import { ropeFrequencies } from "./rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
@@ -226,8 +227,9 @@ export class Engine {
     checkLoss(loss);
     checkTrainBatch(batch, loss);
     const { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance } = batch;
-    const { signal } = batch;
-    const arrays = { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance };
+    const { pairWeights, signal } = batch;
+    const ofTokens = { weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance };
+    const arrays = { ids, cuSeqlens, ...ofTokens, pairWeights };
     // The arrays last: a field of the loss must not take the place of one that was checked.
     const args = { ...fillLoss(loss), ...arrays, aborted: signal?.aborted ?? false };
     const sums = await this.#call(signal, (native) => native.forwardBackward(args));
@@ -242,6 +244,7 @@ export class Engine {
       clipHighFraction: mean(sums.clippedHigh),
       ratio: loss.kind === "policy" ? mean(sums.ratio) : Number.NaN,
       kl: mean(sums.kl),
+      ...(loss.kind === "dpo" && { pairs: pairMetrics(sums.pairs) }),
     };
   }
 

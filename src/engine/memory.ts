@@ -10,6 +10,8 @@ export interface BatchBound {
   readonly tokens: number;
   readonly longest: number;
   readonly sequences?: number;
+  /** Sequences that a loss does not cut apart: 2 of a loss of pairs. Default 1. */
+  readonly together?: number;
 }
 
 /** Calls of generate at most. */
@@ -95,7 +97,7 @@ export function nativePlan(native: object, workload: Workload): MemoryPlan {
 /** Complete. Throws InputError BAD_ARGUMENT. */
 export function nativeWorkload({ train, score, generate = [] }: Workload) {
   const batch = (where: string, bound: BatchBound = { tokens: 0, longest: 0 }) => {
-    const filled = { sequences: 0, ...bound };
+    const filled = { sequences: 0, together: 1, ...bound };
     for (const [name, value] of Object.entries(filled)) checkNumber(`memory ${where} ${name}`, value, 0, MOST, true);
     return filled;
   };

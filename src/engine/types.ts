@@ -288,11 +288,26 @@ export interface PolicyLoss {
   readonly entropyCoefficient: number;
 }
 
-export type LossSpec = SftLoss | PolicyLoss;
+/**
+ * Direct preference optimisation (Rafailov et al. 2023, eq. 7) of pairs: sequence 2 p is the chosen one of pair p, 2 p + 1 the rejected one.
+ * sum_p pairWeight_p * (-(1 - labelSmoothing) log sigmoid(m_p) - labelSmoothing log sigmoid(-m_p)) of the margins
+ * m = beta * ((logp_c - ref_c) - (logp_r - ref_r)), log-probs at temperature 1 summed over a completion's tokens. Label smoothing is the
+ * share of labels that may be flipped: Mitchell 2023, "A note on DPO with noisy preferences", eq. 3.
+ */
+export interface DpoLoss {
+  readonly kind: "dpo";
+  /** How hard the policy is held to the reference. */
+  readonly beta: number;
+  /** In 0 .. 0.5. Default 0. */
+  readonly labelSmoothing?: number;
+}
+
+export type LossSpec = SftLoss | PolicyLoss | DpoLoss;
 
 /**
  * Training tokens. weights[i] is what token i counts in the loss, its normaliser included (for a mean over n tokens 1 / n, n over
- * the whole step); 0 leaves the token out. The first token of a sequence has weight 0.
+ * the whole step); 0 leaves the token out. The first token of a sequence has weight 0. For losses of pairs a weight that is not 0 marks a
+ * token of a completion, and pairWeights hold the normaliser.
  */
 export interface TrainBatch extends PackedTokens {
   readonly weights: Float32Array; // [T]
@@ -300,12 +315,14 @@ export interface TrainBatch extends PackedTokens {
   readonly advantages?: Float32Array; // [T]
   /** For "policy": log-probs recorded when the tokens were sampled. */
   readonly oldLogprobs?: Float32Array; // [T]
-  /** For "policy" with KL: log-probs under the reference. */
+  /** For "policy" with KL and for "dpo": log-probs under the reference. */
   readonly refLogprobs?: Float32Array; // [T]
   /** For "policy": log-probs that the ratio is to, where they are not those of the policy: a filtered sampler's. Default: oldLogprobs. */
   readonly samplerLogprobs?: Float32Array; // [T]
   /** For "policy": factor of each token's surrogate, such as an importance weight, or 0 to leave it out. Default 1. */
   readonly importance?: Float32Array; // [T]
+  /** For "dpo": what each pair counts in the loss, its normaliser included (for a mean over n pairs 1 / n); 0 leaves it out. */
+  readonly pairWeights?: Float32Array; // [S / 2]
   readonly signal?: AbortSignal;
 }
 
@@ -323,6 +340,20 @@ export interface LossMetrics {
   readonly clipHighFraction: number;
   readonly ratio: number;
   readonly kl: number;
+  /** Of losses of pairs. */
+  readonly pairs?: PairMetrics;
+}
+
+/** Means over pairs with weight != 0; rewards are beta * (logp - ref), log-probs sums over a completion. */
+export interface PairMetrics {
+  readonly count: number;
+  readonly chosenReward: number;
+  readonly rejectedReward: number;
+  readonly margin: number;
+  /** Share of pairs whose chosen reward is the larger one. */
+  readonly accuracy: number;
+  readonly chosenLogprob: number;
+  readonly rejectedLogprob: number;
 }
 
 export interface OptimStep {

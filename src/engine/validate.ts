@@ -1,10 +1,12 @@
 // Checks of what is handed to the engine: lengths, ranges and ids, each with the field's name. Native code relies on them.
 import { InputError } from "../errors.js";
 import type {
+  DpoLoss,
   GenerateRequest,
   LossSpec,
   ModelSpec,
   PackedTokens,
+  PolicyLoss,
   SamplingParams,
   TokenBytes,
   TrainBatch,
@@ -149,7 +151,7 @@ export function checkTrainBatch(batch: TrainBatch, loss: LossSpec): void {
     ["weights", batch.weights, true],
     ["advantages", batch.advantages, policy],
     ["oldLogprobs", batch.oldLogprobs, policy],
-    ["refLogprobs", batch.refLogprobs, policy && loss.klCoefficient !== 0],
+    ["refLogprobs", batch.refLogprobs, loss.kind === "dpo" || (policy && loss.klCoefficient !== 0)],
     ["samplerLogprobs", batch.samplerLogprobs, false],
     ["importance", batch.importance, false],
   ];
@@ -157,6 +159,7 @@ export function checkTrainBatch(batch: TrainBatch, loss: LossSpec): void {
     if (array === undefined && !needed) continue;
     checkFloats(`forwardBackward ${name}`, array, batch.ids.length);
   }
+  if (loss.kind === "dpo") checkPairs("forwardBackward", batch.cuSeqlens, batch.pairWeights);
   for (const start of batch.cuSeqlens.subarray(0, -1)) {
     if (batch.weights[start] !== 0)
       fail(
@@ -168,6 +171,14 @@ export function checkTrainBatch(batch: TrainBatch, loss: LossSpec): void {
   }
 }
 
+/** Sequences in twos, and a weight for each two. */
+export function checkPairs(where: string, cuSeqlens: Int32Array, pairWeights: unknown): void {
+  const sequences = cuSeqlens.length - 1;
+  if (sequences % 2 !== 0)
+    fail("BAD_ARGUMENT", `${where} cuSeqlens`, "an even number of sequences, chosen and rejected in turn", sequences);
+  checkFloats(`${where} pairWeights`, pairWeights, sequences / 2);
+}
+
 function checkFloats(where: string, array: unknown, length: number): void {
   const floats = array instanceof Float32Array;
   if (floats && array.length === length) return;
@@ -176,8 +187,13 @@ function checkFloats(where: string, array: unknown, length: number): void {
 }
 
 export function checkLoss(loss: LossSpec): void {
-  if (loss.kind === "sft") return;
-  if (loss.kind !== "policy") fail("BAD_ARGUMENT", "loss kind", "sft or policy", (loss as { kind: unknown }).kind);
+  const { kind } = loss;
+  if (kind === "policy") checkPolicy(loss);
+  else if (kind === "dpo") checkDpo(loss);
+  else if (kind !== "sft") fail("BAD_ARGUMENT", "loss kind", "sft, policy or dpo", kind);
+}
+
+function checkPolicy(loss: PolicyLoss): void {
   checkTemperature("loss temperature", loss.temperature);
   checkNumber("loss clipLow", loss.clipLow, 0, 1);
   checkNumber("loss clipHigh", loss.clipHigh, 0, 1e6);
@@ -193,6 +209,12 @@ export function checkLoss(loss: LossSpec): void {
     fail("BAD_ARGUMENT", "loss dualClip", '0 for the objective "cispo", which it does not bound', loss.dualClip);
 }
 
+function checkDpo(loss: DpoLoss): void {
+  const { beta, labelSmoothing } = fillLoss(loss);
+  checkNumber("loss beta", beta, Number.MIN_VALUE, 1e6);
+  checkNumber("loss labelSmoothing", labelSmoothing, 0, 0.5);
+}
+
 function checkChoice(where: string, value: string, choices: readonly string[]): void {
   if (!choices.includes(value)) fail("BAD_ARGUMENT", where, choices.join(", "), value);
 }
@@ -200,5 +222,6 @@ function checkChoice(where: string, value: string, choices: readonly string[]): 
 /** A loss with every default filled in. */
 export function fillLoss<Loss extends LossSpec>(loss: Loss): Required<Loss>;
 export function fillLoss(loss: LossSpec): LossSpec {
+  if (loss.kind === "dpo") return { labelSmoothing: 0, ...loss };
   return loss.kind === "policy" ? { ratio: "token", objective: "clip", klEstimator: "k3", ...loss } : loss;
 }

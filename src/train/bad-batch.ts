@@ -1,6 +1,7 @@
 // The batch that a run stopped on, as a file for its user: cut down to the sequences that did it, and bounded. Leaves out when to stop.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { sequencesTogether } from "../engine/pairs.js";
 import type { LossSpec, TrainBatch } from "../engine/types.js";
 
 /** Tokens of bad-batch.json at most; the first sequence is whole whatever its length. */
@@ -20,7 +21,8 @@ export interface BadBatch {
  * those that fit are written. Returns the path.
  */
 export async function saveBadBatch(folder: string, { where, batch, loss, hasFault }: BadBatch): Promise<string> {
-  const [first, end] = bounded(batch, await narrow(batch, hasFault));
+  const together = sequencesTogether(loss);
+  const [first, end] = bounded(batch, await narrow(batch, together, hasFault), together);
   const arrays = slice(batch, first, end);
   const sequences = { first, end, of: sequencesOf(batch) };
   const path = join(folder, "bad-batch.json");
@@ -32,11 +34,11 @@ type Range = readonly [first: number, end: number]; // of sequences
 
 const sequencesOf = (batch: TrainBatch): number => batch.cuSeqlens.length - 1;
 
-/** The fewest neighbouring sequences, by halving, that have the fault by themselves. */
-async function narrow(batch: TrainBatch, hasFault: BadBatch["hasFault"]): Promise<Range> {
+/** The fewest neighbouring sequences, by halving, that have the fault by themselves; those that are `together` stay so. */
+async function narrow(batch: TrainBatch, together: number, hasFault: BadBatch["hasFault"]): Promise<Range> {
   let [first, end] = [0, sequencesOf(batch)];
-  while (end - first > 1) {
-    const middle = (first + end) >> 1;
+  while (end - first > together) {
+    const middle = first + Math.floor((end - first) / together / 2) * together;
     if (await hasFault(slice(batch, first, middle))) end = middle;
     else if (await hasFault(slice(batch, middle, end))) first = middle;
     else break;
@@ -44,16 +46,16 @@ async function narrow(batch: TrainBatch, hasFault: BadBatch["hasFault"]): Promis
   return [first, end];
 }
 
-/** As many of the sequences as may be written, at least one. */
-function bounded({ cuSeqlens }: TrainBatch, [first, end]: Range): Range {
-  let last = first + 1;
-  while (last < end && cuSeqlens[last + 1]! - cuSeqlens[first]! <= MOST_SAVED_TOKENS) last++;
+/** As many of the sequences as may be written, at least those that are together. */
+function bounded({ cuSeqlens }: TrainBatch, [first, end]: Range, together: number): Range {
+  let last = first + together;
+  while (last < end && cuSeqlens[last + together]! - cuSeqlens[first]! <= MOST_SAVED_TOKENS) last += together;
   return [first, last];
 }
 
 /** Sequences [first, end) as a batch. */
 function slice({ signal: _, ...batch }: TrainBatch, first: number, end: number): TrainBatch {
-  const { cuSeqlens, ids, weights, ...others } = batch;
+  const { cuSeqlens, ids, weights, pairWeights, ...others } = batch;
   const [from, to] = [cuSeqlens[first]!, cuSeqlens[end]!];
   const cut = Object.entries(others).flatMap(([name, values]) =>
     values === undefined ? [] : [[name, values.slice(from, to)] as const],
@@ -63,6 +65,7 @@ function slice({ signal: _, ...batch }: TrainBatch, first: number, end: number):
     ids: ids.slice(from, to),
     weights: weights.slice(from, to),
     ...Object.fromEntries(cut),
+    ...(pairWeights && { pairWeights: pairWeights.slice(first / 2, end / 2) }),
   };
 }
 

@@ -229,7 +229,7 @@ describe("forwardBackward", () => {
       "expected a Float32Array of 5",
     ],
     ["a reference for sft that is long", { refLogprobs: new Float32Array(6) }, { kind: "sft" }, "of 5, got 6"],
-    ["another loss", {}, { kind: "dpo" } as unknown as LossSpec, "[loss kind] expected sft or policy, got dpo"],
+    ["another loss", {}, { kind: "kto" } as unknown as LossSpec, "[loss kind] expected sft, policy or dpo, got kto"],
     [
       "no advantages",
       { advantages: undefined },
@@ -251,7 +251,27 @@ describe("forwardBackward", () => {
     ["klCoefficient", {}, { ...policy, klCoefficient: -1 }, "[loss klCoefficient]"],
     ["entropyCoefficient", {}, { ...policy, entropyCoefficient: Number.NaN }, "[loss entropyCoefficient]"],
   ];
-  test.each(cases)("%s", async (_name, changes, loss, message) => {
+  const dpo = { kind: "dpo", beta: 0.1 } as const;
+  const two = { refLogprobs: zeros, pairWeights: Float32Array.of(1) };
+  const ofPairs: typeof cases = [
+    ["no reference of pairs", { pairWeights: two.pairWeights }, dpo, "[forwardBackward refLogprobs]"],
+    [
+      "no weights of pairs",
+      { refLogprobs: zeros },
+      dpo,
+      "[forwardBackward pairWeights] expected a Float32Array of 1, got none",
+    ],
+    ["two weights of a pair", { ...two, pairWeights: Float32Array.of(1, 1) }, dpo, "a Float32Array of 1, got 2"],
+    [
+      "half a pair",
+      { ...two, cuSeqlens: Int32Array.of(0, 5) },
+      dpo,
+      "an even number of sequences, chosen and rejected",
+    ],
+    ["beta 0", two, { ...dpo, beta: 0 }, "[loss beta]"],
+    ["more than half of the labels flipped", two, { ...dpo, labelSmoothing: 0.6 }, "[loss labelSmoothing]"],
+  ];
+  test.each([...cases, ...ofPairs])("%s", async (_name, changes, loss, message) => {
     const running = engine.forwardBackward({ ...whole, ...changes } as TrainBatch, loss);
     await expect(running).rejects.toBeInstanceOf(InputError);
     await expect(running).rejects.toMatchObject(refused(message));

@@ -362,6 +362,7 @@ function lossOfToken(
     sums.loss -= weight * logp;
     return -weight;
   }
+  if (loss.kind !== "policy") throw new Error(`[fake engine] expected the loss sft or policy, got ${loss.kind}`);
   const advantage = batch.advantages![t]!;
   const old = batch.oldLogprobs![t]!;
   const ratio = Math.exp(logp - old);

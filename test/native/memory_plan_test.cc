@@ -73,6 +73,31 @@ TEST(memory_plan_covers_a_step_and_the_next_allocates_nothing) {
     }
 }
 
+TEST(memory_plan_covers_pairs_that_stay_together) {
+  for (const int64_t budget : {1, 64, 1000}) {
+    EngineConfig config = small_config(DType::f32, false);
+    config.micro_batch_tokens = budget;
+    TrainArgs args = train_args();
+    args.tokens.cu = {0, 50, 100};
+    args.weights.assign(100, 1.0f);
+    args.weights[0] = args.weights[50] = 0.0f;
+    args.reference.assign(100, -1.0f);
+    args.pair_weights = {1.0f};
+    LossArgs loss;
+    loss.kind = LossKind::dpo;
+    loss.dpo = {0.1f};
+    const auto account = std::make_shared<MemoryAccount>();
+    const Accounting accounting(account);
+    Engine engine(config, {}, 1, 0.1f);
+    engine.reserve({{100, 50, 2, 2}, {}, {}});
+    const int64_t allocations = account->allocations;
+    Control control;
+    CHECK(engine.forward_backward(args, loss, control).pairs.pairs == 1);
+    engine.step({1e-3});
+    CHECK(account->allocations == allocations);
+  }
+}
+
 TEST(memory_plan_with_adapters_counts_what_is_trained) {
   EngineConfig config = small_config(DType::bf16, false);
   config.spec.lora = {2, 1.0f, {"model.layers.0.self_attn.q_proj", "model.layers.4.mlp.down_proj"}, {"lm_head"}};

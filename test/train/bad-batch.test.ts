@@ -19,7 +19,7 @@ function batchOf(lengths: readonly number[]): TrainBatch {
   return { ids, cuSeqlens, weights: Float32Array.from(ids, (id) => id / 2) };
 }
 
-async function save(batch: TrainBatch, isBad: (ids: readonly number[]) => boolean) {
+async function save(batch: TrainBatch, isBad: (ids: readonly number[]) => boolean, of: LossSpec = loss) {
   const folder = tempFolder();
   let passes = 0; // tokens
   const hasFault = async (part: TrainBatch) => {
@@ -27,7 +27,7 @@ async function save(batch: TrainBatch, isBad: (ids: readonly number[]) => boolea
     expect([part.cuSeqlens[0], part.cuSeqlens.at(-1)]).toEqual([0, part.ids.length]);
     return isBad([...part.ids]);
   };
-  const path = await saveBadBatch(folder, { where: "step 3", batch, loss, hasFault });
+  const path = await saveBadBatch(folder, { where: "step 3", batch, loss: of, hasFault });
   expect(path).toBe(join(folder, "bad-batch.json"));
   return { saved: JSON.parse(readFileSync(path, "utf8")), passes };
 }
@@ -65,6 +65,15 @@ describe("saveBadBatch", () => {
   test("keeps one that is longer than that whole", async () => {
     const { saved } = await save(batchOf([2, MOST_SAVED_TOKENS + 7, 2]), (ids) => ids.includes(5));
     expect(saved.ids).toHaveLength(MOST_SAVED_TOKENS + 7);
+  });
+
+  test("pairs stay together", async () => {
+    const pairs = { ...batchOf([3, 1, 4, 1, 5, 9]), pairWeights: Float32Array.of(1, 2, 3) };
+    const { saved } = await save(pairs, (ids) => ids.includes(9), { kind: "dpo", beta: 0.1 });
+    expect(saved).toMatchObject({ sequences: { first: 4, end: 6, of: 6 }, cuSeqlens: [0, 5, 14], pairWeights: [3] });
+    const long = { ...batchOf([9, 9, 9, MOST_SAVED_TOKENS]), pairWeights: Float32Array.of(1, 2) };
+    const all = await save(long, () => false, { kind: "dpo", beta: 0.1 });
+    expect(all.saved).toMatchObject({ sequences: { first: 0, end: 2, of: 4 }, pairWeights: [1] });
   });
 
   test("numbers that are not finite are text", async () => {

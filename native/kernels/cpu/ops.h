@@ -65,6 +65,9 @@ void sample(ThreadPool& pool, int32_t* tokens, float* logp, float* sampler_logp,
 void policy_loss(PolicyLossSums& sums, float* dlogp, float* dentropy, const PolicyLossInputs& in, const PolicyLossArgs& args,
                  int64_t T);
 
+// dpo_loss.cc
+void dpo_loss(PairSums& sums, float* dlogp, const DpoLossInputs& in, const DpoLossArgs& args);
+
 // advantage.cc
 void advantage_normalize(float* advantages, const float* rewards, const int32_t* cu_groups, int64_t groups, bool scale_by_std,
                          float eps);

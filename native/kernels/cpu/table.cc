@@ -35,6 +35,7 @@ const Kernels kTable = {
     .head_top = head_top,
     .sample = sample,
     .policy_loss = policy_loss,
+    .dpo_loss = dpo_loss,
     .advantage_normalize = advantage_normalize,
     .adamw = adamw,
     .sum_squares = sum_squares,
