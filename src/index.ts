@@ -54,6 +54,14 @@ export { type LlamaShape, llamaSpec } from "./methods/settings.js";
 export { type AdvantageRule, groupAdvantages, hasSpread } from "./objective/advantage.js";
 export { type EntropyMask, highEntropyMask } from "./objective/entropy-mask.js";
 export { type AdvantageSpec, advantages, usesGroupBaseline } from "./objective/estimators.js";
+export {
+  type Advantages,
+  type GaeRule,
+  generalizedAdvantages,
+  type TokenKl,
+  tokenRewards,
+  whiten,
+} from "./objective/gae.js";
 export { groupsWithSpread } from "./objective/groups.js";
 export { type Share, showShare, wilson } from "./objective/intervals.js";
 export { sequenceKl, truncatedImportance } from "./objective/kl.js";

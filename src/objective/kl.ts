@@ -20,11 +20,12 @@ export function sequenceKl(
   sameLength("sequenceKl reference", reference, logprobs);
   sameLength("sequenceKl mask", mask, logprobs);
   let sum = 0;
-  for (let t = 0; t < mask.length; t++) if (mask[t] !== 0) sum += estimate(reference[t]! - logprobs[t]!, estimator);
+  for (let t = 0; t < mask.length; t++) if (mask[t] !== 0) sum += klEstimate(reference[t]! - logprobs[t]!, estimator);
   return sum;
 }
 
-function estimate(d: number, estimator: KlEstimator): number {
+/** An estimate of KL(policy || reference) from one token, d = ref - logp. */
+export function klEstimate(d: number, estimator: KlEstimator): number {
   if (estimator === "k1") return -d;
   return estimator === "k2" ? (d * d) / 2 : Math.expm1(d) - d;
 }
@@ -43,6 +44,6 @@ export function truncatedImportance(
   return Float32Array.from(logprobs, (value, t) => Math.min(Math.exp(value - samplerLogprobs[t]!), cap));
 }
 
-function sameLength(where: string, array: ArrayLike<number>, of: ArrayLike<number>): void {
+export function sameLength(where: string, array: ArrayLike<unknown>, of: ArrayLike<unknown>): void {
   if (array.length !== of.length) refuse(where, `${of.length} numbers`, array.length, "give one for each token");
 }
