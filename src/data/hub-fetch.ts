@@ -32,7 +32,7 @@ export async function openHub(name: string, signal?: AbortSignal): Promise<Hub> 
   return {
     name,
     endpoint,
-    cache: join(getHFHubCachePath(), `datasets--${name.replace("/", "--")}`),
+    cache: join(cacheFolder(getHFHubCachePath()), `datasets--${name.replace("/", "--")}`),
     offline: /^(1|on|yes|true)$/i.test(HF_HUB_OFFLINE ?? ""),
     stallMs: seconds("HF_HUB_DOWNLOAD_TIMEOUT", HF_HUB_DOWNLOAD_TIMEOUT),
     access: {
@@ -41,6 +41,12 @@ export async function openHub(name: string, signal?: AbortSignal): Promise<Hub> 
       ...(HF_TOKEN ? { accessToken: HF_TOKEN } : {}),
     },
   };
+}
+
+/** An empty path would be the working folder. */
+function cacheFolder(path: string): string {
+  if (path !== "") return path;
+  throw new InputError("HUB_SETTING", "[HF_HUB_CACHE] expected a folder, got nothing; set or unset it");
 }
 
 /** An answer with its whole body within the time; for small answers. */

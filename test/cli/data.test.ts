@@ -77,7 +77,7 @@ describe.skipIf(!cliIsBuilt)("zazen train sft", () => {
     const rows = Array.from({ length: 30 }, (_, i) => JSON.stringify({ question: "1", answer: `${i + 1}` }));
     await using hub = await serveHub({ "team/sums": { "train.jsonl": rows.join("\n") } }, "hf_secret");
     const settings = { sft, data: [{ hub: "team/sums", columns: { prompt: "question", completion: "answer" } }] };
-    const env = { HF_ENDPOINT: hub.url, HF_HOME: folderOf({}), HF_HUB_CACHE: "", HF_HUB_OFFLINE: "" };
+    const env = { HF_ENDPOINT: hub.url, HF_HOME: folderOf({}), HF_HUB_CACHE: undefined, HF_HUB_OFFLINE: "" };
     const refused = await train(settings, { ...env, HF_TOKEN: "" });
     expect([refused.status, refused.stderr]).toEqual([2, expect.stringMatching(/HTTP 401; set HF_TOKEN/)]);
     const good = await train(settings, { ...env, HF_TOKEN: "hf_secret" });

@@ -48,8 +48,15 @@ afterEach(async () => {
 });
 
 const cache = (name: string) => join(home, "hub", `datasets--${name.replace("/", "--")}`);
-const get = (reference: string, options: HubOptions = {}) =>
-  hubFiles(hubReference(sourcesOf(reference)[0]!)!, { retryDelayMs: 1, ...options });
+const get = (reference: string, { onProgress, ...options }: HubOptions = {}) =>
+  hubFiles(hubReference(sourcesOf(reference)[0]!)!, {
+    retryDelayMs: 1,
+    ...options,
+    onProgress: (progress) => {
+      hub.received = progress.done;
+      onProgress?.(progress);
+    },
+  });
 const fileRequests = () => hub.requests.filter((request) => request.includes("/resolve/"));
 
 describe("files", () => {
@@ -207,6 +214,11 @@ describe("failures are typed, and name the data set", () => {
       "FILE_IO",
       /\[hub:team\/small\] expected a cache that can be written, got E.*; set HF_HOME/,
     );
+  });
+
+  test("a cache that is set to nothing, which would be the working folder", async () => {
+    process.env.HF_HUB_CACHE = "";
+    await failing("hub:team/small", "HUB_SETTING", /\[HF_HUB_CACHE\] expected a folder, got nothing/);
   });
 
   test.each([401, 403])("HTTP %i asks for a token", async (code) => {

@@ -8,7 +8,7 @@ export interface HubFaults {
   status?: { readonly on: string; readonly code: number };
   /** Never answers to paths that contain the text. */
   silent?: string;
-  /** Breaks the connection after so many bytes of a file; each number once. */
+  /** Breaks the connection once so many bytes of a file have been received; each number once. */
   breakAfter?: number[];
   /** Stops sending after so many bytes of a file, without an end; each number once. */
   stallAfter?: number[];
@@ -24,8 +24,12 @@ export interface HubServer extends AsyncDisposable {
   readonly url: string;
   /** "GET /path range authorization" of every request. */
   readonly requests: string[];
+  /** Bytes of the file in hand that the caller has got, told by the test. */
+  received: number;
   faults: HubFaults;
 }
+
+type Hub = Pick<HubServer, "requests" | "received" | "faults">;
 
 export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
 const LARGE = 1000; // bytes; such files are stored as LFS, known by their SHA-256
@@ -38,7 +42,7 @@ export async function serveHub(
   sets: Readonly<Record<string, Readonly<Record<string, string>>>>,
   token?: string,
 ): Promise<HubServer> {
-  const hub: { requests: string[]; faults: HubFaults } = { requests: [], faults: {} };
+  const hub: Hub = { requests: [], received: 0, faults: {} };
   const server = createServer((request, response) => answer(request, response, sets, token, hub));
   await new Promise<void>((ready) => server.listen(0, "127.0.0.1", ready));
   return Object.assign(hub, {
@@ -55,8 +59,9 @@ function answer(
   response: ServerResponse,
   sets: Readonly<Record<string, Readonly<Record<string, string>>>>,
   token: string | undefined,
-  { requests, faults }: { requests: string[]; faults: HubFaults },
+  hub: Hub,
 ): unknown {
+  const { requests, faults } = hub;
   const path = decodeURIComponent(request.url!.split("?")[0]!);
   const { range, authorization } = request.headers;
   requests.push([request.method, path, range, authorization].filter((part) => part !== undefined).join(" "));
@@ -78,7 +83,7 @@ function answer(
   if (api?.[2] === "tree") return end(200, tree(set, faults));
   const content = set[file![3]!];
   if (file![2] !== COMMIT || content === undefined) return end(404, { error: "Entry not found" });
-  return send(Buffer.from(content), range, response, faults);
+  return send(Buffer.from(content), range, response, hub);
 }
 
 function tree(set: Readonly<Record<string, string>>, { extraPath }: HubFaults): unknown[] {
@@ -92,7 +97,8 @@ function tree(set: Readonly<Record<string, string>>, { extraPath }: HubFaults): 
   return [{ type: "directory", path: "data", oid: COMMIT, size: 0 }, ...entries, ...extra];
 }
 
-function send(whole: Buffer, range: string | undefined, response: ServerResponse, faults: HubFaults): void {
+function send(whole: Buffer, range: string | undefined, response: ServerResponse, hub: Hub): void {
+  const { faults } = hub;
   const bytes = faults.content?.(whole) ?? whole;
   const from = range === undefined || faults.noRange ? 0 : Number(/^bytes=(\d+)-$/.exec(range)![1]);
   const rest = bytes.subarray(from);
@@ -103,7 +109,13 @@ function send(whole: Buffer, range: string | undefined, response: ServerResponse
   });
   const broken = faults.breakAfter?.shift();
   const stalled = faults.stallAfter?.shift();
-  if (broken !== undefined) response.write(rest.subarray(0, broken), () => setTimeout(() => response.destroy(), 20));
+  if (broken !== undefined) response.write(rest.subarray(0, broken), () => breakOnce(hub, from + broken, response));
   else if (stalled !== undefined) response.write(rest.subarray(0, stalled));
   else response.end(rest);
+}
+
+/** What a connection holds when it breaks is lost, so it breaks when all that was sent has come. */
+function breakOnce(hub: Hub, received: number, response: ServerResponse): void {
+  if (hub.received >= received) response.destroy();
+  else setTimeout(breakOnce, 1, hub, received, response);
 }
