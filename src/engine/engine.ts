@@ -6,6 +6,7 @@ import { InputError, ZazenError } from "../errors.js";
 import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
 import { FAMILIES } from "./families.js";
 import { type GenerateArgs, generateArgs, generateResult } from "./generate.js";
+import { checkKeys, KEYS, lossKeys } from "./known.js";
 import { type FilledLora, fillLora, isUntied, nativeLora } from "./lora.js";
 import {
   type MemoryPlan,
@@ -116,6 +117,7 @@ export class Engine {
    * BASE_MISSING, LORA_TARGET.
    */
   static async load(folder: string, options: EngineOptions = {}): Promise<Engine> {
+    checkKeys("engine options", options, KEYS.engine);
     const { base, adapter } = await modelFolders(folder, options.base);
     if (adapter && options.lora)
       fail("BAD_ARGUMENT", "engine lora", "none for a folder of adapters, which brings its own", `one for ${folder}`);
@@ -133,6 +135,7 @@ export class Engine {
     init: { seed: number; std?: number },
     options: EngineOptions = {},
   ): Promise<Engine> {
+    checkKeys("create", init, KEYS.create);
     checkNumber("create seed", init.seed, 0, Number.MAX_SAFE_INTEGER, true);
     const std = init.std ?? DEFAULT_STD;
     checkNumber("create std", std, 0, 100);
@@ -210,6 +213,7 @@ export class Engine {
 
   /** Log-probs and entropies of given tokens, and the best tokens after each. */
   async logprobs(request: LogprobsRequest): Promise<LogprobsResult> {
+    checkKeys("logprobs", request, KEYS.logprobs);
     checkPacked("logprobs", request, this.spec);
     const { ids, cuSeqlens, temperature = 1, top = 0, reference = false } = request;
     checkTemperature("logprobs temperature", temperature);
@@ -223,14 +227,15 @@ export class Engine {
    * When aborted, rejects with ABORTED and clears the gradients.
    */
   async forwardBackward(batch: TrainBatch, loss: LossSpec): Promise<LossMetrics> {
+    checkKeys("forwardBackward", batch, KEYS.train);
     checkPacked("forwardBackward", batch, this.spec);
     checkLoss(loss);
+    checkKeys("loss", loss, lossKeys(loss));
     checkTrainBatch(batch, loss);
     const { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance } = batch;
     const { pairWeights, signal } = batch;
     const ofTokens = { weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance };
     const arrays = { ids, cuSeqlens, ...ofTokens, pairWeights };
-    // The arrays last: a field of the loss must not take the place of one that was checked.
     const args = { ...fillLoss(loss), ...arrays, aborted: signal?.aborted ?? false };
     const sums = await this.#call(signal, (native) => native.forwardBackward(args));
     const mean = (sum: number) => sum / sums.tokens;
@@ -253,6 +258,7 @@ export class Engine {
    * A gradient that is not finite rejects with GRADIENT_NOT_FINITE and is cleared; weights and moments stay as they were.
    */
   async optimStep(step: OptimStep): Promise<OptimResult> {
+    checkKeys("optimStep", step, KEYS.optim);
     const filled = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, maxGradNorm: 0, ...step };
     checkNumber("optimStep learningRate", filled.learningRate, 0, 1e3);
     checkNumber("optimStep beta1", filled.beta1, 0, 1 - Number.EPSILON);
@@ -425,7 +431,7 @@ async function makeFolder(folder: string): Promise<void> {
 type FilledOptions = Required<Omit<EngineOptions, "lora" | "base">> & { readonly lora?: FilledLora };
 
 function fillOptions(options: EngineOptions): FilledOptions {
-  // By name: other fields of the object must not reach native code beside the spec.
+  checkKeys("engine options", options, KEYS.engine);
   const { threads = defaultThreads(), isa = "auto" } = options;
   const { microBatchTokens = DEFAULT_MICRO_BATCH_TOKENS, kvBytes = DEFAULT_KV_BYTES } = options;
   const { trainable = true, reference = false, dtype = "float32", moments = "float32", recompute = false } = options;
@@ -433,7 +439,8 @@ function fillOptions(options: EngineOptions): FilledOptions {
   if (!ISAS.includes(filled.isa)) fail("BAD_ARGUMENT", "engine isa", ISAS.join(", "), filled.isa);
   if (!DTYPES.includes(dtype)) fail("BAD_ARGUMENT", "engine dtype", DTYPES.join(" or "), dtype);
   if (!DTYPES.includes(moments)) fail("BAD_ARGUMENT", "engine moments", DTYPES.join(" or "), moments);
-  if (typeof recompute !== "boolean") fail("BAD_ARGUMENT", "engine recompute", "true or false", recompute);
+  for (const [name, value] of Object.entries({ trainable, reference, recompute }))
+    if (typeof value !== "boolean") fail("BAD_ARGUMENT", `engine ${name}`, "true or false", value);
   checkNumber("engine threads", filled.threads, 1, 1024, true);
   checkNumber("engine microBatchTokens", filled.microBatchTokens, 1, 2 ** 31 - 1, true);
   checkNumber("engine kvBytes", filled.kvBytes, 1, Number.MAX_SAFE_INTEGER, true);

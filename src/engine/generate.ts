@@ -2,6 +2,7 @@
 import type { NativeSamples } from "./addon.js";
 import type { ByteAutomaton } from "./constraint/automaton.js";
 import { compileConstraint } from "./constraint/compile.js";
+import { checkKeys, KEYS } from "./known.js";
 import type {
   FinishReason,
   GenerateRequest,
@@ -37,6 +38,7 @@ export function finishOf(code: number): FinishReason {
 
 /** Checks a request and fills its defaults. */
 export function generateArgs(request: GenerateRequest, spec: ModelSpec): GenerateArgs {
+  checkKeys("generate", request, KEYS.generate);
   const { prompts, samplesPerPrompt = 1, seed = 0, step = 0, signal } = request;
   checkPacked("generate prompts", prompts, spec);
   const count = prompts.cuSeqlens.length - 1;
@@ -71,6 +73,7 @@ function perPrompt(sampling: GenerateRequest["sampling"], count: number): readon
 }
 
 function fillSampling(sampling: SamplingParams, spec: ModelSpec): Required<SamplingParams> {
+  checkKeys("generate sampling", sampling, KEYS.sampling);
   return {
     temperature: 1,
     topK: 0,

@@ -1,6 +1,7 @@
 // What LoRA is asked for, as the native side has it: the linear layers that get adapters and the modules that are trained whole, by their
 // full names. Names are matched as peft matches them, so that the same settings mean the same model there.
 import { FAMILIES } from "./families.js";
+import { checkKeys, KEYS } from "./known.js";
 import type { LoraOptions, ModelSpec } from "./types.js";
 import { checkNumber, fail } from "./validate.js";
 
@@ -19,6 +20,7 @@ export type FilledLora = Required<LoraOptions>;
 
 /** Throws InputError BAD_ARGUMENT, LORA_TARGET. */
 export function fillLora(lora: LoraOptions): FilledLora {
+  checkKeys("lora", lora, KEYS.lora);
   const filled = { rsLora: false, modulesToSave: [], seed: 0, ...lora };
   checkNumber("lora rank", filled.rank, 1, MOST_RANK, true);
   checkNumber("lora alpha", filled.alpha, Number.MIN_VALUE, MOST_ALPHA);

@@ -1,6 +1,7 @@
 // The memory plan: what an engine needs, counted by the native code that lays it out; whether it fits; and settings with which it would.
 import { InputError } from "../errors.js";
 import { addon, toZazenError } from "./addon.js";
+import { checkKeys, KEYS } from "./known.js";
 import { type MemoryRoom, memoryRoom } from "./memory-limit.js";
 import { DEFAULT_KV_BYTES, DEFAULT_MICRO_BATCH_TOKENS, type EngineOptions } from "./types.js";
 import { checkNumber } from "./validate.js";
@@ -95,14 +96,20 @@ export function nativePlan(native: object, workload: Workload): MemoryPlan {
 }
 
 /** Complete. Throws InputError BAD_ARGUMENT. */
-export function nativeWorkload({ train, score, generate = [] }: Workload) {
+export function nativeWorkload(workload: Workload) {
+  checkKeys("memory workload", workload, KEYS.workload);
+  const { train, score, generate = [] } = workload;
   const batch = (where: string, bound: BatchBound = { tokens: 0, longest: 0 }) => {
+    checkKeys(`memory ${where}`, bound, KEYS.batchBound);
     const filled = { sequences: 0, together: 1, ...bound };
     for (const [name, value] of Object.entries(filled)) checkNumber(`memory ${where} ${name}`, value, 0, MOST, true);
     return filled;
   };
-  for (const call of generate)
-    for (const [name, value] of Object.entries(call)) checkNumber(`memory generate ${name}`, value, 1, MOST, true);
+  for (const call of generate) {
+    checkKeys("memory generate", call, KEYS.generateBound);
+    for (const name of Object.keys(KEYS.generateBound) as (keyof GenerateBound)[])
+      checkNumber(`memory generate ${name}`, call[name], 1, MOST, true);
+  }
   return { train: batch("train", train), score: batch("score", score), generate };
 }
 

@@ -1,9 +1,12 @@
 // Arguments that the engine refuses, each with the message that names the place. Files and token ids are tested elsewhere.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
+import type { Workload } from "../../src/engine/memory.js";
 import type {
   Constraint,
   EngineOptions,
+  GenerateRequest,
+  LogprobsRequest,
   LossSpec,
   OptimStep,
   SamplingParams,
@@ -38,6 +41,13 @@ describe("options", () => {
     [{ isa: "neon" }, "[engine isa] expected auto, portable, avx2, avx512, avx512_bf16, got neon"],
     [{ dtype: "float16" }, "[engine dtype] expected float32 or bfloat16, got float16"],
     [{ moments: "int8" }, "[engine moments] expected float32 or bfloat16, got int8"],
+    [{ trainable: "no" }, "[engine trainable] expected true or false, got no"],
+    [{ reference: 1 }, "[engine reference] expected true or false, got 1"],
+    [{ microBatchToken: 64 }, 'got "microBatchToken"; did you mean "microBatchTokens"?'],
+    [{ device: "cuda" }, "[engine options] expected no other keys than threads, "],
+    [{ device: "cuda" }, 'got "device"; leave it out'],
+    [{ vocabSize: 7 }, 'got "vocabSize"; leave it out'],
+    [{ lora: { rank: 1, alpha: 1, targets: "all-linear", dropout: 0 } }, "[lora] expected no other keys than rank, "],
   ];
   test.each(cases)("%j", async (options, message) => {
     const opening = Engine.create(smallSpec, { seed: 1 }, options as EngineOptions);
@@ -164,9 +174,39 @@ test("generate refuses more new tokens than offsets can count", async () => {
   );
 });
 
-test("fields of the options beside those that are known do not reach the model", async () => {
-  await using other = await Engine.create(smallSpec, { seed: 1 }, { threads: 1, vocabSize: 7 } as EngineOptions);
-  expect(other.parameters).toBe(engine.parameters);
+describe("keys that nobody knows are not left out in silence", () => {
+  const batch = { ...tokens, weights: zeros };
+  const sft = { kind: "sft" } as const;
+  const sampling = { maxTokens: 1 };
+  const calls: readonly (readonly [string, string, () => Promise<unknown>])[] = [
+    ["create", "sed", () => Engine.create(smallSpec, { seed: 1, sed: 2 } as { seed: number })],
+    ["engine options", "base_model", () => Engine.load("nowhere", { base_model: "x" } as EngineOptions)],
+    ["generate", "samples", () => engine.generate({ prompts: tokens, sampling, samples: 2 } as GenerateRequest)],
+    [
+      "generate sampling",
+      "max_tokens",
+      () => engine.generate({ prompts: tokens, sampling: { ...sampling, max_tokens: 9 } as SamplingParams }),
+    ],
+    ["logprobs", "temprature", () => engine.logprobs({ ...tokens, temprature: 2 } as LogprobsRequest)],
+    [
+      "forwardBackward",
+      "importances",
+      () => engine.forwardBackward({ ...batch, importances: zeros } as TrainBatch, sft),
+    ],
+    ["loss", "weights", () => engine.forwardBackward(batch, { ...sft, weights: zeros } as LossSpec)],
+    ["loss", "clip", () => engine.forwardBackward(batch, { ...policyAt(1), clip: 0.1 } as LossSpec)],
+    ["optimStep", "lr", () => engine.optimStep({ learningRate: 1, lr: 2 } as OptimStep)],
+    ["memory workload", "evaluate", () => engine.reserve({ evaluate: [] } as Workload)],
+    ["memory train", "sequence", () => engine.reserve({ train: { tokens: 1, longest: 1, sequence: 1 } } as Workload)],
+  ];
+  test.each(calls)("%s: %s", async (where, key, call) => {
+    await expect(call()).rejects.toMatchObject(refused(`[${where}] expected no other keys than `));
+    await expect(call()).rejects.toMatchObject(refused(`got "${key}"; `));
+  });
+
+  test("a batch of training may be scored as it is", async () => {
+    expect((await engine.logprobs(batch)).logprobs.length).toBe(5);
+  });
 });
 
 describe("packed sequences", () => {
@@ -275,13 +315,6 @@ describe("forwardBackward", () => {
     const running = engine.forwardBackward({ ...whole, ...changes } as TrainBatch, loss);
     await expect(running).rejects.toBeInstanceOf(InputError);
     await expect(running).rejects.toMatchObject(refused(message));
-  });
-
-  test("arrays of the loss do not take the place of those of the batch", async () => {
-    const batch = { ...tokens, weights: Float32Array.of(0, 1, 1, 0, 1) };
-    const loss = { kind: "sft", weights: Float32Array.of(0, 9, 9, 0, 9), cuSeqlens: Int32Array.of(0, 5) } as LossSpec;
-    const wanted = await engine.forwardBackward(batch, { kind: "sft" });
-    expect(await engine.forwardBackward(batch, loss)).toEqual(wanted);
   });
 
   test("an engine for inference", async () => {
