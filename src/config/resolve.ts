@@ -18,14 +18,32 @@ const shownProblems = 30;
 export function resolveSettings<Config>(name: string, schema: ZodType<Config>, settings: Settings): Config {
   const parsed = schema.safeParse(settings);
   if (parsed.success) return deepFreeze(parsed.data);
-  const rows = describeSettings(schema);
-  const known = knownKeys(rows);
-  const unknown = parsed.error.issues.flatMap(unknownKeys).map((path) => () => unknownKeyLine(name, path, known));
-  const wrong = parsed.error.issues
-    .filter((issue) => issue.code !== "unrecognized_keys")
-    .map((issue) => () => valueLine(name, issue, settings, rows));
+  const { unknown, wrong } = problemsOf(`recipe ${name}`, schema, parsed.error, settings);
   const code = unknown.length > 0 ? "RECIPE_KEY" : "RECIPE_VALUE";
   throw new InputError(code, [...firstLines([...unknown, ...wrong]), helpFor(name)].join("\n"));
+}
+
+/**
+ * The complete settings that a function was given.
+ * @throws InputError BAD_ARGUMENT.
+ */
+export function resolveArgument<Value>(where: string, schema: ZodType<Value>, value: unknown): Value {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const { unknown, wrong } = problemsOf(where, schema, parsed.error, value);
+  throw new InputError("BAD_ARGUMENT", firstLines([...unknown, ...wrong]).join("\n"));
+}
+
+/** Lines to be made: of keys that are not known, and of values. */
+function problemsOf(where: string, schema: ZodType, { issues }: z.ZodError, input: unknown) {
+  const rows = describeSettings(schema);
+  const known = knownKeys(rows);
+  return {
+    unknown: issues.flatMap(unknownKeys).map((path) => () => unknownKeyLine(where, path, known)),
+    wrong: issues
+      .filter((issue) => issue.code !== "unrecognized_keys")
+      .map((issue) => () => valueLine(where, issue, input, rows)),
+  };
 }
 
 const helpFor = (name: string): string => `See \`zazen recipes ${name}\` for all settings.`;
@@ -47,14 +65,14 @@ function unknownKeys(issue: z.core.$ZodIssue): readonly (readonly PropertyKey[])
   return issue.code === "unrecognized_keys" ? issue.keys.map((key) => [...issue.path, key]) : [];
 }
 
-function unknownKeyLine(name: string, path: readonly PropertyKey[], known: readonly string[]): string {
-  return `[recipe ${name}] expected a known key, got "${path.join(".")}"${didYouMean(settingKey(path), known)}`;
+function unknownKeyLine(where: string, path: readonly PropertyKey[], known: readonly string[]): string {
+  return `[${where}] expected a known key, got "${path.join(".")}"${didYouMean(settingKey(path), known)}`;
 }
 
-function valueLine(name: string, issue: z.core.$ZodIssue, input: Settings, rows: readonly Setting[]): string {
+function valueLine(where: string, issue: z.core.$ZodIssue, input: unknown, rows: readonly Setting[]): string {
   const key = issue.path.join(".");
-  const where = key === "" ? `[recipe ${name}]` : `[recipe ${name}] ${key}:`;
-  return `${where} expected ${expected(issue, rows)}, got ${show(valueAt(input, issue.path))}`;
+  const place = key === "" ? `[${where}]` : `[${where}] ${key}:`;
+  return `${place} expected ${expected(issue, rows)}, got ${show(valueAt(input, issue.path))}`;
 }
 
 function expected(issue: z.core.$ZodIssue, rows: readonly Setting[]): string {

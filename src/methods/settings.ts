@@ -14,6 +14,7 @@ import {
   type SamplingSettings,
   sampling,
 } from "../config/fragments.js";
+import { resolveArgument } from "../config/resolve.js";
 import { compileConstraint } from "../engine/constraint/compile.js";
 import { ALL_LINEAR } from "../engine/lora.js";
 import {
@@ -157,9 +158,12 @@ export interface LlamaShape extends Partial<z.output<ReturnType<typeof scratchMo
   readonly eosTokenId?: number | null;
 }
 
-/** Spec of a model of Llama form with an untied head; sizes that are left out are those of the built-in trial. */
+/**
+ * Spec of a model of Llama form with an untied head; sizes that are left out are those of the built-in trial. Throws InputError
+ * BAD_ARGUMENT.
+ */
 export function llamaSpec({ vocabSize, bosTokenId = null, eosTokenId = null, ...shape }: LlamaShape): ModelSpec {
-  const model = scratchModel().parse(shape);
+  const model = resolveArgument("llamaSpec", scratchModel(), shape);
   return {
     vocabSize,
     hiddenSize: model.width,

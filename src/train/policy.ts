@@ -7,6 +7,7 @@ import {
   type OptimizerSettings,
   type ReferenceSettings,
 } from "../config/fragments.js";
+import { resolveArgument } from "../config/resolve.js";
 import { type Resumable, resumables } from "../data/resumable.js";
 import type { EngineLike } from "../engine/like.js";
 import type { PolicyLoss, TrainBatch } from "../engine/types.js";
@@ -88,9 +89,9 @@ export async function trainPolicy<P>(run: Run, engine: EngineLike, plan: PolicyP
   return tally.cost(run.seconds);
 }
 
-/** The policy loss at a temperature; settings that are left out have their defaults. */
+/** The policy loss at a temperature; settings that are left out have their defaults. Throws InputError BAD_ARGUMENT. */
 export function policyLoss(temperature: number, settings: Partial<LossSettings> = {}): PolicyLoss {
-  return lossOf(temperature, lossGroup().parse(settings));
+  return lossOf(temperature, resolveArgument("policyLoss", lossGroup(), settings));
 }
 
 /** The part of the settings that the engine computes: a KL in the reward is none of it. */

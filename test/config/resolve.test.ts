@@ -5,6 +5,7 @@ import { loss, optimizer } from "../../src/config/fragments.js";
 import { nearest } from "../../src/config/nearest.js";
 import { resolveSettings } from "../../src/config/resolve.js";
 import { InputError } from "../../src/errors.js";
+import { llamaSpec, policyLoss } from "../../src/index.js";
 
 const schema = z.strictObject({
   grpo: z.strictObject({ steps: z.int().min(1).default(60), prompts: z.int().default(24) }).prefault({}),
@@ -102,4 +103,21 @@ describe("resolveSettings", () => {
 test("nearest takes the first of equals, and has no answer without candidates", () => {
   expect(nearest("b", ["a", "c"])).toBe("a");
   expect(nearest("b", [])).toBeNull();
+});
+
+describe("arguments of functions", () => {
+  const refused = (task: () => unknown, message: string) =>
+    expect(task).toThrow(expect.objectContaining({ name: "InputError", code: "BAD_ARGUMENT", message }));
+
+  test("are refused in the same words, with the function's name", () => {
+    refused(
+      () => llamaSpec({ vocabSize: 16, widht: 8 } as { vocabSize: number }),
+      '[llamaSpec] expected a known key, got "widht"; did you mean "width"?',
+    );
+    refused(
+      () => llamaSpec({ vocabSize: 16, width: 64 }),
+      '[llamaSpec] expected a width that the heads divide into even parts, got {"width":64}',
+    );
+    refused(() => policyLoss(1, { clipLow: -1 }), "[policyLoss] clipLow: expected number in [0, 1], got -1");
+  });
 });
