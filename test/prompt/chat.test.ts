@@ -95,9 +95,9 @@ describe("failures are typed and name the file", () => {
     await expect(template.render(hello, { deadlineMs: 300 })).rejects.toMatchObject(failed(/no text within 300 ms/));
   });
 
-  test("a template that eats the heap", { timeout: 20_000 }, async () => {
+  test("a template that eats the heap", { timeout: 90_000 }, async () => {
     const template = await withTemplate("{% for i in range(1000000000) %}{{ i }}{% endfor %}");
-    await expect(template.render(hello, { deadlineMs: 15_000 })).rejects.toMatchObject(failed(/memory/));
+    await expect(template.render(hello, { deadlineMs: 60_000 })).rejects.toMatchObject(failed(/memory/));
   });
 
   test("a template that is a pipe, or megabytes long, is not read", async () => {

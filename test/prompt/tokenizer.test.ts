@@ -218,10 +218,10 @@ describe("bad input", () => {
     test("a pattern that backtracks without end is stopped; other texts still work", async () => {
       const split = { type: "Split", pattern: { Regex: "(a+)+$" }, behavior: "Isolated", invert: false };
       const path = await write("slow", { ...trial(), pre_tokenizer: split });
-      const tokenizer = await Tokenizer.load(path, { deadlineMs: 300 });
+      const tokenizer = await Tokenizer.load(path, { deadlineMs: 1_500 });
       const spinning = `${"a".repeat(60)}b`;
-      expect(() => tokenizer.encode(spinning)).toThrow(invalid(/slow.*took more than 300 ms/));
-      await expect(tokenizer.encodeAll(["1", spinning])).rejects.toEqual(invalid(/took more than 300 ms/));
+      expect(() => tokenizer.encode(spinning)).toThrow(invalid(/slow.*took more than 1500 ms/));
+      await expect(tokenizer.encodeAll(["1", spinning])).rejects.toEqual(invalid(/took more than 1500 ms/));
       expect(tokenizer.encode("1")).toEqual([1]);
     });
 

@@ -171,12 +171,12 @@ describe("a bad sample costs itself", () => {
   });
 
   test("a verifier's pattern that never ends costs its sample, and the others of its batch nothing", async () => {
-    await make({ kind: "format", thinking: "", pattern: "^(a+)+$", timeoutMs: 300 });
+    await make({ kind: "format", thinking: "", pattern: "^(a+)+$", timeoutMs: 1_500 });
     const texts = ["aaa", "b", `${"a".repeat(40)}b`, "aa"];
     const { rewards, failures } = await pool!.score(inputsOf(texts), share);
     expect(rows(rewards)).toEqual([[1, 0, Number.NaN, 1]]);
     expect(failures[0]!.error.message).toBe(
-      "[reward format] expected a reward within 300 ms, got none; raise timeoutMs, or correct the function",
+      "[reward format] expected a reward within 1500 ms, got none; raise timeoutMs, or correct the function",
     );
   });
 

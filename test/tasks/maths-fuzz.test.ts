@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { type Random, random } from "../../src/data/random.js";
 import { extractMathsAnswer, gradeMaths } from "../../src/tasks/index.js";
+import { milliseconds } from "../helpers/timing.js";
 
 const SEEDS = [
   String.raw`\left( 3, \frac{\pi}{2} \right)`,
@@ -37,19 +38,6 @@ function mutated(stream: Random): string {
     text = text.slice(0, at) + middle + text.slice(end);
   }
   return text;
-}
-
-const ROUNDS = 20;
-
-/** Milliseconds that `run` takes: the best of many rounds where the first are slow, since other processes may be in the way. */
-function milliseconds(run: () => void, limit: number): number {
-  let best = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < ROUNDS && best > limit; round++) {
-    const start = performance.now();
-    run();
-    best = Math.min(best, performance.now() - start);
-  }
-  return best;
 }
 
 const MANY = 6000;

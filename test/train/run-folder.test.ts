@@ -1,7 +1,7 @@
 // The run folder and the clock: what a run leaves, whole lines whatever happens, and a time left that is neither early nor late.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { RunClock } from "../../src/train/clock.js";
 import { Run } from "../../src/train/run.js";
 import { copyTokenizer, RunFolder } from "../../src/train/run-folder.js";
@@ -54,11 +54,14 @@ describe("Run", () => {
     expect(eventsOf(host, "phase")).toEqual([{ type: "phase", name: "a", title: "A", steps: 2 }]);
   });
 
-  test("a part may end after seconds", async () => {
+  test("a part may end after seconds", () => {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
     using run = new Run(testHost(), "test", {}, [{ name: "a", title: "A", steps: 100, work: 1 }]);
     run.begin("a", 0.02);
+    vi.advanceTimersByTime(19);
     expect(run.over).toBe(false);
-    await new Promise((done) => setTimeout(done, 30));
+    vi.advanceTimersByTime(2);
     expect(run.over).toBe(true);
     expect([run.stepsInTime(0, 100), run.stepsInTime(7, 100)]).toEqual([100, 7]);
   });
