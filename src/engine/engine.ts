@@ -14,6 +14,7 @@ import {
   nativePlan,
   nativeWorkload,
   type Planner,
+  type Proposals,
   requireMemory,
   usableBytes,
   type Workload,
@@ -155,7 +156,7 @@ export class Engine {
       native.dispose();
       const refused = toZazenError(error);
       if (refused instanceof ZazenError && refused.code === "MEMORY_PLAN")
-        requireMemory("engine", plannerOf(spec), filled, {});
+        requireMemory("engine", plannerOf(spec), filled, {}, { adapters: source.folder !== null });
       throw refused;
     }
   }
@@ -169,16 +170,17 @@ export class Engine {
    * What this engine comes to when it has done the largest calls of a workload. Nothing is allocated. Throws InputError MEMORY_PLAN with
    * settings that would fit where this machine, or the control group of the process, has less left.
    */
-  planMemory(workload: Workload): MemoryPlan {
-    return requireMemory("engine", plannerOf(this.spec), this.#identity.options, workload, this.memory().bytes);
+  planMemory(workload: Workload, proposals: Proposals = {}): MemoryPlan {
+    const asked = { ...proposals, held: this.memory().bytes };
+    return requireMemory("engine", plannerOf(this.spec), this.#identity.options, workload, asked);
   }
 
   /**
    * Takes the memory of the largest calls of a workload, so that none of them allocates any more; resolves with the plan. Rejects as
    * planMemory throws, before anything is taken.
    */
-  async reserve(workload: Workload): Promise<MemoryPlan> {
-    const plan = this.planMemory(workload);
+  async reserve(workload: Workload, proposals: Proposals = {}): Promise<MemoryPlan> {
+    const plan = this.planMemory(workload, proposals);
     await this.#call(undefined, (native) => native.reserve({ workload: nativeWorkload(workload) }));
     return plan;
   }
@@ -205,10 +207,15 @@ export class Engine {
     });
   }
 
-  /** Tells the engine what tokens write, for stop strings and constraints. Once for each engine; a second call takes its place. */
+  /**
+   * Tells the engine what tokens write, for stop strings and constraints. Once for each engine; a second call takes its place. A tokenizer
+   * may have more tokens than the model, as those with special tokens that were added later do: they are never sampled, and left out.
+   */
   async useVocabulary(vocabulary: TokenBytes): Promise<void> {
-    checkTokenBytes(vocabulary, this.spec);
-    return this.#call(undefined, (native) => native.useVocabulary(vocabulary));
+    checkTokenBytes(vocabulary);
+    const offsets = vocabulary.offsets.subarray(0, this.spec.vocabSize + 1);
+    const bytes = vocabulary.bytes.subarray(0, offsets.at(-1));
+    return this.#call(undefined, (native) => native.useVocabulary({ bytes, offsets }));
   }
 
   /** Log-probs and entropies of given tokens, and the best tokens after each. */

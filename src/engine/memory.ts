@@ -61,6 +61,12 @@ export interface MemoryUse {
   readonly allocations: number;
 }
 
+/** What an error may propose where a plan does not fit. */
+export interface Proposals {
+  /** Adapters in the place of training every weight. Default true. */
+  readonly adapters?: boolean;
+}
+
 /** The plan of options on a workload. */
 export type Planner = (options: EngineOptions, workload: Workload) => MemoryPlan;
 
@@ -127,13 +133,17 @@ export function requireMemory(
   plan: Planner,
   options: EngineOptions,
   workload: Workload,
-  held = 0,
-  room = memoryRoom(),
+  {
+    held = 0,
+    room = memoryRoom(),
+    ...proposals
+  }: Proposals & { readonly held?: number; readonly room?: MemoryRoom } = {},
 ): MemoryPlan {
   const wanted = plan(options, workload);
   const usable = usableBytes(room, held);
   if (wanted.bytes <= usable) return wanted;
-  const fits = fittingSettings((changed) => plan({ ...options, ...changed }, workload).bytes <= usable, options);
+  const fitting = (changed: Change) => plan({ ...options, ...changed }, workload).bytes <= usable;
+  const fits = fittingSettings(fitting, options, proposals);
   const remedy =
     fits.length > 0
       ? `it fits with ${fits.join(", or ")}`
@@ -147,7 +157,11 @@ export function requireMemory(
 type Change = Partial<Pick<EngineOptions, "microBatchTokens" | "kvBytes" | "recompute" | "moments" | "dtype" | "lora">>;
 
 /** Single changes of the options that fit; where there is none, the first of growing sets of them that does. Results as text. */
-export function fittingSettings(fits: (change: Change) => boolean, options: EngineOptions): string[] {
+export function fittingSettings(
+  fits: (change: Change) => boolean,
+  options: EngineOptions,
+  { adapters = true }: Proposals = {},
+): string[] {
   const works = (change: Change) => {
     try {
       return fits(change);
@@ -161,7 +175,7 @@ export function fittingSettings(fits: (change: Change) => boolean, options: Engi
     ...(trainable && options.recompute !== true ? [{ recompute: true }] : []),
     ...(trainable && options.moments !== "bfloat16" ? [{ moments: "bfloat16" as const }] : []),
     ...(options.dtype !== "bfloat16" ? [{ dtype: "bfloat16" as const }] : []),
-    ...(trainable && !options.lora ? [{ lora: LORA }] : []),
+    ...(trainable && adapters && !options.lora ? [{ lora: LORA }] : []),
   ];
   const { microBatchTokens = DEFAULT_MICRO_BATCH_TOKENS, kvBytes = DEFAULT_KV_BYTES } = options;
   const halved = (name: "microBatchTokens" | "kvBytes", from: number, least: number) => (base: Change) => {

@@ -26,6 +26,7 @@ import {
   savedPolicy,
   type Trial,
   type TrialSettings,
+  trialProposals,
   trialSpec,
   trialTokenizer,
   warmStart,
@@ -107,7 +108,7 @@ function warmArm(trial: Trial, tokenizer: TokenizerWriter): Promise<Arm> {
   return run.once("arm sft", async () => {
     await using engine = await newPolicy(trial, "sft");
     saySize(run, engine);
-    sayMemory(run, engine, workload(trial.settings, engine.spec));
+    sayMemory(run, engine, workload(trial.settings, engine.spec), trialProposals);
     const cost = await run.part("sft", () => warmStart(trial, engine, true));
     await run.folder.saveModel("model-sft", engine, tokenizer);
     const judged = await run.part("evaluate-sft", () => judge(trial, engine, true));

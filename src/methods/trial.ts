@@ -99,6 +99,9 @@ export function openTrial(host: RunHost, run: Run, engines: EngineSource, settin
   };
 }
 
+/** Its recipes train every weight. */
+export const trialProposals = { adapters: false } as const;
+
 /** Streams of random numbers of one seed, kept apart. */
 const streams = { demonstrations: 1, problems: 2, heldOut: 3 } as const;
 
@@ -185,7 +188,7 @@ export async function warmStart(
   const { seed, sft, demonstrations } = trial.settings;
   const source = trialDemonstrations(trial.train, seed, round, { ...demonstrations, thinking });
   const { tokensPerStep, optimizer } = sft;
-  await engine.reserve(sftWorkload(trial.settings.sft, engine.spec.maxPositions));
+  await engine.reserve(sftWorkload(trial.settings.sft, engine.spec.maxPositions), trialProposals);
   return trainSft(trial.run, engine, { steps, tokensPerStep, optimizer, demonstrations: source });
 }
 
@@ -198,7 +201,7 @@ export async function improve(
   steps: number,
 ): Promise<TrainCost> {
   const { seed, grpo, logging } = trial.settings;
-  await engine.reserve(grpoWorkload(grpo, engine.spec, engine.spec.maxPositions - 1));
+  await engine.reserve(grpoWorkload(grpo, engine.spec, engine.spec.maxPositions - 1), trialProposals);
   return reinforce(trial.run, engine, trialTask(trial.train, seed, thinking), grpo, { phase, steps, seed, logging });
 }
 

@@ -242,7 +242,7 @@ describe("what does not fit", () => {
     const available = Math.ceil((plan({ ...options, recompute: true }).bytes * 1.01) / 0.95);
     const room = { limit: 16 * GiB, available, constrained: true };
     const require = () =>
-      requireMemory("engine", (changed, asked) => planMemory(largeSpec, changed, asked), options, workload, 0, room);
+      requireMemory("engine", (changed, asked) => planMemory(largeSpec, changed, asked), options, workload, { room });
     expect(require).toThrow(/MEMORY_PLAN|it fits with microBatchTokens: \d+.*recompute: true/);
     const [, tokens] = /microBatchTokens: (\d+)/.exec(String(errorOf(require)))!;
     expect(plan({ ...options, microBatchTokens: Number(tokens) }).bytes).toBeLessThan(0.95 * available);
@@ -257,7 +257,12 @@ describe("what does not fit", () => {
     const available = Math.ceil((plan({ lora: { ...lora, rank: 16 } }).bytes * 1.01) / 0.95);
     const room = { limit: 16 * GiB, available, constrained: true };
     const planner = (changed: EngineOptions) => plan(changed);
-    expect(() => requireMemory("engine", planner, {}, {}, 0, room)).toThrow(/it fits with .*lora\.rank: 16$/);
+    expect(() => requireMemory("engine", planner, {}, {}, { room })).toThrow(/it fits with .*lora\.rank: 16$/);
+    const without = { room, adapters: false };
+    expect(errorOf(() => requireMemory("engine", planner, {}, {}, without))).toMatchObject({
+      code: "MEMORY_PLAN",
+      message: expect.not.stringContaining("lora") as string,
+    });
   });
 
   test("several settings together, where none does alone", () => {

@@ -171,6 +171,17 @@ describe("constraints", () => {
     });
     afterAll(() => narrow.dispose());
 
+    test("a tokenizer's tokens beyond the model's are left out", async () => {
+      await using other = await Engine.create(spec, { seed: 11, std: 0.15 }, { trainable: false });
+      await other.useVocabulary(tokenBytes([...tokens, "", "cat", "dog"]));
+      const constraint: Constraint = { kind: "choice", choices: ["dog", "cat", "dodo"] };
+      const sampling = { constraint, stopTokenIds: [END] };
+      expect(await generate(sampling, other)).toEqual(await generate(sampling, narrow));
+      await expect(generate({ constraint: { kind: "choice", choices: ["cat"] } }, other)).rejects.toMatchObject({
+        code: "CONSTRAINT_UNSATISFIABLE",
+      });
+    });
+
     test("no sample walks into a dead end", async () => {
       const constraint: Constraint = { kind: "choice", choices: ["dog", "cat", "dodo"] };
       const result = await generate({ constraint, stopTokenIds: [END] }, narrow);
@@ -218,8 +229,7 @@ describe("an engine that does not know its vocabulary", () => {
     [{ bytes: Uint8Array.of(1), offsets: [0, 1] }, "[useVocabulary offsets] expected an Int32Array"],
     [{ bytes: Uint8Array.of(1), offsets: Int32Array.of(0, 2) }, "expected ascending offsets from 0 to 1"],
     [{ bytes: Uint8Array.of(1, 2), offsets: Int32Array.of(0, 2, 1, 2) }, "expected ascending offsets from 0 to 2"],
-    [{ bytes: new Uint8Array(0), offsets: Int32Array.of(0) }, "expected those of 1 to 79 tokens"],
-    [{ bytes: new Uint8Array(0), offsets: new Int32Array(81) }, "the model's vocabulary, got 80"],
+    [{ bytes: new Uint8Array(0), offsets: Int32Array.of(0) }, "expected those of at least 1 token, got 0"],
   ])("%j", async (bytes, message) => {
     await expect(engine.useVocabulary(bytes as never)).rejects.toMatchObject({
       code: "BAD_ARGUMENT",

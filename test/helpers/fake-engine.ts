@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { random } from "../../src/data/random.js";
 import { generateArgs } from "../../src/engine/generate.js";
 import type { EngineLike, EngineSource } from "../../src/engine/like.js";
-import type { MemoryPlan, MemoryUse, Workload } from "../../src/engine/memory.js";
+import type { MemoryPlan, MemoryUse, Proposals, Workload } from "../../src/engine/memory.js";
 import type {
   EngineOptions,
   FinishReason,
@@ -68,6 +68,7 @@ export class FakeEngine implements EngineLike {
   readonly trainedParameters: number;
   readonly calls: string[] = [];
   readonly workloads: Workload[] = [];
+  readonly proposals: Proposals[] = [];
   readonly batches: { batch: TrainBatch; loss: LossSpec }[] = [];
   readonly requests: GenerateRequest[] = [];
   vocabulary: TokenBytes | null = null;
@@ -241,15 +242,16 @@ export class FakeEngine implements EngineLike {
     return { bytes: 0, peakBytes: 0, allocations: 0 };
   }
 
-  planMemory(workload: Workload): MemoryPlan {
+  planMemory(workload: Workload, proposals: Proposals = {}): MemoryPlan {
     this.workloads.push(workload);
+    this.proposals.push(proposals);
     const none = { weights: 0, masters: 0, reference: 0, gradients: 0, moments: 0, activations: 0, head: 0 };
     return { parts: { ...none, keysAndValues: 0, workspace: 0 }, bytes: 0 };
   }
 
-  async reserve(workload: Workload): Promise<MemoryPlan> {
+  async reserve(workload: Workload, proposals: Proposals = {}): Promise<MemoryPlan> {
     this.#call("reserve");
-    return this.planMemory(workload);
+    return this.planMemory(workload, proposals);
   }
 
   async save(folder: string): Promise<void> {

@@ -38,6 +38,13 @@ describe("quickstart", () => {
     for (const engine of source.made) expect(engine.calls.at(-1)).toBe("dispose");
   });
 
+  test("proposes no adapters, which it has no settings for, where memory is short", async () => {
+    const { source } = await run();
+    const proposals = source.made.flatMap((engine) => engine.proposals);
+    expect(proposals.length).toBeGreaterThan(2);
+    for (const each of proposals) expect(each).toEqual({ adapters: false });
+  });
+
   test("leaves recipe, metrics, rollouts, summary and both models with their tokenizers", async () => {
     const { host, summary } = await run({ seed: 4 });
     const recipe = JSON.parse(readFileSync(join(host.out, "recipe.json"), "utf8"));
