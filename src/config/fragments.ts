@@ -52,6 +52,8 @@ export interface SamplingSettings {
   readonly topP: number;
   readonly minP: number;
   readonly repetitionPenalty: number;
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
   readonly maxTokens: number;
   readonly stopStrings: readonly string[];
   readonly eosTokenIds: readonly number[];
@@ -73,6 +75,8 @@ const drawing = {
   topP: z.number().gt(0).max(1),
   minP: z.number().min(0).max(1),
   repetitionPenalty: z.number().min(0.01).max(100),
+  presencePenalty: z.number().min(-100).max(100),
+  frequencyPenalty: z.number().min(-100).max(100),
   maxTokens: z.int().min(1).max(1_048_576),
 };
 
@@ -86,6 +90,7 @@ const texts = (each: z.ZodString) => z.array(each.refine(wholeCharacters, "whole
  */
 export function sampling(defaults: Partial<SamplingSettings> = {}) {
   const { temperature = 1, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, maxTokens = 256 } = defaults;
+  const { presencePenalty = 0, frequencyPenalty = 0 } = defaults;
   return group({
     temperature: drawing.temperature.default(temperature).describe("Divides the logits; 0 is greedy."),
     topK: drawing.topK.default(topK).describe("Sample among the k likeliest tokens; 0 is off."),
@@ -94,6 +99,12 @@ export function sampling(defaults: Partial<SamplingSettings> = {}) {
     repetitionPenalty: drawing.repetitionPenalty
       .default(repetitionPenalty)
       .describe("Divides the logits of tokens of prompt and completion; 1 is off."),
+    presencePenalty: drawing.presencePenalty
+      .default(presencePenalty)
+      .describe("Taken from the logits of tokens that the completion has; 0 is off."),
+    frequencyPenalty: drawing.frequencyPenalty
+      .default(frequencyPenalty)
+      .describe("Taken from the logits of tokens for each time in the completion; 0 is off."),
     maxTokens: drawing.maxTokens.default(maxTokens).describe("New tokens a sample at most."),
     stopStrings: texts(z.string().min(1)).describe("Texts that end a sample; what is graded ends before them."),
     eosTokenIds: z
@@ -124,6 +135,8 @@ export function evaluationSampling() {
     topP: asTraining(drawing.topP, "Top-p"),
     minP: asTraining(drawing.minP, "Min-p"),
     repetitionPenalty: asTraining(drawing.repetitionPenalty, "Repetition penalty"),
+    presencePenalty: asTraining(drawing.presencePenalty, "Presence penalty"),
+    frequencyPenalty: asTraining(drawing.frequencyPenalty, "Frequency penalty"),
     maxTokens: asTraining(drawing.maxTokens, "Most new tokens"),
   });
 }

@@ -20,12 +20,15 @@ export function loraLines({ rank, alpha, rsLora, targets, modulesToSave }: LoraS
 
 /** What a plan says of sampling that is not plain: what changes the distribution, what the ratio is to then, and what ends a sample. */
 export function samplingLines({ sampling, loss }: Pick<GrpoSettings, "sampling" | "loss">): readonly string[] {
-  const { topK, topP, minP, repetitionPenalty, choices, regex, stopStrings, eosTokenIds } = sampling;
+  const { topK, topP, minP, choices, regex, stopStrings, eosTokenIds } = sampling;
+  const { repetitionPenalty, presencePenalty, frequencyPenalty } = sampling;
   const filters = [
     ...(topK > 0 ? [`top-k ${topK}`] : []),
     ...(topP < 1 ? [`top-p ${topP}`] : []),
     ...(minP > 0 ? [`min-p ${minP}`] : []),
     ...(repetitionPenalty === 1 ? [] : [`repetition penalty ${repetitionPenalty}`]),
+    ...(presencePenalty === 0 ? [] : [`presence penalty ${presencePenalty}`]),
+    ...(frequencyPenalty === 0 ? [] : [`frequency penalty ${frequencyPenalty}`]),
     ...(choices.length > 0 ? [`one of ${choices.length} texts`] : []),
     ...(regex === "" ? [] : [`only what matches ${regex}`]),
   ];

@@ -4,8 +4,9 @@ import type { Constraint, SamplingParams } from "../engine/types.js";
 
 /** What the engine is asked for. */
 export function samplingParams(settings: SamplingSettings, stopTokenIds: readonly number[]): SamplingParams {
-  const { temperature, topK, topP, minP, repetitionPenalty, maxTokens, stopStrings } = settings;
-  const filters = { topK, topP, minP, repetitionPenalty };
+  const { temperature, topK, topP, minP, maxTokens, stopStrings } = settings;
+  const { repetitionPenalty, presencePenalty, frequencyPenalty } = settings;
+  const filters = { topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty };
   return { temperature, ...filters, maxTokens, stopTokenIds, stopStrings, constraint: constraintOf(settings) };
 }
 
@@ -22,8 +23,9 @@ export function needsVocabulary(settings: SamplingSettings): boolean {
 
 /** Whether tokens are drawn from another distribution than the policy, softmax(logits / temperature). */
 export function isFiltered(settings: SamplingSettings): boolean {
-  const { topK, topP, minP, repetitionPenalty } = settings;
-  return topK > 0 || topP < 1 || minP > 0 || repetitionPenalty !== 1 || constraintOf(settings) !== null;
+  const { topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty } = settings;
+  const penalised = repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
+  return topK > 0 || topP < 1 || minP > 0 || penalised || constraintOf(settings) !== null;
 }
 
 /** How held-out problems are answered: as in training, but for what evaluation sets itself. */

@@ -16,7 +16,8 @@ import { textOf } from "../helpers/vocabulary.js";
 
 const base = { steps: 1, prompts: 2, samplesPerPrompt: 4 };
 const sums = jsonl({ question: "1 + 1?", answer: "2" }, { question: "2 + 3?", answer: "5" });
-const plain = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, stopStrings: [], constraint: null };
+const noPenalty = { repetitionPenalty: 1, presencePenalty: 0, frequencyPenalty: 0 };
+const plain = { temperature: 1, topK: 0, topP: 1, minP: 0, ...noPenalty, stopStrings: [], constraint: null };
 
 interface Options {
   readonly faults?: FakeFaults;
@@ -54,7 +55,8 @@ describe("what the engine is asked for", () => {
   });
 
   test("every setting of grpo.sampling, and the vocabulary where bytes matter", async () => {
-    const settings = { temperature: 0.8, topK: 50, topP: 0.9, minP: 0.05, repetitionPenalty: 1.1, stopStrings: [" x"] };
+    const penalties = { repetitionPenalty: 1.1, presencePenalty: 0.3, frequencyPenalty: 0.2 };
+    const settings = { temperature: 0.8, topK: 50, topP: 0.9, minP: 0.05, ...penalties, stopStrings: [" x"] };
     const { engine, metrics } = await run({ ...settings, eosTokenIds: [7, eos], regex: "( [0-9]+){1,9}" });
     const constraint = { kind: "regex", pattern: "( [0-9]+){1,9}" };
     const wanted = { ...settings, maxTokens: 8, stopTokenIds: [eos, 7], constraint };
@@ -172,6 +174,7 @@ describe("what cannot be", () => {
   test.each<[Settings, RegExp]>([
     [{ minP: -0.1 }, /grpo\.sampling\.minP: expected number in \[0, 1\], got -0\.1/],
     [{ repetitionPenalty: 0 }, /repetitionPenalty: expected number in \[0\.01, 100\], got 0/],
+    [{ presencePenalty: 101 }, /presencePenalty: expected number in \[-100, 100\], got 101/],
     [{ stopStrings: [""] }, /stopStrings/],
     [{ stopStrings: ["\ud800"] }, /stopStrings.*whole characters/],
     [{ eosTokenIds: [1.5] }, /eosTokenIds/],
@@ -218,8 +221,9 @@ describe("the plan", () => {
       "sampling: min-p 0.05, repetition penalty 1.1, one of 2 texts; the ratio is to the policy, tokens weighed by policy / sampler up to 2",
       'samples also end at "\\n", token 7',
     ]);
-    expect(lines({ sampling: { topK: 5 }, loss: { oldPolicy: "sampler" } }).slice(1)).toEqual([
-      "sampling: top-k 5; the ratio is to the sampler",
+    const others = { topK: 5, presencePenalty: 0.5, frequencyPenalty: -1 };
+    expect(lines({ sampling: others, loss: { oldPolicy: "sampler" } }).slice(1)).toEqual([
+      "sampling: top-k 5, presence penalty 0.5, frequency penalty -1; the ratio is to the sampler",
     ]);
   });
 });
@@ -274,9 +278,9 @@ describe("samples that give way to others", () => {
   });
 
   test("are counted of evaluation too", async () => {
-    const { metrics } = await run({}, { evaluation: { data: sums, problems: 2 } }, { faults: { stats } });
-    const judged = metrics.filter((line) => "pass@1" in line);
-    expect(judged).toHaveLength(4);
+    const { metrics } = await run({}, { evaluation: { data: sums, problems: 2, every: 1 } }, { faults: { stats } });
+    const judged = metrics.filter((line) => "pass@1" in line || "eval/pass@1" in line);
+    expect(judged).toHaveLength(5);
     for (const line of judged) expect(line).toMatchObject({ "kv/preemptions": 3, "kv/peak_blocks": 8 });
   });
 
