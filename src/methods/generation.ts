@@ -4,9 +4,9 @@ import { join } from "node:path";
 import type { SamplingSettings } from "../config/fragments.js";
 import { notFollowed, recommendedSampling } from "../engine/generation-config.js";
 import type { EngineLike } from "../engine/like.js";
-import { modelFolders } from "../engine/peft.js";
 import type { TokenBytes } from "../engine/types.js";
 import { needsVocabulary } from "../rollout/sampling.js";
+import { foldersOf } from "./model-folders.js";
 import type { RunContext } from "./recipe.js";
 
 /** The engine, which knows the vocabulary where stop strings or a constraint ask for it; disposed where that fails. */
@@ -41,7 +41,7 @@ export async function ignoredRecommendations(
   { model, lora, grpo }: StartingModel,
   context: Pick<RunContext, "emit">,
 ): Promise<Readonly<Record<string, number>>> {
-  const { base } = await modelFolders(model, lora.base === "" ? undefined : lora.base);
+  const { base } = await foldersOf(model, lora);
   const ignored = notFollowed(await recommendedSampling(base), grpo.sampling);
   const names = Object.entries(ignored).map(([name, value]) => `${name} ${value}`);
   if (names.length > 0) {

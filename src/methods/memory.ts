@@ -3,28 +3,29 @@
 import type { EvaluationSamplingSettings } from "../config/fragments.js";
 import { planMemory } from "../engine/engine.js";
 import type { EngineLike } from "../engine/like.js";
-import { memoryLine, type Workload } from "../engine/memory.js";
-import { modelFolders } from "../engine/peft.js";
+import { memoryLine, type Proposals, type Workload } from "../engine/memory.js";
+import { memoryRoom } from "../engine/memory-limit.js";
 import { readModelSpec } from "../engine/spec.js";
 import type { EngineOptions, LoraOptions, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { heldOutSampling } from "../rollout/sampling.js";
 import type { Run } from "../train/run.js";
 import type { Demonstration } from "../train/sft.js";
+import { foldersOf } from "./model-folders.js";
 import type { GrpoSettings, SftSettings } from "./settings.js";
 
 /** Offsets into tokens are int32. */
 const MOST_TOKENS = 2 ** 31 - 1;
 
 /** Says what the run takes. Throws InputError MEMORY_PLAN, with settings that fit, where it does not fit. */
-export function sayMemory(run: Run, engine: EngineLike, workload: Workload): void {
-  run.note("info", memoryLine(engine.planMemory(workload), engine.memory().bytes));
+export function sayMemory(run: Run, engine: EngineLike, workload: Workload, proposals: Proposals = {}): void {
+  run.note("info", memoryLine(engine.planMemory(workload, proposals), engine.memory().bytes));
 }
 
-/** Takes it as well. */
+/** The same, and takes it. */
 export async function takeMemory(run: Run, engine: EngineLike, workload: Workload): Promise<void> {
-  sayMemory(run, engine, workload);
-  await engine.reserve(workload);
+  const [held, room] = [engine.memory().bytes, memoryRoom()];
+  run.note("info", memoryLine(await engine.reserve(workload), held, room));
 }
 
 /** A policy before there is an engine of it; `lora` is what a folder of adapters brings. */
@@ -33,10 +34,10 @@ export interface PolicyModel {
   readonly lora?: LoraOptions;
 }
 
-/** Of a model's folder, or one of adapters on the base that it names or on `base`. Throws InputError as Engine.load. */
-export async function policyModel(folder: string, base: string): Promise<PolicyModel> {
-  const { base: found, adapter } = await modelFolders(folder, base === "" ? undefined : base);
-  return { spec: await readModelSpec(found), ...(adapter && { lora: adapter.lora }) };
+/** Of a model's folder, or one of adapters on the base that it names or on `lora.base`. Throws InputError as Engine.load. */
+export async function policyModel(folder: string, lora: { readonly base: string }): Promise<PolicyModel> {
+  const { base, adapter } = await foldersOf(folder, lora);
+  return { spec: await readModelSpec(base), ...(adapter && { lora: adapter.lora }) };
 }
 
 /** A length that settings bound, 0 being no bound, within what the model has. */

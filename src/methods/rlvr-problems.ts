@@ -49,7 +49,7 @@ export async function problemsVerified(
   );
   const pool = await RewardPool.create(rewards, config.rewardWorkers === 0 ? {} : { workers: config.rewardWorkers });
   try {
-    const tokenizer = await Tokenizer.load(config.model);
+    const tokenizer = await Tokenizer.load(config.tokenizer);
     const problems = await askSources(train, config, tokenizer, warn);
     const asked = (await askSources(held, config, tokenizer, warn)).flatMap(({ records }) => records);
     const all = [...problems.flatMap(({ records }) => records), ...asked];
@@ -106,7 +106,7 @@ function taskOf(
       }
       return parts[judge]!.rewards.map(([reward]) => reward! >= 1);
     },
-    tokenizer: copyTokenizer(config.model),
+    tokenizer: copyTokenizer(config.tokenizer),
     tryPrompt: standInPrompt,
     [Symbol.asyncDispose]: async () => {
       tokenizer[Symbol.dispose]();
@@ -220,11 +220,11 @@ function withinLimit(asked: readonly AskedProblem[], source: string, limit: numb
 async function askAll(
   rows: readonly Row[],
   firstId: number,
-  { model, format, chat }: TaskConfig,
+  { tokenizer: folder, format, chat }: TaskConfig,
   tokenizer: Tokenizer,
 ): Promise<AskedProblem[]> {
   const asked = rows.map((row) => row.asked);
-  const texts = await promptTexts(asked, THINKING_FORMATS[format], model, templateOptions(chat));
+  const texts = await promptTexts(asked, THINKING_FORMATS[format], folder, templateOptions(chat));
   const addSpecialTokens = THINKING_FORMATS[format].prompt.style === "plain"; // a chat template writes its own
   const prompts = await tokenizer.encodeAll(texts, { addSpecialTokens });
   return rows.map(({ record }, i) => ({ id: firstId + i, record, promptText: texts[i]!, prompt: prompts[i]! }));

@@ -51,7 +51,8 @@ export const taskSettings = {
 
 export interface TaskConfig {
   readonly seed: number;
-  readonly model: string;
+  /** Folder of the tokenizer and the chat template. */
+  readonly tokenizer: string;
   readonly task: "problems" | "countdown-trial";
   readonly data: DataSettings;
   readonly rewards: readonly RewardSpec[];
@@ -86,7 +87,7 @@ export interface RlvrTask<P extends Numbered> extends PolicyTask<P>, AsyncDispos
 
 /** The built-in trial. Throws InputError where the model has another vocabulary. */
 export function trialVerified(
-  { seed, thinking, model, evaluation }: TaskConfig,
+  { seed, thinking, tokenizer, evaluation }: TaskConfig,
   { spec }: EngineLike,
 ): RlvrTask<TrialProblem> {
   if (spec.vocabSize !== TRIAL_VOCAB_SIZE) {
@@ -105,7 +106,7 @@ export function trialVerified(
       samples.map(({ completion }, p) => gradeTrial(problems[p]!, completion, { thinking }).correct),
     vocabulary: trialVocabulary,
     longestPrompt: spec.maxPositions - 1,
-    tokenizer: copyTokenizer(model),
+    tokenizer: copyTokenizer(tokenizer),
     sources: [],
     tryPrompt: trialPrompt(split.evaluation[0]!, thinking),
     [Symbol.asyncDispose]: async () => {},

@@ -18,6 +18,7 @@ import type { Numbered } from "../train/rollout-log.js";
 import { Run } from "../train/run.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
 import { foreseeMemory, grpoWorkload, mostTokens, policyModel, takeMemory } from "./memory.js";
+import { foldersOf } from "./model-folders.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { problemsVerified } from "./rlvr-problems.js";
 import { type RlvrTask, rewardWords, taskSettings, trialVerified } from "./rlvr-task.js";
@@ -84,12 +85,14 @@ export const rlvrRecipe = makeRlvr(Engine);
 async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunContext): Promise<RunSummary> {
   if (config.lora.rank > 0 && config.grpo.reference.sync.every > 0) throw fixedReference();
   const open = () => openPolicy(context, "grpo", { engines, from: config.model, options: policyOptions(config) });
+  const { tokenizer } = await foldersOf(config.model, config.lora);
+  const asked = { ...config, tokenizer };
   if (config.task === "countdown-trial") {
     await using engine = await open();
-    return await trainOn(trialVerified(config, engine), engine, config, context);
+    return await trainOn(trialVerified(asked, engine), engine, config, context);
   }
   const warn = (text: string) => context.emit({ type: "note", level: "warning", text });
-  await using task = await problemsVerified(config, warn);
+  await using task = await problemsVerified(asked, warn);
   await using engine = await open();
   requireRoom(task.longestPrompt, engine.spec.maxPositions);
   return await trainOn(task, engine, config, context);
@@ -207,8 +210,8 @@ function watch<P extends Numbered>(
   if (evaluation.every === 0) return undefined;
   const sampling = heldOutSampling(grpo.sampling, evaluation.sampling);
   const measure = async () => {
-    const { pass: watched } = await pass(run, engine, task, task.watched, { sampling, seed });
-    return { "eval/pass@1": watched.rate };
+    const { pass: watched, stats } = await pass(run, engine, task, task.watched, { sampling, seed });
+    return { "eval/pass@1": watched.rate, ...roomMetrics([stats]) };
   };
   return { ...evaluation, figure: "eval/pass@1", better: "higher", measure };
 }
@@ -256,7 +259,7 @@ function foresee(config: RlvrConfig): Promise<string> {
   const { model, lora, grpo, evaluation, maxPromptTokens } = config;
   const longest = ({ maxPositions }: ModelSpec) => mostTokens(maxPromptTokens, maxPositions - 1);
   return foreseeMemory({
-    model: () => policyModel(model, lora.base),
+    model: () => policyModel(model, lora),
     options: policyOptions(config),
     workload: (spec) => grpoWorkload(grpo, spec, longest(spec), evaluation),
     bounded: true,

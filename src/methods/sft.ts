@@ -18,6 +18,7 @@ import { copyTokenizer } from "../train/run-folder.js";
 import { type Demonstration, type DemonstrationSource, meanLoss, trainSft } from "../train/sft.js";
 import { chatPart, examplesPart } from "./data-settings.js";
 import { foreseeMemory, mostTokens, policyModel, sftWorkload, takeMemory } from "./memory.js";
+import { foldersOf } from "./model-folders.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import {
   checkpoints,
@@ -196,7 +197,8 @@ function trialData(config: SftConfig, { spec }: EngineLike): Data {
 }
 
 async function fileData(config: SftConfig, { spec }: EngineLike, context: RunContext): Promise<Data> {
-  const folder = config.model === "" ? config.tokenizer : config.model;
+  const { model, lora } = config;
+  const folder = model === "" ? config.tokenizer : (await foldersOf(model, lora)).tokenizer;
   using tokenizer = await Tokenizer.load(folder);
   const learner = { folder, tokenizer, spec };
   const watched = await loadHeldOut(config, learner, context);
@@ -228,7 +230,7 @@ async function loadHeldOut(config: SftConfig, learner: Learner, context: RunCont
 function foresee(config: SftConfig): Promise<string> {
   const { model, data, examples, sft, lora } = config;
   return foreseeMemory({
-    model: async () => (model === "" ? { spec: await scratchSpec(config) } : policyModel(model, lora.base)),
+    model: async () => (model === "" ? { spec: await scratchSpec(config) } : policyModel(model, lora)),
     options: policyOptions(config),
     workload: ({ maxPositions }) => sftWorkload(sft, mostTokens(examples.maxTokens, maxPositions)),
     bounded: data !== trialName,

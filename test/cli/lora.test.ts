@@ -1,5 +1,5 @@
 // LoRA from the command line: SFT and GRPO on a real small model learn adapters, and what they leave is sampled from and trained further.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -61,6 +61,23 @@ describe.skipIf(!cliIsBuilt || !modelsAreThere)("on stories260k", { timeout: 120
     expect(run.status, run.stderr).toBe(0);
     for (const line of metrics("rlvr")) expect(line["mismatch/max_abs"]).toBe(0);
     expect(metrics("rlvr")[0]!.kl).toBeGreaterThan(0);
+  });
+
+  test("adapters as peft leaves them have the tokenizer of their base, and what is trained on has it too", () => {
+    const bare = join(folder, "bare");
+    mkdirSync(bare);
+    for (const name of ["adapter_config.json", "adapter_model.safetensors"])
+      copyFileSync(join(adapters(), name), join(bare, name));
+    const small = ["grpo.steps=1", "grpo.prompts=1", "grpo.samplesPerPrompt=2", "grpo.sampling.maxTokens=4"];
+    const problems = [`data=${join(folder, "problems.jsonl")}`, "format=zero-plain", ...small];
+    const rows = [`data=${join(folder, "rows.jsonl")}`, "sft.steps=1", "sft.tokensPerStep=60"];
+    for (const [recipe, settings] of Object.entries({ rlvr: problems, sft: rows })) {
+      const out = join(folder, `bare ${recipe}`);
+      const run = zazen(["train", recipe, ...set([`model=${bare}`, ...settings]), "--out", out]);
+      expect(run.status, run.stderr).toBe(0);
+      const own = (path: string) => readFileSync(join(path, "tokenizer.json"), "utf8");
+      expect(own(join(out, "model"))).toBe(own(stories));
+    }
   });
 
   test("adapters on a model from scratch are refused", () => {

@@ -401,6 +401,14 @@ export const faults = [
   },
   {
     law: 10,
+    name: "an option that the engine does not know is left out",
+    file: "src/engine/known.ts",
+    find: "  if (unknown === undefined) return;",
+    replace: "  if (unknown !== null) return;",
+    tests: ["test/engine/arguments.test.ts"],
+  },
+  {
+    law: 10,
     name: "moments are float32 whatever was asked for",
     file: "src/engine/engine.ts",
     find: "trainable, reference, dtype, moments, recompute };",
