@@ -6,7 +6,7 @@ import { InputError, ZazenError } from "../errors.js";
 import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
 import { FAMILIES } from "./families.js";
 import { type GenerateArgs, generateArgs, generateResult } from "./generate.js";
-import { checkKeys, KEYS, lossKeys } from "./known.js";
+import { checkKeys, KEYS } from "./known.js";
 import { type FilledLora, fillLora, isUntied, nativeLora } from "./lora.js";
 import {
   type MemoryPlan,
@@ -237,7 +237,7 @@ export class Engine {
     checkKeys("forwardBackward", batch, KEYS.train);
     checkPacked("forwardBackward", batch, this.spec);
     checkLoss(loss);
-    checkKeys("loss", loss, lossKeys(loss));
+    checkKeys("loss", loss, KEYS.losses[loss.kind]);
     checkTrainBatch(batch, loss);
     const { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance } = batch;
     const { pairWeights, signal } = batch;

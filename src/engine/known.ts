@@ -9,9 +9,7 @@ import type {
   LoraOptions,
   LossSpec,
   OptimStep,
-  PolicyLoss,
   SamplingParams,
-  SftLoss,
   TrainBatch,
 } from "./types.js";
 import { fail } from "./validate.js";
@@ -77,18 +75,21 @@ const TRAIN: Keys<TrainBatch> = {
 };
 /** A training batch may be scored as it is. */
 const LOGPROBS: Keys<LogprobsRequest & TrainBatch> = { ...TRAIN, temperature: true, top: true, reference: true };
-const SFT: Keys<SftLoss> = { kind: true };
-const POLICY: Keys<PolicyLoss> = {
-  kind: true,
-  temperature: true,
-  ratio: true,
-  objective: true,
-  clipLow: true,
-  clipHigh: true,
-  dualClip: true,
-  klCoefficient: true,
-  klEstimator: true,
-  entropyCoefficient: true,
+/** By the kind of loss. */
+const LOSSES: { readonly [kind in LossSpec["kind"]]: Keys<Extract<LossSpec, { kind: kind }>> } = {
+  sft: { kind: true },
+  policy: {
+    kind: true,
+    temperature: true,
+    ratio: true,
+    objective: true,
+    clipLow: true,
+    clipHigh: true,
+    dualClip: true,
+    klCoefficient: true,
+    klEstimator: true,
+    entropyCoefficient: true,
+  },
 };
 const OPTIM: Keys<OptimStep> = {
   learningRate: true,
@@ -114,15 +115,13 @@ export const KEYS = {
   generate: GENERATE,
   sampling: SAMPLING,
   logprobs: LOGPROBS,
+  losses: LOSSES,
   train: TRAIN,
   optim: OPTIM,
   workload: WORKLOAD,
   batchBound: BATCH_BOUND,
   generateBound: GENERATE_BOUND,
 } as const;
-
-/** Those of a loss, by its kind. */
-export const lossKeys = ({ kind }: LossSpec): object => (kind === "sft" ? SFT : POLICY);
 
 /** Throws InputError BAD_ARGUMENT for what is no object, and for a key that is not among `keys`. */
 export function checkKeys(where: string, value: object, keys: object): void {
