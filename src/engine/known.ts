@@ -71,6 +71,7 @@ const TRAIN: Keys<TrainBatch> = {
   refLogprobs: true,
   samplerLogprobs: true,
   importance: true,
+  pairWeights: true,
   signal: true,
 };
 /** A training batch may be scored as it is. */
@@ -90,6 +91,7 @@ const LOSSES: { readonly [kind in LossSpec["kind"]]: Keys<Extract<LossSpec, { ki
     klEstimator: true,
     entropyCoefficient: true,
   },
+  dpo: { kind: true, beta: true, labelSmoothing: true },
 };
 const OPTIM: Keys<OptimStep> = {
   learningRate: true,
@@ -100,7 +102,7 @@ const OPTIM: Keys<OptimStep> = {
   maxGradNorm: true,
 };
 const WORKLOAD: Keys<Workload> = { train: true, score: true, generate: true };
-const BATCH_BOUND: Keys<BatchBound> = { tokens: true, longest: true, sequences: true };
+const BATCH_BOUND: Keys<BatchBound> = { tokens: true, longest: true, sequences: true, together: true };
 const GENERATE_BOUND: Keys<GenerateBound> = {
   prompts: true,
   promptTokens: true,
