@@ -9,6 +9,7 @@ import { readModelSpec } from "../engine/spec.js";
 import type { EngineOptions, LoraOptions, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { heldOutSampling } from "../rollout/sampling.js";
+import type { DpoSettings } from "../train/dpo.js";
 import type { Run } from "../train/run.js";
 import type { Demonstration } from "../train/sft.js";
 import { foldersOf } from "./model-folders.js";
@@ -98,5 +99,22 @@ export function grpoWorkload(
     train: batch,
     ...(loss.klCoefficient > 0 && { score: batch }),
     generate: [rollout, ...judged],
+  };
+}
+
+/** Rollouts on prompts of up to `promptTokens`, and training on their pairs. */
+export function dpoWorkload(
+  { prompts, samplesPerPrompt, sampling, maxPairTokens, pairsPerStep }: DpoSettings,
+  { maxPositions }: ModelSpec,
+  promptTokens: number,
+): Workload {
+  const { maxTokens } = sampling;
+  const longest = Math.min(promptTokens + maxTokens, maxPositions, maxPairTokens);
+  const sequences = 2 * pairsPerStep;
+  const batch = { tokens: Math.min(MOST_TOKENS, sequences * longest), longest, sequences };
+  return {
+    train: { ...batch, together: 2 },
+    score: batch,
+    generate: [{ prompts, promptTokens, samplesPerPrompt, maxTokens }],
   };
 }

@@ -227,6 +227,12 @@ function patternFault(pattern: string): string | null {
   }
 }
 
+const rewardWeights = () =>
+  z.record(z.string(), z.number()).default({}).describe("Weights of rewards that have names; 1 where none is given.");
+
+const maxErrorShare = () =>
+  z.number().min(0).max(1).default(0.05).describe("Share of rewards that may fail before the run stops.");
+
 /** A part of group-relative policy optimisation: Shao et al. 2024. */
 export function grpoPart(defaults: GrpoDefaults) {
   return group({
@@ -241,25 +247,78 @@ export function grpoPart(defaults: GrpoDefaults) {
     dynamicSampling: dynamicSampling(),
     overlong: overlong(),
     reference: reference(),
-    rewardWeights: z
-      .record(z.string(), z.number())
-      .default({})
-      .describe("Weights of rewards that have names; 1 where none is given."),
+    rewardWeights: rewardWeights(),
     optimizer: optimizer(defaults.optimizer),
     epochs: z.int().min(1).max(64).default(1).describe("Times each rollout is gone through."),
     miniBatches: z.int().min(1).max(4096).default(1).describe("Optimizer steps an epoch."),
-    maxErrorShare: z
-      .number()
-      .min(0)
-      .max(1)
-      .default(0.05)
-      .describe("Share of rewards that may fail before the run stops."),
+    maxErrorShare: maxErrorShare(),
   }).refine(
     ({ reference, loss }) => reference.sync.every === 0 || loss.klCoefficient > 0,
     "loss.klCoefficient > 0 with reference.sync, since nothing else reads the reference",
   );
 }
 
+export interface DpoDefaults {
+  readonly rollouts: number;
+  readonly prompts: number;
+  readonly sampling: Partial<SamplingSettings>;
+  readonly optimizer: Partial<OptimizerSettings>;
+}
+
+/** A part of on-policy direct preference optimisation: Rafailov et al. 2023, on pairs of the policy's own samples. */
+export function dpoPart(defaults: DpoDefaults) {
+  return group({
+    rounds: z
+      .int()
+      .min(1)
+      .max(100_000)
+      .default(1)
+      .describe("Times that pairs are sampled and trained on; 1: once, from the initial policy."),
+    rollouts: z.int().min(1).max(1_000_000).default(defaults.rollouts).describe("Steps of a round that sample."),
+    prompts: z.int().min(1).max(65_536).default(defaults.prompts).describe("Problems that such a step samples."),
+    samplesPerPrompt: z.int().min(2).max(4096).default(8).describe("Samples a problem, of which two make a pair."),
+    sampling: trainingSampling(defaults.sampling),
+    minValid: z
+      .int()
+      .min(2)
+      .max(4096)
+      .default(4)
+      .describe("Samples of a problem that must be parsed and graded for it to give a pair."),
+    maxPairTokens: z
+      .int()
+      .min(1)
+      .default(8192)
+      .describe("Pairs with more tokens in either sequence are left out and counted."),
+    heldOutShare: z.number().min(0).max(0.9).default(0.03).describe("Share of a round's pairs that is measured only."),
+    splitSeed: seed().default(42).describe("Which pairs are held out."),
+    reference: z
+      .enum(["initial", "round"])
+      .default("initial")
+      .describe("The reference: the policy that the run began with, or that which sampled the round."),
+    beta: z.number().gt(0).max(1e6).default(0.1).describe("How hard the policy is held to the reference."),
+    labelSmoothing: z.number().min(0).max(0.5).default(0).describe("Share of pairs that may be the wrong way round."),
+    epochs: z.int().min(1).max(1000).default(2).describe("Times that a round's pairs are gone through."),
+    pairsPerStep: z.int().min(1).max(65_536).default(128).describe("Pairs of an optimizer step."),
+    rewardWeights: rewardWeights(),
+    optimizer: optimizer({
+      learningRate: 3e-7,
+      schedule: "cosine",
+      weightDecay: 1e-4,
+      beta1: 0.9,
+      beta2: 0.95,
+      ...defaults.optimizer,
+    }),
+    warmupShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.05)
+      .describe("Share of the training steps in which the learning rate rises, where optimizer.warmupSteps is 0."),
+    maxErrorShare: maxErrorShare(),
+  }).refine((it) => it.minValid <= it.samplesPerPrompt, "minValid of at most samplesPerPrompt");
+}
+
+export type DpoPartSettings = z.output<ReturnType<typeof dpoPart>>;
 export type SftSettings = z.output<ReturnType<typeof sftPart>>;
 export type GrpoSettings = z.output<ReturnType<typeof grpoPart>>;
 export type ScratchModel = z.output<ReturnType<typeof scratchModel>>;

@@ -28,23 +28,27 @@ export interface PolicyTask<P extends Numbered> {
   /** The tokenizer's end token, which ends samples beside the model's. */
   readonly eosId?: number | null;
   readonly reward: RewardFunction<P, Sample> | RewardScorer<P, Sample>;
+  /** Whether a sample can be parsed: pairs are made of those that can. Absent: all of them. */
+  isValid?(problem: P, sample: Sample): boolean;
   readonly describe: RolloutLog<P>["describe"];
   /** Fields of the task's own for metrics.jsonl. */
   metrics(groups: readonly Group<P>[]): Metrics;
 }
 
-export interface ReinforceSettings
-  extends Omit<
-    PolicyPlan<Numbered>,
-    "steps" | "temperature" | "maxTokens" | "source" | "heldOut" | "collect" | "report"
-  > {
-  readonly prompts: number;
+/** How groups are sampled and graded. */
+export interface RoundSettings {
   readonly samplesPerPrompt: number;
   readonly sampling: SamplingSettings;
-  readonly dynamicSampling: DynamicSamplingSettings;
   /** Weights of the rewards that a reward function gives by name; default 1 each. */
   readonly rewardWeights: Readonly<Record<string, number>>;
   readonly maxErrorShare: number;
+}
+
+export interface ReinforceSettings
+  extends RoundSettings,
+    Omit<PolicyPlan<Numbered>, "steps" | "temperature" | "maxTokens" | "source" | "heldOut" | "collect" | "report"> {
+  readonly prompts: number;
+  readonly dynamicSampling: DynamicSamplingSettings;
 }
 
 export interface ReinforcePart {
@@ -81,19 +85,20 @@ export function reinforce<P extends Numbered>(
 }
 
 /** A step of the part: who samples which task, and how. */
-interface Step<P extends Numbered> {
+export interface Step<P extends Numbered, Settings extends RoundSettings = ReinforceSettings> {
   readonly run: Run;
   readonly engine: EngineLike;
   readonly task: PolicyTask<P>;
-  readonly settings: ReinforceSettings;
+  readonly settings: Settings;
   readonly seed: number;
   /** Counted from 1. */
   readonly step: number;
 }
 
 /** Groups sampled at once. */
-interface Round<P> {
+export interface Round<P> {
   readonly groups: readonly Group<P>[];
+  /** Rewards that failed: their samples are in no group. */
   readonly errors: number;
   readonly stats: GenerateStats;
 }
@@ -138,7 +143,11 @@ function differs({ rewards, parts }: Group<unknown>): boolean {
 }
 
 /** Samples and grades `count` problems of the step, after the `first` that it has had. */
-async function sampleRound<P extends Numbered>(step: Step<P>, count: number, first: number): Promise<Round<P>> {
+export async function sampleRound<P extends Numbered>(
+  step: Step<P, RoundSettings>,
+  count: number,
+  first: number,
+): Promise<Round<P>> {
   const { run, engine, task, settings } = step;
   const { samplesPerPrompt, maxErrorShare, rewardWeights: weights } = settings;
   const { signal } = run;

@@ -1,4 +1,4 @@
-// The run folder: recipe.json, metrics.jsonl, rollouts.jsonl, summary.json and model folders. Each jsonl line is one write, so a
+// The run folder: recipe.json, metrics.jsonl, rollouts.jsonl, pairs.jsonl where there are any, summary.json and model folders. Each jsonl line is one write, so a
 // killed process loses at most the line it was writing. Leaves out what goes into the lines, and checkpoints.
 import {
   closeSync,
@@ -17,7 +17,9 @@ import { attempt, type Disk, diskError, nodeDisk, writeWhole } from "./disk.js";
 
 /** Files that lines are appended to. */
 const lineFiles = ["metrics.jsonl", "rollouts.jsonl"] as const;
-type LineFile = (typeof lineFiles)[number];
+/** The same, made when there is a line: pairs of completions that are trained on. */
+export const pairsFile = "pairs.jsonl";
+type LineFile = (typeof lineFiles)[number] | typeof pairsFile;
 
 /** The recipe of a run with every setting. */
 export const recipeFile = "recipe.json";
@@ -45,14 +47,12 @@ export class RunFolder {
     if (sizes !== null) {
       disk.remove(join(path, summaryFile));
       for (const name of lineFiles) disk.cut(join(path, name), sizes[name] ?? 0);
+      const pairs = sizes[pairsFile];
+      if (pairs === undefined) disk.remove(join(path, pairsFile));
+      else disk.cut(join(path, pairsFile), pairs);
     }
-    for (const name of lineFiles) {
-      const file = join(path, name);
-      this.#files.set(
-        name,
-        attempt(file, () => openSync(file, "a")),
-      );
-    }
+    for (const name of lineFiles) this.#file(name);
+    if (sizes?.[pairsFile] !== undefined) this.#file(pairsFile);
   }
 
   /** One line of metrics.jsonl. */
@@ -65,6 +65,11 @@ export class RunFolder {
     this.#append("rollouts.jsonl", record);
   }
 
+  /** One line of pairs.jsonl. */
+  pair(record: Readonly<Record<string, unknown>>): void {
+    this.#append(pairsFile, record);
+  }
+
   /** The lines are on the disk before it: whoever finds a summary finds a finished run. */
   summary(record: Readonly<Record<string, unknown>>): void {
     this.flush();
@@ -73,7 +78,7 @@ export class RunFolder {
 
   /** Puts all lines on the disk; returns the sizes of their files. */
   flush(): Sizes {
-    for (const name of lineFiles) this.disk.sync(join(this.path, name));
+    for (const name of this.#files.keys()) this.disk.sync(join(this.path, name));
     return Object.fromEntries([...this.#files].map(([name, file]) => [name, fstatSync(file).size]));
   }
 
@@ -96,7 +101,15 @@ export class RunFolder {
   }
 
   #append(name: LineFile, record: unknown): void {
-    appendLine(join(this.path, name), this.#files.get(name)!, record);
+    appendLine(join(this.path, name), this.#file(name), record);
+  }
+
+  /** The open file of a name. */
+  #file(name: LineFile): number {
+    const path = join(this.path, name);
+    const file = this.#files.get(name) ?? attempt(path, () => openSync(path, "a"));
+    this.#files.set(name, file);
+    return file;
   }
 }
 

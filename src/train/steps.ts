@@ -41,11 +41,13 @@ export class Tally implements Resumable {
 
 export interface StepsPlan {
   readonly engine: EngineLike;
-  /** Steps of the part; its seconds or its patience may end it before. */
+  /** Steps of the part, asked for after each; its seconds or its patience may end it before. */
   readonly steps: number;
   /** All that moves from step to step, weights and moments aside. */
   readonly state: Resumable;
   readonly heldOut?: HeldOut | undefined;
+  /** Whether the step in hand may be one that the held-out figure is measured after; default: any. */
+  isMeasured?(): boolean;
 }
 
 /**
@@ -65,7 +67,8 @@ export async function* trainingSteps(run: Run, plan: StepsPlan): AsyncGenerator<
     {
       using _ = run.uninterrupted();
       yield step;
-      const improved = heldOut !== undefined && (await evaluate(run, heldOut, best, step));
+      const measured = heldOut !== undefined && (plan.isMeasured?.() ?? true);
+      const improved = measured && (await evaluate(run, heldOut, best, step));
       if (improved || run.saveIsDue) await save();
     }
     if (run.stopping) await save();

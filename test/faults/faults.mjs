@@ -208,6 +208,14 @@ export const faults = [
     tests: ["test/engine/recompute.test.ts"],
   },
   {
+    law: 4,
+    name: "micro-batches cut pairs apart",
+    file: "native/runtime/trainer.cc",
+    find: "cut_sequences(args.tokens, budget, together(loss))",
+    replace: "cut_sequences(args.tokens, budget, together(loss) > 0)",
+    tests: ["test/engine/dpo-loss.test.ts"],
+  },
+  {
     law: 5,
     name: "random numbers depend on who else is sampled",
     file: "native/runtime/sampler.cc",
@@ -323,7 +331,7 @@ export const faults = [
     law: 5,
     name: "the lines that a checkpoint counts on are not put on the disk",
     file: "src/train/run-folder.ts",
-    find: "for (const name of lineFiles) this.disk.sync(join(this.path, name));",
+    find: "for (const name of this.#files.keys()) this.disk.sync(join(this.path, name));",
     replace: "",
     tests: resumeLaw,
   },

@@ -132,6 +132,7 @@ export function remains(out: string): Record<string, unknown> {
   return {
     metrics: readLines(out, "metrics.jsonl").map(timeless),
     rollouts: readLines(out, "rollouts.jsonl"),
+    pairs: existsSync(join(out, "pairs.jsonl")) ? readLines(out, "pairs.jsonl") : [],
     state: timeless({ loop, results, part, step, trained, best }),
     files: Object.fromEntries(
       [...folders, last, checkpointModel(last)].map((folder) => [folder.slice(out.length), sums(folder)]),
