@@ -25,6 +25,8 @@ export type {
   GenerateRequest,
   GenerateResult,
   GenerateStats,
+  Head,
+  HeadInit,
   KlEstimator,
   LogprobsRequest,
   LogprobsResult,
@@ -45,6 +47,7 @@ export type {
   SftLoss,
   TokenBytes,
   TrainBatch,
+  ValuesRequest,
 } from "./engine/types.js";
 export { InputError, ZazenError } from "./errors.js";
 export { type Pass, type PassRequest, type PassResult, passAt1 } from "./eval/pass-at-1.js";

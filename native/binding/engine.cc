@@ -32,6 +32,8 @@ EngineConfig engine_config(const Napi::Object& args) {
   c.spec.windows = ints(args, "windows");
   c.spec.rms_norm_eps = static_cast<float>(number(args, "rmsNormEps"));
   c.spec.tied = boolean(args, "tieWordEmbeddings");
+  c.spec.scalar = boolean(args, "scalarHead");
+  c.head = boolean(args, "drawHead") ? HeadFrom::caller : HeadFrom::files;
   c.spec.qkv_bias = boolean(args, "qkvBias");
   c.spec.qk_norm = boolean(args, "qkNorm");
   c.spec.dtype = dtype(args, "dtype");
@@ -217,6 +219,8 @@ Napi::Value sums_object(Napi::Env env, const LossSums& sums) {
   return out;
 }
 
+Napi::Value float_values(Napi::Env env, const std::vector<float>& values) { return to_array(env, values); }
+
 BatchBound batch_bound(const Napi::Object& o) {
   return {integer(o, "tokens"), integer(o, "longest"), integer(o, "sequences"), integer(o, "together")};
 }
@@ -263,7 +267,7 @@ void EngineObject::define(Napi::Env env, Napi::Object exports) {
           {InstanceMethod<&EngineObject::open>("open"), InstanceMethod<&EngineObject::generate>("generate"),
            InstanceMethod<&EngineObject::reserve>("reserve"), InstanceMethod<&EngineObject::use_vocabulary>("useVocabulary"),
            InstanceMethod<&EngineObject::take_tokens>("takeTokens"), InstanceMethod<&EngineObject::logprobs>("logprobs"),
-           InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
+           InstanceMethod<&EngineObject::values>("values"), InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
            InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
            InstanceMethod<&EngineObject::sync_reference>("syncReference"),
            InstanceMethod<&EngineObject::save_state>("saveState"), InstanceMethod<&EngineObject::load_state>("loadState"),
@@ -369,6 +373,16 @@ Napi::Value EngineObject::logprobs(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value EngineObject::values(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Napi::Object o = object(info[0], "values");
+    auto work = [this, args = ValueArgs{packed_tokens(o), ints(o, "at")}](Control& control) {
+      return engine().values(args, control);
+    };
+    return run<std::vector<float>>(info, std::move(work), float_values);
+  });
+}
+
 Napi::Value EngineObject::forward_backward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const Napi::Object o = object(info[0], "forwardBackward");
@@ -440,8 +454,7 @@ Napi::Value EngineObject::load_state(const Napi::CallbackInfo& info) {
 Napi::Value EngineObject::gradient(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     auto work = [this, name = string(object(info[0], "gradient"), "name")](Control&) { return engine().gradient(name); };
-    return run<std::vector<float>>(info, std::move(work),
-                                   [](Napi::Env env, const std::vector<float>& values) { return to_array(env, values); });
+    return run<std::vector<float>>(info, std::move(work), float_values);
   });
 }
 

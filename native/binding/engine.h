@@ -23,6 +23,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value generate(const Napi::CallbackInfo& info);
   Napi::Value take_tokens(const Napi::CallbackInfo& info);
   Napi::Value logprobs(const Napi::CallbackInfo& info);
+  Napi::Value values(const Napi::CallbackInfo& info);
   Napi::Value forward_backward(const Napi::CallbackInfo& info);
   Napi::Value optim_step(const Napi::CallbackInfo& info);
   Napi::Value sync_reference(const Napi::CallbackInfo& info);

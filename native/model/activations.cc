@@ -154,7 +154,7 @@ void GradientWorkspace::lay_out(Out& out, int64_t T) {
     g.attention = attention;
     for (float*& rows : g.lora) rows = out.floats(T * s.lora.rank);
   }
-  transposed_ = out.take(std::max(transposed_elements(s), panel_elements(s.hidden, std::min(s.vocab, kHeadRows), s.dtype)));
+  transposed_ = out.take(std::max(transposed_elements(s), panel_elements(s.hidden, std::min(s.outputs(), kHeadRows), s.dtype)));
 }
 
 void GradientWorkspace::plan(const ModelSpec& s, int64_t T) {

@@ -23,8 +23,16 @@ std::vector<int64_t> shape_of(const Parameter& p) {
   return p.columns ? std::vector<int64_t>{p.rows, p.columns} : std::vector<int64_t>{p.rows};
 }
 
-bool may_be_left_over(const std::string& name, const ModelSpec& spec) {
-  return (spec.tied && name == "lm_head.weight") || name.ends_with(".rotary_emb.inv_freq");
+bool may_be_left_over(const std::string& name, const ModelSpec& spec, HeadFrom head) {
+  const bool headless = spec.tied || head == HeadFrom::caller;
+  return (headless && name == "lm_head.weight") || name.ends_with(".rotary_emb.inv_freq");
+}
+
+// What the files have to have.
+std::vector<Parameter> wanted(const ModelSpec& spec, const ParameterList& parameters, HeadFrom head) {
+  std::vector<Parameter> list = parameters.all();
+  if (head == HeadFrom::caller) std::erase_if(list, [&](const Parameter& p) { return p.name == head_name(spec); });
+  return list;
 }
 
 std::vector<SafetensorsFile> open_all(const std::vector<std::string>& paths) {
@@ -40,12 +48,13 @@ const SafetensorsFile& file_of(const std::vector<SafetensorsFile>& files, const 
   return files.back();
 }
 
-void check_names(const std::vector<SafetensorsFile>& files, const ModelSpec& spec, const ParameterList& parameters) {
+void check_names(const std::vector<SafetensorsFile>& files, const ModelSpec& spec, const std::vector<Parameter>& parameters,
+                 HeadFrom head) {
   std::set<std::string> known, seen;
-  for (const auto& p : parameters.all()) known.insert(p.name);
+  for (const auto& p : parameters) known.insert(p.name);
   for (const auto& file : files)
     for (const auto& tensor : file.tensors()) {
-      ZAZEN_CHECK(known.count(tensor.name) || may_be_left_over(tensor.name, spec), "TENSOR_UNEXPECTED", "[", file.path(),
+      ZAZEN_CHECK(known.count(tensor.name) || may_be_left_over(tensor.name, spec, head), "TENSOR_UNEXPECTED", "[", file.path(),
                   "] expected only tensors of this architecture, got ", shown(tensor.name),
                   "; check architectures and num_hidden_layers in config.json");
       ZAZEN_CHECK(seen.insert(tensor.name).second, "TENSOR_UNEXPECTED", "[", file.path(),
@@ -53,9 +62,10 @@ void check_names(const std::vector<SafetensorsFile>& files, const ModelSpec& spe
     }
 }
 
-void check(const std::vector<SafetensorsFile>& files, const ModelSpec& spec, const ParameterList& parameters) {
-  check_names(files, spec, parameters);
-  for (const auto& p : parameters.all()) file_of(files, p).require_float(p.name, shape_of(p));
+void check(const std::vector<SafetensorsFile>& files, const ModelSpec& spec, const std::vector<Parameter>& parameters,
+           HeadFrom head) {
+  check_names(files, spec, parameters, head);
+  for (const auto& p : parameters) file_of(files, p).require_float(p.name, shape_of(p));
 }
 
 // Hands each element of a parameter's tensor to set(i, value), i its logical place; `chunk` is [kChunk] of scratch.
@@ -163,16 +173,18 @@ TensorSource merged_source(const LinearParameters& p, TensorView weights, double
 
 }  // namespace
 
-void check_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters) {
-  check(open_all(paths), spec, parameters);
+void check_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters,
+                   HeadFrom head) {
+  check(open_all(paths), spec, wanted(spec, parameters, head), head);
 }
 
 void load_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters,
-                  const WeightStore& store) {
+                  const WeightStore& store, HeadFrom head) {
   const std::vector<SafetensorsFile> files = open_all(paths);
-  check(files, spec, parameters);
+  const std::vector<Parameter> list = wanted(spec, parameters, head);
+  check(files, spec, list, head);
   Buffer<float> chunk(kChunk);
-  for (const auto& p : parameters.all()) {
+  for (const auto& p : list) {
     const SafetensorsFile& file = file_of(files, p);
     read_parameter(file, file.require(p.name, shape_of(p)), p, chunk, [&](int64_t i, float value) { store.set(p, i, value); });
   }
@@ -244,7 +256,7 @@ void save_merged(const std::string& path, const ModelSpec& spec, const Parameter
   const auto add_linear = [&](const LinearParameters& p) { tensors.push_back(merged_source(p, weights, spec.lora.scale)); };
   add(parameters.embedding());
   if (parameters.head().offset != parameters.embedding().offset)
-    tensors.push_back(source_of("lm_head.weight", parameters.head(), weights));
+    tensors.push_back(source_of(head_name(spec), parameters.head(), weights));
   for (int64_t i = 0; i < spec.layers; ++i) {
     const LayerParameters& l = parameters.layer(i);
     for (const LinearParameters* p : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) add_linear(*p);

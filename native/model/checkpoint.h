@@ -9,12 +9,17 @@
 
 namespace zazen {
 
+// Where the head's weights come from: the files, or the caller, who opens a language model as a scalar one. Then the files'
+// lm_head is left out.
+enum class HeadFrom { files, caller };
+
 // Fills `weights`. Every parameter must be in one of the files with its shape; a tensor that is no parameter is an error too,
 // except the copy of a tied head and stored rotary frequencies, which older files carry. check_weights says the same from the
 // headers alone, so that a wrong config.json costs no memory.
-void check_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters);
+void check_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters,
+                   HeadFrom head = HeadFrom::files);
 void load_weights(const std::vector<std::string>& paths, const ModelSpec& spec, const ParameterList& parameters,
-                  const WeightStore& store);
+                  const WeightStore& store, HeadFrom head = HeadFrom::files);
 // In the type of the weights.
 void save_weights(const std::string& path, const ParameterList& parameters, TensorView weights);
 

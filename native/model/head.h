@@ -1,4 +1,4 @@
-// The head over chosen rows, in chunks: logits exist for one chunk at a time.
+// The head over chosen rows, in chunks: logits exist for one chunk at a time. A scalar head's are one column.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@ constexpr int64_t kHeadChunkMaxRows = 4096;
 constexpr int64_t kHeadChunkMinRows = 64;
 
 inline int64_t head_chunk_rows(const ModelSpec& spec) {
-  const int64_t fits = kHeadChunkBytes / (spec.padded_vocab() * static_cast<int64_t>(sizeof(float)));
+  const int64_t fits = kHeadChunkBytes / (spec.padded_outputs() * static_cast<int64_t>(sizeof(float)));
   return std::clamp(fits, kHeadChunkMinRows, kHeadChunkMaxRows);
 }
 
@@ -22,7 +22,7 @@ inline int64_t head_chunk_rows(const ModelSpec& spec) {
 struct HeadWorkspace {
   TensorBuffer hidden;                                                     // [C, H], of the model's type
   Buffer<float> dhidden;                                                   // [C, H]
-  Buffer<float> logits;                                                    // [C, padded V]
+  Buffer<float> logits;                                                    // [C, padded outputs]
   Buffer<float> logp, lse, entropy, dlogp, dentropy;                       // [R]
   Buffer<float> old, reference, sampler, importance, advantages, weights;  // [R]
   static constexpr int64_t kVectors = 11;                                  // the arrays [R]
@@ -30,26 +30,26 @@ struct HeadWorkspace {
   static int64_t bytes(const ModelSpec& spec, int64_t rows) {
     const int64_t c = std::min(rows, head_chunk_rows(spec)), f32 = dtype_bytes(DType::f32);
     const int64_t hidden = spec.hidden * (dtype_bytes(spec.dtype) + f32);
-    return checked_sum(c * (hidden + spec.padded_vocab() * f32), checked_product(rows, kVectors * f32));
+    return checked_sum(c * (hidden + spec.padded_outputs() * f32), checked_product(rows, kVectors * f32));
   }
   void plan(const ModelSpec& spec, int64_t rows) {
     const auto r = static_cast<size_t>(rows), c = static_cast<size_t>(std::min(rows, head_chunk_rows(spec)));
     hidden.reserve(spec.dtype, static_cast<int64_t>(c) * spec.hidden);
     dhidden.reserve(c * static_cast<size_t>(spec.hidden));
-    logits.reserve(c * static_cast<size_t>(spec.padded_vocab()));
+    logits.reserve(c * static_cast<size_t>(spec.padded_outputs()));
     for (auto* b : {&logp, &lse, &entropy, &dlogp, &dentropy, &old, &reference, &sampler, &importance, &advantages, &weights})
       b->reserve(r);
   }
 };
 
-// Raw logits [R, padded V] of chosen rows of `normed` [T, H].
+// Raw logits [R, padded outputs] of chosen rows of `normed` [T, H].
 inline void head_logits(const Transformer& model, TensorView weights, TensorView normed, const int32_t* rows, int64_t R,
                         HeadWorkspace& ws) {
   const ModelSpec& s = model.spec();
   const Parameter& head = model.parameters().head();
   model.kernels().gather_rows(model.pool(), ws.hidden.ref(), normed, rows, R, s.hidden);
-  model.kernels().linear_forward(model.pool(), ws.logits.data(), s.padded_vocab(), ws.hidden.view(), s.hidden,
-                                 weights + head.offset, R, s.vocab, s.hidden, false);
+  model.kernels().linear_forward(model.pool(), ws.logits.data(), s.padded_outputs(), ws.hidden.view(), s.hidden,
+                                 weights + head.offset, R, s.outputs(), s.hidden, false);
 }
 
 }  // namespace zazen

@@ -48,7 +48,7 @@ ParameterList::ParameterList(const ModelSpec& s) : dtype_(s.dtype), adapted_(s.l
   frozen_ = false;
   if (!adapted_) return;
   append_adapters(s.lora);
-  append_copies(s.lora.saved);
+  append_copies(s);
 }
 
 void ParameterList::append_base(const ModelSpec& s) {
@@ -87,7 +87,7 @@ void ParameterList::append_base(const ModelSpec& s) {
     layers_.push_back(layer);
   }
   norm_ = append("model.norm.weight", s.hidden, 0, Layout::vector, 1.0f);
-  head_ = s.tied ? embedding_ : append("lm_head.weight", s.vocab, s.hidden, Layout::panels);
+  head_ = s.tied ? embedding_ : append(head_name(s), s.outputs(), s.hidden, Layout::panels);
 }
 
 Parameter ParameterList::append(const std::string& name, int64_t rows, int64_t columns, Layout layout, float initial) {
@@ -113,14 +113,14 @@ void ParameterList::append_adapters(const LoraSpec& lora) {
 
 // The copies take the places of what they are copies of. Of a tied table, the embedding's copy is its own, and so is the
 // head's.
-void ParameterList::append_copies(const std::vector<std::string>& modules) {
+void ParameterList::append_copies(const ModelSpec& s) {
   const auto copy = [&](Parameter& p, const std::string& name, Layout layout) {
-    if (p.rows == 0 || !contains(modules, module_of(name))) return;
+    if (p.rows == 0 || !contains(s.lora.saved, module_of(name))) return;
     const Parameter from = p;
     p = append(name, p.rows, p.columns, layout, p.initial);
     copies_.push_back({from, p});
   };
-  copy(head_, "lm_head.weight", Layout::panels);
+  copy(head_, head_name(s), Layout::panels);
   copy(embedding_, embedding_.name, Layout::rows);
   for (LayerParameters& l : layers_)
     for (Parameter* p :
@@ -137,6 +137,11 @@ void ParameterList::initialize(const WeightStore& store, uint64_t seed, float st
   for (size_t p = 0; p < base_; ++p)
     for (int64_t i = 0; i < all_[p].count(); ++i)
       store.set(all_[p], i, all_[p].is_matrix() ? std * normal(seed, static_cast<uint32_t>(p), i) : all_[p].initial);
+}
+
+void ParameterList::initialize_head(const WeightStore& store, uint64_t seed, float std) const {
+  const Parameter& head = all_[base_ - 1];
+  for (int64_t i = 0; i < head.count(); ++i) store.set(head, i, std * normal(seed, static_cast<uint32_t>(base_ - 1), i));
 }
 
 void ParameterList::initialize_added(const WeightStore& store, uint64_t seed) const {

@@ -18,6 +18,9 @@ namespace zazen {
 
 enum class Layout { vector, rows, panels };
 
+// Of a head that is not tied, in checkpoints of causal language models and of sequence classifiers.
+inline const char* head_name(const ModelSpec& spec) { return spec.scalar ? "score.weight" : "lm_head.weight"; }
+
 struct Parameter {
   std::string name;       // as in Hugging Face checkpoints
   int64_t rows, columns;  // vectors: rows, and columns 0
@@ -107,6 +110,8 @@ class ParameterList {
 
   // Normal numbers for matrices, ones for norms, zeros for biases. A weight depends on seed and its logical place alone.
   void initialize(const WeightStore& store, uint64_t seed, float std) const;
+  // The same numbers for the head alone, the last parameter of the base. Not of a tied head.
+  void initialize_head(const WeightStore& store, uint64_t seed, float std) const;
   // What is added to the base: A uniform in +-1 / sqrt(K), as peft does (kaiming_uniform_ with a = sqrt(5)), B zero, copies
   // equal to the weights that they are copies of. So the model computes what its base computes.
   void initialize_added(const WeightStore& store, uint64_t seed) const;
@@ -114,7 +119,7 @@ class ParameterList {
  private:
   void append_base(const ModelSpec& spec);
   void append_adapters(const LoraSpec& lora);
-  void append_copies(const std::vector<std::string>& modules);
+  void append_copies(const ModelSpec& spec);
   Parameter append(const std::string& name, int64_t rows, int64_t columns, Layout layout, float initial = 0.0f);
 
   std::vector<Parameter> all_;

@@ -27,6 +27,7 @@ struct ModelSpec {
   std::vector<int32_t> windows;         // [layers]: see AttentionArgs
   float rms_norm_eps = 1e-5f;
   bool tied = false;         // the head is the embedding table
+  bool scalar = false;       // the head gives one number a row (reward models, critics), not logits of a vocabulary
   bool qkv_bias = false;     // of the projections to queries, keys and values
   bool qk_norm = false;      // RMSNorm of every query and key head before rotation
   DType dtype = DType::f32;  // of weights, activations, keys and values in memory: f32 or bf16
@@ -34,8 +35,9 @@ struct ModelSpec {
 
   int64_t query_dim() const { return heads * head_dim; }
   int64_t key_dim() const { return kv_heads * head_dim; }
-  // Row length of a logits matrix: whole panels.
-  int64_t padded_vocab() const { return ceil_div(vocab, kPanel) * kPanel; }
+  // Of the head, and row length of the matrix of its outputs: whole panels.
+  int64_t outputs() const { return scalar ? 1 : vocab; }
+  int64_t padded_outputs() const { return ceil_div(outputs(), kPanel) * kPanel; }
   KvShape kv() const { return {kv_heads, head_dim}; }
 };
 
@@ -54,6 +56,7 @@ inline void check_spec(const ModelSpec& s) {
               s.head_dim / 2, " rotary frequencies, got ", s.rope_frequencies.size());
   ZAZEN_CHECK(static_cast<int64_t>(s.windows.size()) == s.layers, "BAD_SPEC", "[model] expected ", s.layers,
               " attention windows, got ", s.windows.size());
+  ZAZEN_CHECK(!(s.scalar && s.tied), "BAD_SPEC", "[model] expected a scalar head of its own, got one tied to the embedding");
   ZAZEN_CHECK(s.dtype == DType::f32 || s.dtype == DType::bf16, "BAD_SPEC", "[model] expected F32 or BF16, got ",
               dtype_name(s.dtype));
   for (const int32_t window : s.windows)

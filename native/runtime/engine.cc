@@ -20,7 +20,7 @@ ModelSpec without_adapters(ModelSpec spec) {
 // its size is allocated.
 ParameterList checked_base(const EngineConfig& config, const ModelSpec& spec, const std::vector<std::string>& paths) {
   ParameterList parameters(spec);
-  if (!paths.empty()) check_weights(paths, spec, parameters);
+  if (!paths.empty()) check_weights(paths, spec, parameters, config.head);
   const int64_t bytes = plan_memory(config, {}).total();
   ZAZEN_CHECK(bytes <= config.memory_limit, "MEMORY_PLAN", "[engine] expected a model of at most ", config.memory_limit,
               " bytes, got ", bytes, "; take a smaller one");
@@ -62,7 +62,8 @@ void Engine::fill_weights(const std::vector<std::string>& paths, uint64_t seed, 
   if (paths.empty())
     base_.initialize(base, seed, std);
   else
-    load_weights(paths, base_spec_, base_, base);
+    load_weights(paths, base_spec_, base_, base, config_.head);
+  if (!paths.empty() && config_.head == HeadFrom::caller) base_.initialize_head(base, seed, std);
   if (config_.adapter.empty())
     parameters_.initialize_added(store(), config_.lora_seed);
   else
@@ -78,9 +79,31 @@ void Engine::reserve(const Workload& workload) {
   if (size.base_positions > 0) base_model_.reserve(size.base_positions);
 }
 
+// JavaScript has asked before; the heads' shapes are what the verbs' memory rests on.
+void Engine::require_head(const char* verb, bool scalar) const {
+  ZAZEN_CHECK(config_.spec.scalar == scalar, "WRONG_HEAD", "[", verb, "] expected a ", scalar ? "scalar" : "language",
+              " head, got the other kind");
+}
+
+Generated Engine::generate(const GenerateArgs& args, Control& control) {
+  require_head("generate", false);
+  return generator_.run(weights_.view(), args, control);
+}
+
+std::vector<float> Engine::values(const ValueArgs& args, Control& control) {
+  require_head("values", true);
+  return scorer_.values(model_, weights_.view(), args, control);
+}
+
 Scores Engine::score(const ScoreArgs& args, bool reference, Control& control) {
+  require_head("logprobs", false);
   if (is_adapted()) return scorer_.run(reference ? base_model_ : model_, weights_.view(), args, control);
   return scorer_.run(model_, reference ? require_reference().view() : weights_.view(), args, control);
+}
+
+LossSums Engine::forward_backward(const TrainArgs& args, const LossArgs& loss, Control& control) {
+  require_head("forwardBackward", false);
+  return trainer().forward_backward(weights_.view(), args, loss, control);
 }
 
 void Engine::sync_reference(float mix) {

@@ -23,6 +23,7 @@ struct EngineConfig {
   bool recompute = false;      // activations in the backward pass
   std::string adapter;         // file that adapters come from; empty: they are made from lora_seed
   uint64_t lora_seed = 0;
+  HeadFrom head = HeadFrom::files;                             // caller: drawn from the seed
   int64_t memory_limit = std::numeric_limits<int64_t>::max();  // bytes; what is kept all the time must fit
 };
 
@@ -34,18 +35,17 @@ struct StatePaths {
 
 class Engine {
  public:
-  // Weights from the files, or random ones when there are none. With `reference`, a frozen copy of them is kept; with adapters,
-  // the reference is the base without them, and no copy is needed.
+  // Weights from the files, or random ones when there are none; the head's random where the config says so. With `reference`, a
+  // frozen copy of them is kept; with adapters, the reference is the base without them, and no copy is needed.
   Engine(const EngineConfig& config, const std::vector<std::string>& paths, uint64_t seed, float std);
 
   // Takes what calls up to those of a workload lay out, so that none of them allocates a Buffer. Throws KV_TOO_SMALL.
   void reserve(const Workload& workload);
   void use_vocabulary(Vocabulary vocabulary) { generator_.use_vocabulary(std::move(vocabulary)); }
-  Generated generate(const GenerateArgs& args, Control& control) { return generator_.run(weights_.view(), args, control); }
+  Generated generate(const GenerateArgs& args, Control& control);
   Scores score(const ScoreArgs& args, bool reference, Control& control);
-  LossSums forward_backward(const TrainArgs& args, const LossArgs& loss, Control& control) {
-    return trainer().forward_backward(weights_.view(), args, loss, control);
-  }
+  std::vector<float> values(const ValueArgs& args, Control& control);
+  LossSums forward_backward(const TrainArgs& args, const LossArgs& loss, Control& control);
   OptimResult step(const OptimArgs& args) { return trainer().step(store(), args); }
   // reference = (1 - mix) reference + mix weights, rounded to the model's type; a mix of 1 copies.
   void sync_reference(float mix);
@@ -63,6 +63,7 @@ class Engine {
 
  private:
   Trainer& trainer();
+  void require_head(const char* verb, bool scalar) const;
   TensorBuffer& require_reference();
   std::vector<StateBuffer> state();
   WeightStore store() { return {weights_.ref(), master_.data()}; }

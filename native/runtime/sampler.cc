@@ -72,7 +72,7 @@ void Sampler::draw(TensorView weights, TensorView normed, const std::vector<int3
       rows_.push_back(row_of(sequence, samples[static_cast<size_t>(sequence.sample)].tokens.size()));
     }
     model_.kernels().sample(model_.pool(), tokens_.data(), head_.logp.data(), sampler_logp_.data(), head_.logits.data(),
-                            spec.padded_vocab(), rows_.data(), R, spec.vocab);
+                            spec.padded_outputs(), rows_.data(), R, spec.vocab);
     for (int64_t r = 0; r < R; ++r) {
       const auto i = static_cast<size_t>(r);
       Sequence& sequence = *sequences[static_cast<size_t>(first + r)];

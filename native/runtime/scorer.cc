@@ -45,7 +45,7 @@ void Scorer::score(const Transformer& model, TensorView weights, const ScoreArgs
     std::vector<int32_t> known(targets.begin() + first, targets.begin() + first + R);
     for (auto& id : known) id = std::max(id, 0);
     head_logits(model, weights, activations_.normed(), rows.data() + first, R, head_);
-    model.kernels().head_forward(model.pool(), head_.logits.data(), spec.padded_vocab(), known.data(), args.temperature,
+    model.kernels().head_forward(model.pool(), head_.logits.data(), spec.padded_outputs(), known.data(), args.temperature,
                                  head_.logp.data(), head_.lse.data(), head_.entropy.data(), R, spec.vocab);
     for (int64_t r = 0; r < R; ++r) {
       if (targets[static_cast<size_t>(first + r)] < 0) continue;
@@ -56,9 +56,34 @@ void Scorer::score(const Transformer& model, TensorView weights, const ScoreArgs
     if (args.top > 0) {  // then every row is here, in order
       const int64_t to = (batch.first_token + first) * args.top;
       model.kernels().head_top(model.pool(), scores.top_ids.data() + to, scores.top_logp.data() + to, head_.logits.data(),
-                               spec.padded_vocab(), head_.lse.data(), args.top, R, spec.vocab);
+                               spec.padded_outputs(), head_.lse.data(), args.top, R, spec.vocab);
     }
   }
+}
+
+std::vector<float> Scorer::values(const Transformer& model, TensorView weights, const ValueArgs& args, Control& control) {
+  const ModelSpec& spec = model.spec();
+  std::vector<float> values(args.at.size());
+  size_t next = 0;
+  for (const auto& [first, last] : cut_sequences(args.tokens, micro_batch_tokens_)) {
+    control.throw_if_aborted("values");
+    const MicroBatch batch = lay_out(args.tokens, first, last);
+    std::vector<int32_t> rows;
+    for (size_t i = next; i < args.at.size() && args.at[i] < batch.first_token + batch.rows.count(); ++i)
+      rows.push_back(static_cast<int32_t>(args.at[i] - batch.first_token));
+    if (rows.empty()) continue;
+    activations_.plan(spec, batch.rows.count(), batch.kv_blocks, false);
+    if (!model.forward(weights, batch.rows, activations_, activations_.kv(), &control.aborted)) break;
+    const int64_t count = static_cast<int64_t>(rows.size()), chunk = head_chunk_rows(spec);
+    head_.plan(spec, count);
+    for (int64_t begin = 0; begin < count; begin += chunk) {
+      const int64_t R = std::min(chunk, count - begin);
+      head_logits(model, weights, activations_.normed(), rows.data() + begin, R, head_);
+      for (int64_t r = 0; r < R; ++r) values[next++] = head_.logits[static_cast<size_t>(r * spec.padded_outputs())];
+    }
+  }
+  control.throw_if_aborted("values");
+  return values;
 }
 
 }  // namespace zazen

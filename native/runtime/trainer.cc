@@ -148,7 +148,7 @@ void Trainer::train_head(TensorView weights, const TrainArgs& args, const LossAr
 void Trainer::head_forward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R) {
   const ModelSpec& spec = model_.spec();
   head_logits(model_, weights, activations_.normed(), head.rows.data() + first, R, head_);
-  model_.kernels().head_forward(model_.pool(), head_.logits.data(), spec.padded_vocab(), head.targets.data() + first,
+  model_.kernels().head_forward(model_.pool(), head_.logits.data(), spec.padded_outputs(), head.targets.data() + first,
                                 loss.temperature, head_.logp.data() + first, head_.lse.data() + first,
                                 head_.entropy.data() + first, R, spec.vocab);
 }
@@ -156,7 +156,7 @@ void Trainer::head_forward(TensorView weights, const LossArgs& loss, const HeadR
 // From dlogp and dentropy of rows [first, first + R), whose logits are there.
 void Trainer::head_backward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R) {
   const Kernels& k = model_.kernels();
-  const int64_t H = model_.spec().hidden, V = model_.spec().vocab, ld = model_.spec().padded_vocab();
+  const int64_t H = model_.spec().hidden, V = model_.spec().vocab, ld = model_.spec().padded_outputs();
   const bool entropy_gradient = loss.kind == LossKind::policy && loss.policy.entropy_coef != 0.0f;
   k.head_backward(model_.pool(), head_.logits.data(), ld, head.targets.data() + first, head_.lse.data() + first,
                   head_.entropy.data() + first, head_.dlogp.data() + first,
@@ -173,7 +173,7 @@ void Trainer::head_backward(TensorView weights, const LossArgs& loss, const Head
 void Trainer::head_backward_input(TensorView weights, int64_t R) {
   const Kernels& k = model_.kernels();
   const TensorView head = weights + model_.parameters().head().offset;
-  const int64_t H = model_.spec().hidden, V = model_.spec().vocab, ld = model_.spec().padded_vocab();
+  const int64_t H = model_.spec().hidden, V = model_.spec().vocab, ld = model_.spec().padded_outputs();
   for (int64_t first = 0; first < V; first += GradientWorkspace::kHeadRows) {
     const int64_t count = std::min(GradientWorkspace::kHeadRows, V - first);
     k.weight_transpose(model_.pool(), workspace_.transposed(), head, first, count, H);

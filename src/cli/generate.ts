@@ -113,7 +113,7 @@ export function generateCommand(): Command {
 
 /**
  * `write` is given the text as it comes.
- * @throws InputError EMPTY_PROMPT, EMPTY_STOP, and what loading the model and its tokenizer may throw.
+ * @throws InputError EMPTY_PROMPT, EMPTY_STOP, WRONG_HEAD, and what loading the model and its tokenizer may throw.
  */
 export async function generate(
   options: GenerateOptions,
@@ -125,8 +125,10 @@ export async function generate(
   const constraint = constraintOf(options);
   const { modelFolders } = await import("../engine/peft.js");
   const { readModelSpec } = await import("../engine/spec.js");
+  const { loadedSpec, requireHead } = await import("../engine/head.js");
   const folders = await modelFolders(options.model, options.base);
-  await readModelSpec(folders.base); // a folder that is no model is told so before its tokenizer is missed
+  const spec = await readModelSpec(folders.base); // a folder that is no model is told so before its tokenizer is missed
+  requireHead(`generate --model ${options.model}`, loadedSpec(spec, folders, {}), "language");
   const { endTokens, recommendedSampling } = await import("../engine/generation-config.js");
   const recommended = await recommendedSampling(folders.base);
   const { Tokenizer } = await import("../prompt/tokenizer.js");

@@ -15,6 +15,7 @@ export interface NativeEngine {
   generate(args: object, onProgress?: (progress: never) => void, onTokens?: () => void): Promise<NativeSamples>;
   takeTokens(): NativeTokens;
   logprobs(args: object): Promise<NativeScores>;
+  values(args: object): Promise<Float32Array>;
   forwardBackward(args: object): Promise<NativeSums>;
   optimStep(args: object): Promise<{ gradNorm: number; step: number }>;
   syncReference(args: object): Promise<void>;
@@ -145,7 +146,7 @@ export function defaultThreads(): number {
 
 // What the native side says about files, arguments and options that came from the user. ENGINE_* is about the engine's state.
 const INPUT_CODES =
-  /^(FILE_|SAFETENSORS_|TENSOR_|BAD_|UNSUPPORTED|TOO_LARGE$|KV_TOO_SMALL$|NO_VOCABULARY$|CONSTRAINT_|PARAMETER_|NO_REFERENCE$|NOT_TRAINABLE$|THREADS$)/;
+  /^(FILE_|SAFETENSORS_|TENSOR_|BAD_|UNSUPPORTED|TOO_LARGE$|KV_TOO_SMALL$|NO_VOCABULARY$|CONSTRAINT_|PARAMETER_|NO_REFERENCE$|NOT_TRAINABLE$|THREADS$|WRONG_HEAD$)/;
 
 /** A native error as one of ours; anything else as it is. */
 export function toZazenError(error: unknown): unknown {

@@ -6,6 +6,7 @@ import { InputError, ZazenError } from "../errors.js";
 import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
 import { FAMILIES } from "./families.js";
 import { type GenerateArgs, generateArgs, generateResult } from "./generate.js";
+import { DEFAULT_STD, fillHeadInit, loadedSpec, MOST_STD, requireHead, scoredTokens, withHead } from "./head.js";
 import { checkKeys, KEYS } from "./known.js";
 import { type FilledLora, fillLora, isUntied, nativeLora } from "./lora.js";
 import {
@@ -45,6 +46,7 @@ import {
   type OptimStep,
   type TokenBytes,
   type TrainBatch,
+  type ValuesRequest,
 } from "./types.js";
 import {
   checkLoss,
@@ -58,7 +60,6 @@ import {
 } from "./validate.js";
 import { OPTIMIZER_FILE, REFERENCE_FILE, WEIGHTS_FILE, weightFiles } from "./weights.js";
 
-const DEFAULT_STD = 0.02;
 /** A weight whose gradient has always been 0 steps by 0 / (0 + eps): eps must not be 0 in float32. */
 const LEAST_EPS = 1e-30;
 const ISAS: readonly Required<EngineOptions>["isa"][] = ["auto", "portable", "avx2", "avx512", "avx512_bf16"];
@@ -71,6 +72,8 @@ interface Source {
   readonly adapter: string;
   /** Folder of the model; null where it is made from scratch. */
   readonly folder: string | null;
+  /** The files are a language model's, and the scalar head is drawn from seed and std. */
+  readonly drawHead: boolean;
 }
 
 /** What an engine is beside its native half. */
@@ -119,11 +122,14 @@ export class Engine {
    */
   static async load(folder: string, options: EngineOptions = {}): Promise<Engine> {
     checkKeys("engine options", options, KEYS.engine);
-    const { base, adapter } = await modelFolders(folder, options.base);
+    const folders = await modelFolders(folder, options.base);
+    const { base, adapter } = folders;
     if (adapter && options.lora)
       fail("BAD_ARGUMENT", "engine lora", "none for a folder of adapters, which brings its own", `one for ${folder}`);
-    const spec = await readModelSpec(base);
-    const source = { paths: await weightFiles(base), seed: 0, std: 0, folder: base };
+    const stated = await readModelSpec(base);
+    const spec = loadedSpec(stated, folders, options);
+    const drawn = { ...fillHeadInit(options.headInit), drawHead: spec.head !== stated.head };
+    const source = { paths: await weightFiles(base), folder: base, ...drawn };
     if (!adapter) return Engine.#open(spec, { ...source, adapter: "" }, options);
     checkModules(adapter.folder, spec, adapter.lora);
     const file = join(adapter.folder, ADAPTER_WEIGHTS);
@@ -139,18 +145,19 @@ export class Engine {
     checkKeys("create", init, KEYS.create);
     checkNumber("create seed", init.seed, 0, Number.MAX_SAFE_INTEGER, true);
     const std = init.std ?? DEFAULT_STD;
-    checkNumber("create std", std, 0, 100);
+    checkNumber("create std", std, 0, MOST_STD);
     if (options.base !== undefined) fail("BAD_ARGUMENT", "create base", "none for a model from scratch", options.base);
-    const source = { paths: [], seed: init.seed, std, adapter: "", folder: null };
-    return Engine.#open(checkSpec(spec), source, options);
+    const source = { paths: [], seed: init.seed, std, adapter: "", folder: null, drawHead: false };
+    return Engine.#open(withHead(checkSpec(spec), options), source, options);
   }
 
   static async #open(spec: ModelSpec, source: Source, options: EngineOptions): Promise<Engine> {
-    const filled = fillOptions(options);
+    const filled = fillOptions(options, spec);
     const native = new (addon().Engine)();
     try {
       const memoryLimit = usableBytes(memoryRoom(), 0);
-      const counts = await native.open({ ...nativeConfig(spec, filled, source.adapter), ...source, memoryLimit });
+      const config = nativeConfig(spec, filled, source.adapter);
+      const counts = await native.open({ ...config, ...source, memoryLimit });
       return new Engine({ spec, options: filled, folder: source.folder }, native, counts);
     } catch (error) {
       native.dispose();
@@ -190,6 +197,7 @@ export class Engine {
    * When aborted, resolves with what there is: samples cut short have finish "abort". An error of onProgress stops it and rejects.
    */
   async generate(request: GenerateRequest): Promise<GenerateResult> {
+    requireHead("generate", this.spec, "language");
     return this.#generate(request, generateArgs(request, this.spec));
   }
 
@@ -198,6 +206,7 @@ export class Engine {
    * sampling. Leaving the loop early stops the call; after an abort the samples that were cut short end with finish "abort".
    */
   async *generateStream(request: GenerateRequest): AsyncGenerator<GenerateChunk, GenerateResult, undefined> {
+    requireHead("generate", this.spec, "language");
     const args = generateArgs(request, this.spec);
     return yield* streamTokens({
       args,
@@ -221,6 +230,7 @@ export class Engine {
   /** Log-probs and entropies of given tokens, and the best tokens after each. */
   async logprobs(request: LogprobsRequest): Promise<LogprobsResult> {
     checkKeys("logprobs", request, KEYS.logprobs);
+    requireHead("logprobs", this.spec, "language");
     checkPacked("logprobs", request, this.spec);
     const { ids, cuSeqlens, temperature = 1, top = 0, reference = false } = request;
     checkTemperature("logprobs temperature", temperature);
@@ -230,10 +240,36 @@ export class Engine {
   }
 
   /**
+   * What the scalar head says of each sequence [S]: at its last token that is not the model's padTokenId, as transformers takes it, at
+   * its first where there is no other. The bits of a score depend on its sequence alone. Rejects with ABORTED when aborted.
+   */
+  async rewardScores(request: ValuesRequest): Promise<Float32Array> {
+    requireHead("rewardScores", this.spec, "scalar");
+    checkPacked("rewardScores", request, this.spec);
+    return this.#values(request, scoredTokens(request, this.spec.padTokenId ?? null));
+  }
+
+  /** What the scalar head says at each token [T], having seen those up to it. The bits are those of rewardScores. */
+  async values(request: ValuesRequest): Promise<Float32Array> {
+    requireHead("values", this.spec, "scalar");
+    checkPacked("values", request, this.spec);
+    return this.#values(
+      request,
+      request.ids.map((_, t) => t),
+    );
+  }
+
+  #values({ ids, cuSeqlens, signal }: ValuesRequest, at: Int32Array): Promise<Float32Array> {
+    const args = { ids, cuSeqlens, at, aborted: signal?.aborted ?? false };
+    return this.#call(signal, (native) => native.values(args));
+  }
+
+  /**
    * Adds the gradient of the loss to the gradient buffers. Cutting a batch into several calls gives the bits of one call.
    * When aborted, rejects with ABORTED and clears the gradients.
    */
   async forwardBackward(batch: TrainBatch, loss: LossSpec): Promise<LossMetrics> {
+    requireHead("forwardBackward", this.spec, "language");
     checkKeys("forwardBackward", batch, KEYS.train);
     checkPacked("forwardBackward", batch, this.spec);
     checkLoss(loss);
@@ -302,7 +338,7 @@ export class Engine {
     if (!lora) return this.saveMerged(folder);
     await makeFolder(folder);
     await this.#call(undefined, (native) => native.save({ path: join(folder, ADAPTER_WEIGHTS), merged: false }));
-    await writeAdapterConfig(folder, lora, this.#identity.folder);
+    await writeAdapterConfig(folder, lora, { base: this.#identity.folder, head: this.spec.head ?? "language" });
   }
 
   /** As save, but a model on its own: with LoRA its adapters are added to the weights, rounded to the engine's dtype. */
@@ -396,17 +432,17 @@ export class Engine {
 
 /** The memory that an engine of these options needs for a workload, without making one. Throws InputError SPEC_INVALID, BAD_ARGUMENT. */
 export function planMemory(spec: ModelSpec, options: EngineOptions = {}, workload: Workload = {}): MemoryPlan {
-  return plannerOf(checkSpec(spec))(options, workload);
+  return plannerOf(withHead(checkSpec(spec), options))(options, workload);
 }
 
 const plannerOf =
   (spec: ModelSpec): Planner =>
   (options, workload) =>
-    nativePlan(nativeConfig(spec, fillOptions(options)), workload);
+    nativePlan(nativeConfig(spec, fillOptions(options, spec)), workload);
 
 /** `adapter`: path of a file with adapters, or "". */
 function nativeConfig(spec: ModelSpec, { lora, ...options }: FilledOptions, adapter = ""): object {
-  return { ...nativeSpec(spec), ...options, ...nativeLora(spec, lora, adapter) };
+  return { ...nativeSpec(spec), ...options, ...nativeLora(spec, lora, adapter), drawHead: false };
 }
 
 /** The spec as the native side has it: what a family or a scaling means is settled here. */
@@ -416,6 +452,7 @@ function nativeSpec(spec: ModelSpec): object {
   const windows = spec.windows ?? new Array<number>(spec.layers).fill(0);
   return {
     ...spec,
+    scalarHead: spec.head === "scalar",
     qkvBias,
     qkNorm,
     ropeFrequencies: frequencies,
@@ -435,9 +472,11 @@ async function makeFolder(folder: string): Promise<void> {
   }
 }
 
-type FilledOptions = Required<Omit<EngineOptions, "lora" | "base">> & { readonly lora?: FilledLora };
+type FilledOptions = Required<Omit<EngineOptions, "lora" | "base" | "head" | "headInit">> & {
+  readonly lora?: FilledLora;
+};
 
-function fillOptions(options: EngineOptions): FilledOptions {
+function fillOptions(options: EngineOptions, spec: ModelSpec): FilledOptions {
   checkKeys("engine options", options, KEYS.engine);
   const { threads = defaultThreads(), isa = "auto" } = options;
   const { microBatchTokens = DEFAULT_MICRO_BATCH_TOKENS, kvBytes = DEFAULT_KV_BYTES } = options;
@@ -451,5 +490,5 @@ function fillOptions(options: EngineOptions): FilledOptions {
   checkNumber("engine threads", filled.threads, 1, 1024, true);
   checkNumber("engine microBatchTokens", filled.microBatchTokens, 1, 2 ** 31 - 1, true);
   checkNumber("engine kvBytes", filled.kvBytes, 1, Number.MAX_SAFE_INTEGER, true);
-  return { ...filled, ...(options.lora && { lora: fillLora(options.lora) }) };
+  return { ...filled, ...(options.lora && { lora: fillLora(options.lora, spec) }) };
 }

@@ -5,6 +5,8 @@ import type { ModelFamily } from "./types.js";
 
 export interface Family {
   readonly architecture: string;
+  /** With a head for each label. */
+  readonly classifier: string;
   /** Biases of the projections to queries, keys and values. */
   readonly qkvBias: boolean;
   /** RMSNorm of every query and key head before rotation. */
@@ -30,6 +32,7 @@ const QWEN = {
 export const FAMILIES: { readonly [family in ModelFamily]: Family } = {
   llama: {
     architecture: "LlamaForCausalLM",
+    classifier: "LlamaForSequenceClassification",
     qkvBias: false,
     qkNorm: false,
     maxPositions: 2048,
@@ -39,6 +42,7 @@ export const FAMILIES: { readonly [family in ModelFamily]: Family } = {
   },
   mistral: {
     architecture: "MistralForCausalLM",
+    classifier: "MistralForSequenceClassification",
     qkvBias: false,
     qkNorm: false,
     maxPositions: 131_072,
@@ -46,8 +50,19 @@ export const FAMILIES: { readonly [family in ModelFamily]: Family } = {
     kvHeads: 8,
     window: mistralWindow,
   },
-  qwen2: { ...QWEN, architecture: "Qwen2ForCausalLM", qkvBias: true },
-  qwen3: { ...QWEN, architecture: "Qwen3ForCausalLM", qkNorm: true, headDim: 128 },
+  qwen2: {
+    ...QWEN,
+    architecture: "Qwen2ForCausalLM",
+    classifier: "Qwen2ForSequenceClassification",
+    qkvBias: true,
+  },
+  qwen3: {
+    ...QWEN,
+    architecture: "Qwen3ForCausalLM",
+    classifier: "Qwen3ForSequenceClassification",
+    qkNorm: true,
+    headDim: 128,
+  },
 };
 
 export const FAMILY_NAMES = Object.keys(FAMILIES) as ModelFamily[];

@@ -11,6 +11,8 @@ export type EngineLike = Pick<
   | "useVocabulary"
   | "generate"
   | "logprobs"
+  | "rewardScores"
+  | "values"
   | "forwardBackward"
   | "optimStep"
   | "syncReference"

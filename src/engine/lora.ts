@@ -2,7 +2,7 @@
 // full names. Names are matched as peft matches them, so that the same settings mean the same model there.
 import { FAMILIES } from "./families.js";
 import { checkKeys, KEYS } from "./known.js";
-import type { LoraOptions, ModelSpec } from "./types.js";
+import type { Head, LoraOptions, ModelSpec } from "./types.js";
 import { checkNumber, fail } from "./validate.js";
 
 const ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"];
@@ -18,9 +18,15 @@ export const ALL_LINEAR = "all-linear" as const;
 
 export type FilledLora = Required<LoraOptions>;
 
-/** Throws InputError BAD_ARGUMENT, LORA_TARGET. */
-export function fillLora(lora: LoraOptions): FilledLora {
-  checkKeys("lora", lora, KEYS.lora);
+/** Of the head that is no copy of the embedding. */
+const HEAD_MODULES: { readonly [head in Head]: string } = { language: "lm_head", scalar: "score" };
+
+/** A scalar head is trained whole beside the adapters, as peft does it. Throws InputError BAD_ARGUMENT, LORA_TARGET. */
+export function fillLora(options: LoraOptions, { head = "language" }: Pick<ModelSpec, "head">): FilledLora {
+  checkKeys("lora", options, KEYS.lora);
+  const { modulesToSave = [] } = options;
+  const added = head === "scalar" && Array.isArray(modulesToSave) && !modulesToSave.includes(HEAD_MODULES.scalar);
+  const lora = added ? { ...options, modulesToSave: [...modulesToSave, HEAD_MODULES.scalar] } : options;
   const filled = { rsLora: false, modulesToSave: [], seed: 0, ...lora };
   checkNumber("lora rank", filled.rank, 1, MOST_RANK, true);
   checkNumber("lora alpha", filled.alpha, Number.MIN_VALUE, MOST_ALPHA);
@@ -92,7 +98,7 @@ function savedModules(spec: ModelSpec, { modulesToSave }: FilledLora): string[] 
   const modules = savable(spec);
   for (const name of modulesToSave) {
     if (modules.some((module) => module.endsWith(name))) continue;
-    const known = "the end of a module's name, such as embed_tokens, lm_head, norm or q_proj";
+    const known = `the end of a module's name, such as embed_tokens, ${headModule(spec)}, norm or q_proj`;
     fail("LORA_TARGET", "lora modulesToSave", known, `"${name}"`, CORRECT);
   }
   return modules.filter((module) => modulesToSave.some((name) => module.endsWith(name)));
@@ -109,8 +115,10 @@ function savable(spec: ModelSpec): string[] {
     ...MLP.map((name) => `mlp.${name}`),
   ];
   const layers = blocks(spec).flatMap((block) => inside.map((name) => `${block}.${name}`));
-  return ["model.embed_tokens", "model.norm", "lm_head", ...layers];
+  return ["model.embed_tokens", "model.norm", headModule(spec), ...layers];
 }
+
+const headModule = ({ head = "language" }: ModelSpec): string => HEAD_MODULES[head];
 
 function blocks(spec: ModelSpec): string[] {
   return Array.from({ length: spec.layers }, (_, i) => `model.layers.${i}`);

@@ -5,17 +5,22 @@ import { exists, type JsonObject, readJsonObject, writeJsonObject } from "../con
 import { InputError } from "../errors.js";
 import { ALL_LINEAR, type FilledLora, fillLora, MOST_ALPHA, MOST_RANK, nativeLora, targetNames } from "./lora.js";
 import { shown } from "./spec-fault.js";
-import type { LoraOptions, ModelSpec } from "./types.js";
+import type { Head, LoraOptions, ModelSpec } from "./types.js";
 
 export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 const ADAPTER_CONFIG = "adapter_config.json";
+
+/** What an adapter's model is for, as peft names it. */
+const TASKS: { readonly [head in Head]: string } = { language: "CAUSAL_LM", scalar: "SEQ_CLS" };
+/** peft names the heads of other families beside `score`, which have no module of that name here. */
+const OTHER_CLASSIFIER = "classifier";
 
 /** Where a model's parts lie: one folder, or an adapter's and its base's. */
 export interface ModelFolders {
   /** With config.json and the weights of the base. */
   readonly base: string;
   /** Null of a model that is no adapter. */
-  readonly adapter: { readonly folder: string; readonly lora: LoraOptions } | null;
+  readonly adapter: { readonly folder: string; readonly lora: LoraOptions; readonly head: Head } | null;
   /** With tokenizer.json: the adapter's folder if it has one, else the base's. */
   readonly tokenizer: string;
 }
@@ -61,16 +66,17 @@ export async function modelFolders(folder: string, base?: string): Promise<Model
     const expected = `[${folder}] expected an adapter's folder for base ${base}, got none with ${ADAPTER_CONFIG}`;
     throw new InputError("BAD_ARGUMENT", `${expected}; leave out base`);
   }
-  const lora = readLora(path, config);
+  const head = config.task_type === TASKS.scalar ? "scalar" : "language";
+  const lora = readLora(path, config, head);
   const found = await findBase(folder, path, base ?? config.base_model_name_or_path);
   const own = await exists(join(folder, "tokenizer.json"));
-  return { base: found, adapter: { folder, lora }, tokenizer: own ? folder : found };
+  return { base: found, adapter: { folder, lora, head }, tokenizer: own ? folder : found };
 }
 
 /** Throws InputError LORA_TARGET, which names the file, for modules that the base does not have. */
 export function checkModules(folder: string, spec: ModelSpec, lora: LoraOptions): void {
   try {
-    nativeLora(spec, fillLora(lora), "");
+    nativeLora(spec, fillLora(lora, spec), "");
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     throw new InputError(error.code, `[${join(folder, ADAPTER_CONFIG)}] ${error.message}`, { cause: error });
@@ -78,10 +84,14 @@ export function checkModules(folder: string, spec: ModelSpec, lora: LoraOptions)
 }
 
 /** Writes adapter_config.json into an existing folder. A base that is in memory only has no path. Throws FILE_IO. */
-export async function writeAdapterConfig(folder: string, lora: FilledLora, base: string | null): Promise<void> {
+export async function writeAdapterConfig(
+  folder: string,
+  lora: FilledLora,
+  { base, head }: { readonly base: string | null; readonly head: Head },
+): Promise<void> {
   await writeJsonObject(join(folder, ADAPTER_CONFIG), {
     peft_type: "LORA",
-    task_type: "CAUSAL_LM",
+    task_type: TASKS[head],
     base_model_name_or_path: base === null ? null : resolve(base),
     r: lora.rank,
     lora_alpha: lora.alpha,
@@ -95,7 +105,7 @@ export async function writeAdapterConfig(folder: string, lora: FilledLora, base:
   });
 }
 
-function readLora(path: string, config: JsonObject): LoraOptions {
+function readLora(path: string, config: JsonObject, head: Head): LoraOptions {
   if (config.peft_type !== "LORA") throw unsupported(path, "peft_type", '"LORA"', config.peft_type);
   for (const [field, supported, accepts] of NEUTRAL) {
     const value = config[field] ?? undefined;
@@ -114,7 +124,14 @@ function readLora(path: string, config: JsonObject): LoraOptions {
   if (dropout > 0) sayNoDropout(path, dropout);
   const modulesToSave = config.modules_to_save ?? [];
   if (!isNames(modulesToSave)) throw invalid(path, "modules_to_save: expected a list of names", modulesToSave);
-  return { rank: r as number, alpha, rsLora, modulesToSave, targets: readTargets(path, config.target_modules) };
+  const saved = head === "scalar" ? modulesToSave.filter((name) => name !== OTHER_CLASSIFIER) : modulesToSave;
+  return {
+    rank: r as number,
+    alpha,
+    rsLora,
+    modulesToSave: saved,
+    targets: readTargets(path, config.target_modules),
+  };
 }
 
 /** A string is a regular expression there, which is not run on a stranger's word. */

@@ -6,8 +6,8 @@ import { InputError } from "../errors.js";
 import { FAMILIES, FAMILY_NAMES } from "./families.js";
 import { checkRopeScaling, readRopeScaling, readRopeTheta, ropeToConfig } from "./rope.js";
 import { fault, type Voice } from "./spec-fault.js";
-import type { DType, ModelFamily, ModelSpec } from "./types.js";
-import { readFamily, rejectUnsupported } from "./unsupported.js";
+import type { DType, Head, ModelFamily, ModelSpec } from "./types.js";
+import { readArchitecture, rejectUnsupported } from "./unsupported.js";
 
 type SizeField =
   | "vocabSize"
@@ -44,7 +44,12 @@ const CONFIG_NAMES: { readonly [field in Exclude<keyof ModelSpec, SizeField>]: s
   tieWordEmbeddings: "tie_word_embeddings",
   bosTokenId: "bos_token_id",
   eosTokenIds: "eos_token_id",
+  head: "architectures",
+  padTokenId: "pad_token_id",
 };
+
+/** As transformers names the one label of a classifier that was given none. */
+const LABEL = "LABEL_0";
 
 /**
  * Reads and checks the spec of a model folder. eosTokenIds is the union of both files' ids, ascending.
@@ -60,10 +65,16 @@ export async function readModelSpec(folder: string): Promise<ModelSpec> {
       `[${path}] expected the model's config.json, got nothing there; give the folder of a Hugging Face checkpoint`,
     );
   }
-  const family = readFamily(path, config);
-  rejectUnsupported(path, config, family);
+  const architecture = readArchitecture(path, config);
+  rejectUnsupported(path, config, architecture.family);
   const generation = await readJsonObject(join(folder, "generation_config.json"), CONFIG_FILE);
-  return specFrom(path, config, generation ?? {}, family);
+  return specFrom(path, config, generation ?? {}, architecture);
+}
+
+/** The same body with a scalar head; a spec that has one as it is. */
+export function scalarSpec(spec: ModelSpec, padTokenId: number | null = null): ModelSpec {
+  if (spec.head === "scalar") return spec;
+  return checkSpec({ ...spec, head: "scalar", tieWordEmbeddings: false, padTokenId });
 }
 
 /** Returns the spec when it can be computed. Throws InputError SPEC_INVALID with the field's name. */
@@ -80,8 +91,10 @@ export function specToConfig(
   const tokens = { bos_token_id: spec.bosTokenId, eos_token_id: eos };
   const sizes = Object.entries(SIZES).map(([field, { name }]) => [name, spec[field as SizeField]]);
   const family = spec.family ?? "llama";
+  const { architecture, classifier } = FAMILIES[family];
+  const scalar = spec.head === "scalar";
   const config = {
-    architectures: [FAMILIES[family].architecture],
+    architectures: [scalar ? classifier : architecture],
     model_type: family,
     ...Object.fromEntries(sizes),
     rms_norm_eps: spec.rmsNormEps,
@@ -92,6 +105,7 @@ export function specToConfig(
     mlp_bias: false,
     tie_word_embeddings: spec.tieWordEmbeddings,
     ...tokens,
+    ...(scalar && { pad_token_id: spec.padTokenId ?? null, id2label: { "0": LABEL }, label2id: { [LABEL]: 0 } }),
     dtype,
   };
   return { config, generationConfig: tokens };
@@ -119,7 +133,12 @@ function windowsToConfig({ family = "llama", layers, windows }: ModelSpec): Json
   };
 }
 
-function specFrom(path: string, config: JsonObject, generation: JsonObject, family: ModelFamily): ModelSpec {
+function specFrom(
+  path: string,
+  config: JsonObject,
+  generation: JsonObject,
+  { family, head }: { readonly family: ModelFamily; readonly head: Head },
+): ModelSpec {
   const voice: Voice = {
     code: "CONFIG_INVALID",
     where: path,
@@ -148,9 +167,11 @@ function specFrom(path: string, config: JsonObject, generation: JsonObject, fami
     ...(ropeScaling && { ropeScaling }),
     ...(windows && { windows }),
     rmsNormEps: (config.rms_norm_eps ?? DEFAULT_EPS) as number,
-    tieWordEmbeddings: (config.tie_word_embeddings ?? false) as boolean,
+    // A classifier made of a tied model still says so, of a head that it does not have.
+    tieWordEmbeddings: head === "scalar" ? false : ((config.tie_word_embeddings ?? false) as boolean),
     bosTokenId: (config.bos_token_id ?? generation.bos_token_id ?? null) as number | null,
     eosTokenIds: endTokens(config.eos_token_id, generation.eos_token_id),
+    ...(head === "scalar" && { head, padTokenId: (config.pad_token_id ?? null) as number | null }),
   };
   return check(spec, voice);
 }
@@ -204,7 +225,18 @@ function check(spec: ModelSpec, voice: Voice): ModelSpec {
   }
   if (spec.bosTokenId !== null) checkToken(spec.bosTokenId, "bosTokenId", spec.vocabSize, voice);
   for (const id of spec.eosTokenIds) checkToken(id, "eosTokenIds", spec.vocabSize, voice);
+  checkHead(spec, voice);
   return spec;
+}
+
+function checkHead(
+  { head = "language", tieWordEmbeddings, padTokenId = null, vocabSize }: ModelSpec,
+  voice: Voice,
+): void {
+  if (head !== "language" && head !== "scalar") throw fault(voice, "head", "language or scalar", head);
+  if (head === "scalar" && tieWordEmbeddings)
+    throw fault(voice, "tieWordEmbeddings", "false, since a scalar head is its own", tieWordEmbeddings);
+  if (padTokenId !== null) checkToken(padTokenId, "padTokenId", vocabSize, voice);
 }
 
 /** What can be computed, and what the config.json of the family can state. */

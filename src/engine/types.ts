@@ -4,6 +4,9 @@
 /** Llama 2 and 3, SmolLM; Mistral; Qwen2 and 2.5 (biases of q, k and v); Qwen3 (norms of q and k). */
 export type ModelFamily = "llama" | "mistral" | "qwen2" | "qwen3";
 
+/** What stands on the last layer: a distribution over tokens, or one number a token (reward models, critics). */
+export type Head = "language" | "scalar";
+
 /** Rotary frequencies stretched for contexts longer than those a model was first trained on. */
 export type RopeScaling =
   | { readonly type: "linear"; readonly factor: number }
@@ -45,9 +48,17 @@ export interface ModelSpec {
   /** Positions that a token of each layer sees, its own included; 0: all before it. Default: 0 in every layer. */
   readonly windows?: readonly number[]; // [layers]
   readonly rmsNormEps: number;
+  /** False with a scalar head, which is never the embedding. */
   readonly tieWordEmbeddings: boolean;
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
+  /**
+   * "scalar": `score.weight` [1, hiddenSize] in the place of `lm_head.weight`, as transformers' *ForSequenceClassification with one label.
+   * Default "language".
+   */
+  readonly head?: Head;
+  /** Of a scalar head: a sequence's reward is at its last token that is not this one, as in transformers. Default: none. */
+  readonly padTokenId?: number | null;
 }
 
 /** As torch and config.json name them. */
@@ -109,6 +120,22 @@ export interface EngineOptions {
   readonly lora?: LoraOptions;
   /** For a folder of adapters: the folder of their base model, in place of the one that adapter_config.json names. */
   readonly base?: string;
+  /**
+   * Opens a language model as one with a scalar head: a critic or a reward model at its start. Its lm_head is left out, and `score.weight`
+   * drawn. A model that has a scalar head keeps it. With LoRA the head is trained whole, as peft does. Default: the head that there is.
+   */
+  readonly head?: "scalar";
+  /** Of a head that is drawn. */
+  readonly headInit?: HeadInit;
+}
+
+export interface HeadInit {
+  /** Default 0. */
+  readonly seed?: number;
+  /** Of the normal numbers of `score.weight`; default 0.02, the initializer_range of transformers. */
+  readonly std?: number;
+  /** Becomes the model's padTokenId. Default: none. */
+  readonly padTokenId?: number;
 }
 
 /** Token sequences laid end to end: sequence s is ids[cuSeqlens[s] .. cuSeqlens[s + 1]). */
@@ -251,6 +278,10 @@ export interface LogprobsResult {
   readonly entropy: Float32Array; // [T]
   readonly topIds: Int32Array; // [T, K]
   readonly topLogprobs: Float32Array; // [T, K]
+}
+
+export interface ValuesRequest extends PackedTokens {
+  readonly signal?: AbortSignal;
 }
 
 /** Weighted negative log-likelihood: sum_t weight_t * -logp_t. */

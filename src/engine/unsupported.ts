@@ -2,10 +2,10 @@
 // otherwise than its authors did would be worse.
 import { isObject, type JsonObject } from "../config/files.js";
 import { InputError } from "../errors.js";
-import { FAMILIES, FAMILY_NAMES } from "./families.js";
+import { FAMILIES, FAMILY_NAMES, type Family } from "./families.js";
 import { ropeType } from "./rope.js";
 import { shown } from "./spec-fault.js";
-import type { ModelFamily } from "./types.js";
+import type { Head, ModelFamily } from "./types.js";
 
 interface Feature {
   readonly field: string;
@@ -15,6 +15,7 @@ interface Feature {
   readonly accepts: (value: unknown, config: JsonObject, family: ModelFamily) => boolean;
 }
 
+const DEFAULT_LABELS = 2;
 const ROPE_TYPES: readonly unknown[] = ["default", "linear", "llama3", "yarn"];
 const ROPE = `rope_type ${ROPE_TYPES.join(", ")}, the same for all layers`;
 
@@ -49,19 +50,32 @@ export function rejectUnsupported(path: string, config: JsonObject, family: Mode
   }
 }
 
-/** The family by `architectures`, or by `model_type` where that is all there is. Throws UNSUPPORTED_ARCHITECTURE. */
-export function readFamily(path: string, config: JsonObject): ModelFamily {
+/** Family and head by `architectures`, or by `model_type` where that is all there is. Throws UNSUPPORTED_ARCHITECTURE, UNSUPPORTED_FEATURE. */
+export function readArchitecture(path: string, config: JsonObject): { family: ModelFamily; head: Head } {
   const { architectures, model_type: type } = config;
   const named = (Array.isArray(architectures) ? architectures[0] : architectures) ?? undefined;
-  const family = FAMILY_NAMES.find((name) =>
-    named === undefined ? name === type : FAMILIES[name].architecture === named,
-  );
-  if (family && (type ?? family) === family) return family;
+  const isOf = ({ architecture, classifier }: Family) => architecture === named || classifier === named;
+  const family = FAMILY_NAMES.find((name) => (named === undefined ? name === type : isOf(FAMILIES[name])));
+  if (family && (type ?? family) === family) {
+    const head = FAMILIES[family].classifier === named ? "scalar" : "language";
+    if (head === "scalar") requireOneLabel(path, config);
+    return { family, head };
+  }
   const got = family ? `${shown(named)} with model_type ${shown(type)}` : shown(named ?? type);
   const known = FAMILY_NAMES.map((name) => `${FAMILIES[name].architecture} (model_type "${name}")`).join(", ");
   throw new InputError(
     "UNSUPPORTED_ARCHITECTURE",
-    `[${path}] expected one of ${known}, got ${got}; this architecture is not supported`,
+    `[${path}] expected one of ${known}, or its ForSequenceClassification, got ${got}; this architecture is not supported`,
+  );
+}
+
+/** transformers takes two labels where nothing says otherwise. */
+function requireOneLabel(path: string, { num_labels: stated, id2label: names }: JsonObject): void {
+  const count = stated ?? (isObject(names) ? Object.keys(names).length : DEFAULT_LABELS);
+  if (count === 1) return;
+  throw new InputError(
+    "UNSUPPORTED_FEATURE",
+    `[${path}] num_labels: expected 1, a score, got ${shown(count)}; choose a reward model`,
   );
 }
 

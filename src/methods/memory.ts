@@ -2,6 +2,7 @@
 // model's config.json and no data.
 import type { EvaluationSamplingSettings } from "../config/fragments.js";
 import { planMemory } from "../engine/engine.js";
+import { loadedSpec, requireHead } from "../engine/head.js";
 import type { EngineLike } from "../engine/like.js";
 import { memoryLine, type Proposals, type Workload } from "../engine/memory.js";
 import { memoryRoom } from "../engine/memory-limit.js";
@@ -35,10 +36,12 @@ export interface PolicyModel {
   readonly lora?: LoraOptions;
 }
 
-/** Of a model's folder, or one of adapters on the base that it names or on `lora.base`. Throws InputError as Engine.load. */
+/** Of a model's folder, or one of adapters on the base that it names or on `lora.base`. Throws InputError as Engine.load, WRONG_HEAD. */
 export async function policyModel(folder: string, lora: { readonly base: string }): Promise<PolicyModel> {
-  const { base, adapter } = await foldersOf(folder, lora);
-  return { spec: await readModelSpec(base), ...(adapter && { lora: adapter.lora }) };
+  const folders = await foldersOf(folder, lora);
+  const spec = loadedSpec(await readModelSpec(folders.base), folders, {});
+  requireHead(`model ${folder}`, spec, "language");
+  return { spec, ...(folders.adapter && { lora: folders.adapter.lora }) };
 }
 
 /** A length that settings bound, 0 being no bound, within what the model has. */

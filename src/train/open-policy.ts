@@ -1,4 +1,6 @@
-// The engine that a part of a run trains: as its checkpoint has it where the run goes on within that part, else from its origin.
+// The engine that a part of a run trains: as its checkpoint has it where the run goes on within that part, else from its origin. Its head
+// is the one that the options ask for: none is a language model's.
+import { requireHead } from "../engine/head.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import type { EngineOptions, ModelSpec } from "../engine/types.js";
 import { checkpointModel } from "./checkpoint.js";
@@ -19,9 +21,15 @@ export async function openPolicy(
   const { engines, from, options } = origin;
   const checkpoint = host.resume?.checkpoint ?? null;
   if (checkpoint?.state.part === part) return restored(engines, checkpoint.path, options);
-  return typeof from === "string"
-    ? engines.load(from, options)
-    : engines.create(from.spec, { seed: from.seed }, options);
+  if (typeof from !== "string") return engines.create(from.spec, { seed: from.seed }, options);
+  const engine = await engines.load(from, options);
+  try {
+    requireHead(`model ${from}`, engine.spec, options.head ?? "language");
+    return engine;
+  } catch (error) {
+    await engine.dispose();
+    throw error;
+  }
 }
 
 async function restored(engines: EngineSource, path: string, options: EngineOptions): Promise<EngineLike> {

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { DoctorReport } from "../../src/cli/doctor.js";
 import type { TextSample } from "../../src/cli/generate.js";
 import type { ScoredText } from "../../src/cli/logprobs.js";
+import { fixture } from "../helpers/files.js";
 import { cliIsBuilt, failure, json, model, modelsAreThere, zazen } from "./process.js";
 
 const stories = model("stories260k");
@@ -198,6 +199,17 @@ describe.skipIf(!cliIsBuilt)("a model folder that is not there", { timeout: 60_0
       code: "MODEL_MISSING",
       message: `[${none}] expected a model folder, got nothing there; check the path`,
     });
+  });
+});
+
+describe.skipIf(!cliIsBuilt)("a sequence classifier", { timeout: 60_000 }, () => {
+  test.each([
+    ["generate", "--prompt", "x"],
+    ["logprobs", "--ids", "1"],
+  ])("%s says that it writes no text", (command, flag, value) => {
+    const told = failure([command, "--model", fixture("scalar/llama"), flag, value]);
+    expect(told).toMatchObject({ status: 2, code: "WRONG_HEAD" });
+    expect(told.message).toContain("expected a language model, got a sequence classifier");
   });
 });
 

@@ -15,7 +15,7 @@ import {
   setups,
   temporaryFolder,
 } from "../helpers/engine.js";
-import { fixtureBatch, optimStepOf, type TorchOptimizer } from "../helpers/pytorch.js";
+import { difference, fixtureBatch, largest, optimStepOf, type TorchOptimizer } from "../helpers/pytorch.js";
 import { floats, readSafetensors } from "../helpers/safetensors.js";
 
 /** As in pytorch.test.ts. */
@@ -47,17 +47,6 @@ afterAll(() => {
   vi.restoreAllMocks();
   rmSync(folder, { recursive: true });
 });
-
-const largest = (values: Float32Array) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-
-/** Largest difference; NaN, which the first token of a sequence has, must stand where it is wanted. */
-function difference(actual: Float32Array, wanted: Float32Array): number {
-  expect(actual.length).toBe(wanted.length);
-  return actual.reduce((most, value, i) => {
-    const apart = Object.is(value, wanted[i]) ? 0 : Math.abs(value - wanted[i]!);
-    return Number.isNaN(apart) ? Number.POSITIVE_INFINITY : Math.max(most, apart);
-  }, 0);
-}
 
 describe.each(["gqa", "qwen2", "qwen3", "mistral", "tied"])("peft's %s", (name) => {
   const adapter = join(fixtures, "lora", name);

@@ -5,12 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { checkSpec, readModelSpec, specToConfig, writeModelConfig } from "../../src/engine/spec.js";
+import { checkSpec, readModelSpec, scalarSpec, specToConfig, writeModelConfig } from "../../src/engine/spec.js";
 import type { ModelSpec } from "../../src/engine/types.js";
 import { InputError } from "../../src/errors.js";
 import { type Config, TINY_CONFIG, TINY_SPEC, writeConfig } from "../helpers/tiny-model.js";
 
 const MODELS = fileURLToPath(new URL("../../../shared/models/", import.meta.url));
+
+const CLASSIFIER: Config = { architectures: ["LlamaForSequenceClassification"] };
 
 let folder: string;
 beforeEach(() => {
@@ -134,6 +136,33 @@ describe("families", () => {
     ));
 });
 
+describe("sequence classifiers", () => {
+  const scalar: ModelSpec = { ...TINY_SPEC, head: "scalar", padTokenId: null };
+
+  test.each<[Config, Partial<ModelSpec>]>([
+    [{ num_labels: 1 }, {}],
+    [{ id2label: { 0: "LABEL_0" }, label2id: { LABEL_0: 0 }, pad_token_id: 3 }, { padTokenId: 3 }],
+    [{ num_labels: 1, tie_word_embeddings: true, problem_type: "regression" }, {}],
+  ])("%j", async (changes, expected) =>
+    expect(await read({ ...CLASSIFIER, ...changes })).toEqual({ ...scalar, ...expected }),
+  );
+
+  test.each([
+    [{ pad_token_id: 11 }, "pad_token_id: expected token ids from 0 to 10, got 11"],
+    [{ pad_token_id: "<pad>" }, "pad_token_id: expected token ids"],
+  ])("%j is refused", (changes, message) =>
+    expectFault(read({ ...CLASSIFIER, num_labels: 1, ...changes }), "CONFIG_INVALID", message),
+  );
+
+  test("a language model's spec with another head", () => {
+    expect(scalarSpec({ ...TINY_SPEC, tieWordEmbeddings: true })).toEqual(scalar);
+    expect(scalarSpec({ ...scalar, padTokenId: 4 }, 5).padTokenId).toBe(4);
+    expect(() => checkSpec({ ...scalar, tieWordEmbeddings: true })).toThrow("tieWordEmbeddings: expected false");
+    expect(() => checkSpec({ ...scalar, head: "vector" as "scalar" })).toThrow("head: expected language or scalar");
+    expect(() => scalarSpec(TINY_SPEC, 11)).toThrow("padTokenId: expected token ids from 0 to 10, got 11");
+  });
+});
+
 describe("rotary scaling", () => {
   const llama3 = {
     factor: 8,
@@ -231,7 +260,8 @@ describe("what is not supported is refused by name", () => {
   test.each([
     [{ architectures: ["GemmaForCausalLM"], model_type: "gemma" }, '"GemmaForCausalLM"'],
     [{ architectures: ["Qwen2ForCausalLM"], model_type: "qwen3" }, '"Qwen2ForCausalLM" with model_type "qwen3"'],
-    [{ architectures: ["LlamaForSequenceClassification"] }, '"LlamaForSequenceClassification"'],
+    [{ architectures: ["LlamaForTokenClassification"] }, '"LlamaForTokenClassification"'],
+    [{ architectures: ["LlamaForSequenceClassification"], model_type: "qwen3" }, 'model_type "qwen3"'],
     [{ architectures: ["LlamaForCausalLM"], model_type: "mistral" }, 'model_type "mistral"'],
     [{ architectures: undefined, model_type: "mamba" }, '"mamba"'],
     [{ architectures: undefined, model_type: undefined }, "got nothing"],
@@ -258,6 +288,15 @@ describe("what is not supported is refused by name", () => {
     ["layer_types", ["full_attention", "sliding_attention"]],
     ["quantization_config", { quant_method: "gptq" }],
   ])("%s %j", (field, value) => expectFault(read({ [field]: value }), "UNSUPPORTED_FEATURE", `${field}: expected`));
+
+  test.each([
+    [{}, "got 2"],
+    [{ num_labels: 3 }, "got 3"],
+    [{ id2label: { 0: "BAD", 1: "GOOD" } }, "got 2"],
+    [{ num_labels: "1" }, 'got "1"'],
+  ])("a classifier of labels %j", (labels, got) =>
+    expectFault(read({ ...CLASSIFIER, ...labels }), "UNSUPPORTED_FEATURE", `num_labels: expected 1, a score, ${got}`),
+  );
 
   test("fields that ask for nothing are accepted", async () => {
     const rope = { rope_scaling: { type: "default" }, rope_parameters: { rope_type: "default" } };
@@ -322,6 +361,8 @@ describe("writing", () => {
     { family: "mistral" },
     { family: "qwen2", windows: [0, 9], ropeScaling: { type: "linear", factor: 2 } },
     { family: "qwen3", windows: [9, 0] },
+    { family: "qwen3", head: "scalar", padTokenId: null },
+    { head: "scalar", padTokenId: 7 },
     {
       family: "qwen3",
       ropeScaling: {
@@ -351,6 +392,13 @@ describe("writing", () => {
       eos_token_id: [1, 2],
     });
     expect(generationConfig).toEqual({ bos_token_id: 1, eos_token_id: [1, 2] });
+    const scalar = specToConfig({ ...TINY_SPEC, head: "scalar", padTokenId: 3 });
+    expect(scalar.config).toMatchObject({
+      architectures: ["LlamaForSequenceClassification"],
+      id2label: { "0": "LABEL_0" },
+      label2id: { LABEL_0: 0 },
+      pad_token_id: 3,
+    });
   });
 });
 

@@ -8,7 +8,7 @@ export const root = fileURLToPath(new URL("../../", import.meta.url));
 
 /** Literals in capitals that are no error codes. */
 export const NOT_CODES: ReadonlySet<string> = new Set([
-  ...["CAUSAL_LM", "LORA", "LORA_DROPOUT"], // fields of adapter_config.json, and a warning
+  ...["CAUSAL_LM", "SEQ_CLS", "LORA", "LORA_DROPOUT"], // fields of adapter_config.json, and a warning
   ...["BF16", "BOOL"], // dtypes of safetensors
   ...["ENOENT", "ENOTDIR", "ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EINVAL", "ENOTSUP"], // of the system
   ...["SIGKILL", "SIGINT", "JSON", "YAML"],

@@ -19,7 +19,7 @@ import { READERS } from "./readers.js";
 const json = (path: string) => JSON.parse(readFileSync(fixture(path), "utf8")) as object;
 const CONFIGS = [
   TINY_CONFIG,
-  ...["gqa", "llama3", "mistral", "qwen2", "qwen3"].map((name) => json(`${name}/config.json`)),
+  ...["gqa", "llama3", "mistral", "qwen2", "qwen3", "scalar/qwen2"].map((name) => json(`${name}/config.json`)),
 ];
 const GENERATION = { ...json("gqa/generation_config.json"), temperature: 0.7, top_k: 20, top_p: 0.8, do_sample: true };
 const INDEX = {

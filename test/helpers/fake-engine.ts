@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { random } from "../../src/data/random.js";
 import { generateArgs } from "../../src/engine/generate.js";
+import { requireHead, scoredTokens } from "../../src/engine/head.js";
 import type { EngineLike, EngineSource } from "../../src/engine/like.js";
 import type { MemoryPlan, MemoryUse, Proposals, Workload } from "../../src/engine/memory.js";
 import type {
@@ -23,6 +24,7 @@ import type {
   SamplingParams,
   TokenBytes,
   TrainBatch,
+  ValuesRequest,
 } from "../../src/engine/types.js";
 import { InputError, ZazenError } from "../../src/errors.js";
 import { Drawer } from "./fake-sampler.js";
@@ -170,6 +172,19 @@ export class FakeEngine implements EngineLike {
       entropy[t] = entropyOf(logp);
     }
     return { logprobs, entropy, topIds: new Int32Array(0), topLogprobs: new Float32Array(0) };
+  }
+
+  /** The table's first column is the scalar head. */
+  async values({ ids }: ValuesRequest): Promise<Float32Array> {
+    requireHead("values", this.spec, "scalar");
+    this.#call("values");
+    return Float32Array.from(ids, (id) => this.#table[id * this.spec.vocabSize]!);
+  }
+
+  async rewardScores(request: ValuesRequest): Promise<Float32Array> {
+    requireHead("rewardScores", this.spec, "scalar");
+    const values = await this.values(request);
+    return Float32Array.from(scoredTokens(request, this.spec.padTokenId ?? null), (t) => values[t]!);
   }
 
   async forwardBackward(batch: TrainBatch, loss: LossSpec): Promise<LossMetrics> {

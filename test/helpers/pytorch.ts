@@ -1,4 +1,5 @@
 // What the generator scripts of test/fixtures wrote of PyTorch's runs, as the engine takes it.
+import { expect } from "vitest";
 import type { OptimStep, PackedTokens } from "../../src/engine/types.js";
 import { floats, ints, type Tensor } from "./safetensors.js";
 
@@ -19,4 +20,16 @@ export function fixtureBatch(tensors: ReadonlyMap<string, Tensor>): PackedTokens
     cuSeqlens: ints(tensors, "cu_seqlens"),
     weights: floats(tensors, "weights"),
   };
+}
+
+export const largest = (values: Float32Array): number =>
+  values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+
+/** Largest difference; NaN, which the first token of a sequence has, must stand where it is wanted. */
+export function difference(actual: Float32Array, wanted: Float32Array): number {
+  expect(actual.length).toBe(wanted.length);
+  return actual.reduce((most, value, i) => {
+    const apart = Object.is(value, wanted[i]) ? 0 : Math.abs(value - wanted[i]!);
+    return Number.isNaN(apart) ? Number.POSITIVE_INFINITY : Math.max(most, apart);
+  }, 0);
 }
