@@ -16,6 +16,7 @@ export { endTokens, type Recommended, recommendedSampling } from "./engine/gener
 export type { EngineLike, EngineSource } from "./engine/like.js";
 export type { BatchBound, GenerateBound, MemoryParts, MemoryPlan, MemoryUse, Workload } from "./engine/memory.js";
 export type {
+  BradleyTerryLoss,
   Constraint,
   DpoLoss,
   EngineOptions,
@@ -47,6 +48,8 @@ export type {
   SftLoss,
   TokenBytes,
   TrainBatch,
+  ValueLoss,
+  ValueMetrics,
   ValuesRequest,
 } from "./engine/types.js";
 export { InputError, ZazenError } from "./errors.js";

@@ -1,8 +1,9 @@
-// The kernels Zazen is named for and the DPO loss, on plain typed arrays: for embedding in other programs, tests and benchmarks.
+// The kernels Zazen is named for and the losses of pairs and of critics, on plain typed arrays: for embedding in other programs, tests and benchmarks.
 // The engine runs the same native code on its own memory.
 import { addon, defaultThreads, toZazenError } from "./engine/addon.js";
+import { valueMetrics } from "./engine/loss-metrics.js";
 import { pairMetrics } from "./engine/pairs.js";
-import type { KlEstimator, PairMetrics, PolicyObjective, RatioLevel } from "./engine/types.js";
+import type { KlEstimator, PairMetrics, PolicyObjective, RatioLevel, ValueMetrics } from "./engine/types.js";
 import { checkLoss, checkNumber, checkPairs, checkTemperature, fail } from "./engine/validate.js";
 
 /** Group-relative advantages: r - mean(group), divided by the group's standard deviation when `scaleByStd`. */
@@ -193,7 +194,71 @@ export function dpoLoss(input: DpoLossInput, options: DpoLossOptions = {}): DpoL
   const arrays = { logprobs, refLogprobs, weights };
   for (const [name, array] of Object.entries(arrays)) floats(`dpoLoss ${name}`, array, logprobs.length);
   const result = native(() => addon().dpoLoss({ ...arrays, cuSeqlens, pairWeights, beta, labelSmoothing }));
-  return { loss: result.loss, pairs: pairMetrics(result.pairs), dLogprobs: result.dLogprobs };
+  return { loss: result.loss, pairs: pairMetrics("dpo", result.pairs), dLogprobs: result.dLogprobs };
+}
+
+export interface BradleyTerryLossInput {
+  /** Chosen and rejected in turn. */
+  readonly scores: Float32Array; // [2 P]
+  /** What each pair counts, the normaliser included; 0 leaves it out. */
+  readonly pairWeights: Float32Array; // [P]
+  /** By how much each chosen score is to lead. Default 0. */
+  readonly margins?: Float32Array; // [P]
+}
+
+export interface BradleyTerryLossResult {
+  readonly loss: number;
+  readonly pairs: PairMetrics;
+  readonly dScores: Float32Array; // [2 P] d loss / d scores
+}
+
+/**
+ * The loss of a reward model and its gradient, as BradleyTerryLoss defines it.
+ * @throws InputError BAD_ARGUMENT when shapes disagree or a setting is out of range
+ */
+export function bradleyTerryLoss(
+  { scores, pairWeights, margins }: BradleyTerryLossInput,
+  { centerCoefficient = 0 }: { readonly centerCoefficient?: number } = {},
+): BradleyTerryLossResult {
+  const kind = "bradley-terry";
+  checkLoss({ kind, centerCoefficient });
+  floats("bradleyTerryLoss pairWeights", pairWeights);
+  floats("bradleyTerryLoss scores", scores, 2 * pairWeights.length);
+  if (margins !== undefined) floats("bradleyTerryLoss margins", margins, pairWeights.length);
+  const result = native(() => addon().bradleyTerryLoss({ scores, pairWeights, margins, centerCoefficient }));
+  return { loss: result.loss, pairs: pairMetrics(kind, result.pairs), dScores: result.dScores };
+}
+
+export interface ValueLossInput {
+  readonly values: Float32Array; // [T]
+  readonly returns: Float32Array; // [T]
+  readonly weights: Float32Array; // [T]
+  /** Values as they were recorded; needed for a clip. */
+  readonly oldValues?: Float32Array; // [T]
+}
+
+export interface ValueLossResult {
+  readonly loss: number;
+  readonly value: ValueMetrics;
+  /** Tokens with weight != 0 whose clipped square is the larger one. */
+  readonly clipFraction: number;
+  readonly dValues: Float32Array; // [T] d loss / d values
+}
+
+/**
+ * The clipped loss of a critic and its gradient, as ValueLoss defines it; here a token's value stands at its own place. `clip` 0 is off.
+ * @throws InputError BAD_ARGUMENT when shapes disagree or a setting is out of range
+ */
+export function valueLoss(
+  { oldValues, ...arrays }: ValueLossInput,
+  { clip = 0 }: { readonly clip?: number } = {},
+): ValueLossResult {
+  checkLoss({ kind: "value", clip });
+  const length = arrays.values.length;
+  for (const [name, array] of Object.entries(arrays)) floats(`valueLoss ${name}`, array, length);
+  if (oldValues !== undefined || clip > 0) floats("valueLoss oldValues", oldValues, length);
+  const { loss, value, dValues } = native(() => addon().valueLoss({ ...arrays, oldValues, clip }));
+  return { loss, value: valueMetrics(value), clipFraction: value.clipped / value.tokens, dValues };
 }
 
 function native<T>(call: () => T): T {

@@ -84,6 +84,19 @@ Napi::Object pair_sums_object(Napi::Env env, const PairSums& sums) {
   return out;
 }
 
+Napi::Object value_sums_object(Napi::Env env, const ValueSums& sums) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("tokens", static_cast<double>(sums.tokens));
+  out.Set("clipped", static_cast<double>(sums.clipped));
+  out.Set("values", sums.values);
+  out.Set("returns", sums.returns);
+  out.Set("squaredReturns", sums.squared_returns);
+  out.Set("errors", sums.errors);
+  out.Set("squaredErrors", sums.squared_errors);
+  out.Set("maxAbsDrift", sums.max_abs_drift);
+  return out;
+}
+
 Napi::Object object(const Napi::Value& value, const char* where) {
   ZAZEN_CHECK(value.IsObject(), "BAD_ARGUMENT", "[native] ", where, ": expected an object");
   return value.As<Napi::Object>();

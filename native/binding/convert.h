@@ -32,6 +32,8 @@ PolicyLossArgs policy_loss_args(const Napi::Object& object);
 DpoLossArgs dpo_loss_args(const Napi::Object& object);
 // -> {count, chosen, rejected, chosenLogprob, rejectedLogprob, accurate}: sums
 Napi::Object pair_sums_object(Napi::Env env, const PairSums& sums);
+// -> {tokens, clipped, values, returns, squaredReturns, errors, squaredErrors: sums; maxAbsDrift}
+Napi::Object value_sums_object(Napi::Env env, const ValueSums& sums);
 
 // Views, for calls that finish before they return.
 Napi::Float32Array float_array(const Napi::Object& object, const char* key);

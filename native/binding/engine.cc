@@ -101,9 +101,9 @@ GenerateArgs generate_args(const Napi::Object& args) {
 }
 
 TrainArgs train_args(const Napi::Object& args) {
-  return {packed_tokens(args),         floats(args, "weights"),     floats(args, "advantages"),
-          floats(args, "oldLogprobs"), floats(args, "refLogprobs"), floats(args, "samplerLogprobs"),
-          floats(args, "importance"),  floats(args, "pairWeights")};
+  return {packed_tokens(args),         floats(args, "weights"),         floats(args, "advantages"), floats(args, "oldLogprobs"),
+          floats(args, "refLogprobs"), floats(args, "samplerLogprobs"), floats(args, "importance"), floats(args, "pairWeights"),
+          floats(args, "returns"),     floats(args, "oldValues"),       floats(args, "margins"),    ints(args, "scored")};
 }
 
 LossArgs loss_args(const Napi::Object& args) {
@@ -113,6 +113,16 @@ LossArgs loss_args(const Napi::Object& args) {
   if (kind == "dpo") {
     loss.kind = LossKind::dpo;
     loss.dpo = dpo_loss_args(args);
+    return loss;
+  }
+  if (kind == "value") {
+    loss.kind = LossKind::value;
+    loss.value_clip = static_cast<float>(number(args, "clip"));
+    return loss;
+  }
+  if (kind == "bradley-terry") {
+    loss.kind = LossKind::bradley_terry;
+    loss.center_coef = static_cast<float>(number(args, "centerCoefficient"));
     return loss;
   }
   loss.kind = LossKind::policy;
@@ -216,6 +226,7 @@ Napi::Value sums_object(Napi::Env env, const LossSums& sums) {
   out.Set("maxAbsDrift", sums.max_abs_drift);
   out.Set("tokens", static_cast<double>(sums.tokens));
   out.Set("pairs", pair_sums_object(env, sums.pairs));
+  out.Set("value", value_sums_object(env, sums.value));
   return out;
 }
 

@@ -127,6 +127,48 @@ Napi::Value dpo_loss(const Napi::CallbackInfo& info) {
   });
 }
 
+// {scores [2 P], margins [P] or none, pairWeights [P], centerCoefficient} -> {loss, pairs, dScores [2 P]}
+Napi::Value bradley_terry_loss(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Env env = info.Env();
+    const Napi::Object args = object(info[0], "bradleyTerryLoss");
+    const auto scores = float_array(args, "scores"), weights = float_array(args, "pairWeights");
+    const std::vector<float> margins = floats(args, "margins");
+    auto dscores = Napi::Float32Array::New(env, scores.ElementLength());
+    PairSums sums;
+    kernels().bradley_terry_loss(sums, dscores.Data(),
+                                 {scores.Data(), margins.empty() ? nullptr : margins.data(), weights.Data(),
+                                  static_cast<int64_t>(weights.ElementLength())},
+                                 static_cast<float>(number(args, "centerCoefficient")));
+    Napi::Object out = Napi::Object::New(env);
+    out.Set("loss", sums.loss);
+    out.Set("pairs", pair_sums_object(env, sums));
+    out.Set("dScores", dscores);
+    return out;
+  });
+}
+
+// {values, returns, weights [T], oldValues [T] or none, clip} -> {loss, value, dValues [T]}
+Napi::Value value_loss(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Env env = info.Env();
+    const Napi::Object args = object(info[0], "valueLoss");
+    const auto values = float_array(args, "values");
+    const std::vector<float> old = floats(args, "oldValues");
+    auto dvalues = Napi::Float32Array::New(env, values.ElementLength());
+    ValueSums sums;
+    kernels().value_loss(sums, dvalues.Data(),
+                         {values.Data(), float_array(args, "returns").Data(), float_array(args, "weights").Data(),
+                          old.empty() ? nullptr : old.data()},
+                         static_cast<float>(number(args, "clip")), static_cast<int64_t>(values.ElementLength()));
+    Napi::Object out = Napi::Object::New(env);
+    out.Set("loss", sums.loss);
+    out.Set("value", value_sums_object(env, sums));
+    out.Set("dValues", dvalues);
+    return out;
+  });
+}
+
 // {threads, seconds} -> {gflops, rows, outputs, inputs}
 Napi::Value measure_peak_of(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -168,6 +210,8 @@ void define_kernels(Napi::Env env, Napi::Object exports) {
   exports.Set("logprobGather", Napi::Function::New<logprob_gather>(env));
   exports.Set("policyLoss", Napi::Function::New<policy_loss>(env));
   exports.Set("dpoLoss", Napi::Function::New<dpo_loss>(env));
+  exports.Set("bradleyTerryLoss", Napi::Function::New<bradley_terry_loss>(env));
+  exports.Set("valueLoss", Napi::Function::New<value_loss>(env));
   exports.Set("measurePeak", Napi::Function::New<measure_peak_of>(env));
   exports.Set("isas", Napi::Function::New<isas>(env));
   exports.Set("libc", Napi::Function::New<libc>(env));

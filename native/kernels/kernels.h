@@ -161,6 +161,33 @@ struct PairSums {
   int64_t pairs = 0;
 };
 
+//   loss = sum_p weight_p * (-log sigmoid(chosen_p - rejected_p - margin_p) + center_coef * (chosen_p + rejected_p)^2)
+// (Bradley and Terry 1952; with margins Touvron et al. 2023, "Llama 2", eq. 2; the second term keeps scores around zero,
+// Eisenstein et al. 2023, "Helping or herding?"). Scores lie in twos, the chosen one first.
+struct BradleyTerryInputs {
+  const float* scores;        // [2 pairs]
+  const float* margins;       // [pairs]; null: 0
+  const float* pair_weights;  // [pairs]; 0 leaves a pair out
+  int64_t pairs;
+};
+
+//   loss = sum_t weight_t * max((value_t - return_t)^2, (clip(value_t) - return_t)^2) / 2
+// with values clipped to old_t - clip .. old_t + clip (Schulman et al., PPO's reference code, 2017); a clip of 0 is off.
+struct ValueLossInputs {
+  const float *values, *returns, *weights;  // [T]
+  const float* old;                         // [T]; null when clip is 0 and nobody asks for the drift
+};
+
+// Sums over tokens with weight != 0, in double and in token order: over several calls they have the bits of one.
+struct ValueSums {
+  double loss = 0;  // weighted; the others are plain sums
+  double values = 0, returns = 0, squared_returns = 0;
+  double errors = 0, squared_errors = 0;  // of return - value
+  double max_abs_drift = 0;               // max |value - old|
+  int64_t clipped = 0;                    // tokens whose clipped square is the larger one
+  int64_t tokens = 0;
+};
+
 struct SamplingArgs {
   float temperature;      // 0: argmax, log-probs at temperature 1
   int64_t top_k;          // 0: off
@@ -278,6 +305,14 @@ struct Kernels {
   // ---- dpo_loss.cc
   // Adds to `sums`; sets dlogp [T].
   void (*dpo_loss)(PairSums& sums, float* dlogp, const DpoLossInputs& in, const DpoLossArgs&);
+
+  // ---- bradley_terry_loss.cc
+  // Adds to `sums`; sets dscores [2 pairs].
+  void (*bradley_terry_loss)(PairSums& sums, float* dscores, const BradleyTerryInputs& in, float center_coef);
+
+  // ---- value_loss.cc
+  // Adds to `sums`; sets dvalues [T].
+  void (*value_loss)(ValueSums& sums, float* dvalues, const ValueLossInputs& in, float clip, int64_t T);
 
   // ---- advantage.cc
   // advantages [n] from rewards [n] in groups given by cu_groups [groups + 1]: r - mean, divided by (std + eps) when

@@ -20,12 +20,14 @@ inline int64_t head_chunk_rows(const ModelSpec& spec) {
 
 // C rows of a chunk, R rows in all.
 struct HeadWorkspace {
-  TensorBuffer hidden;                                                     // [C, H], of the model's type
-  Buffer<float> dhidden;                                                   // [C, H]
-  Buffer<float> logits;                                                    // [C, padded outputs]
+  TensorBuffer hidden;    // [C, H], of the model's type
+  Buffer<float> dhidden;  // [C, H]
+  Buffer<float> logits;   // [C, padded outputs]
+  // Of a scalar head logp is its output.
   Buffer<float> logp, lse, entropy, dlogp, dentropy;                       // [R]
   Buffer<float> old, reference, sampler, importance, advantages, weights;  // [R]
-  static constexpr int64_t kVectors = 11;                                  // the arrays [R]
+  Buffer<float> returns;                                                   // [R]
+  static constexpr int64_t kVectors = 12;                                  // the arrays [R]
   // What plan would make room for.
   static int64_t bytes(const ModelSpec& spec, int64_t rows) {
     const int64_t c = std::min(rows, head_chunk_rows(spec)), f32 = dtype_bytes(DType::f32);
@@ -37,7 +39,8 @@ struct HeadWorkspace {
     hidden.reserve(spec.dtype, static_cast<int64_t>(c) * spec.hidden);
     dhidden.reserve(c * static_cast<size_t>(spec.hidden));
     logits.reserve(c * static_cast<size_t>(spec.padded_outputs()));
-    for (auto* b : {&logp, &lse, &entropy, &dlogp, &dentropy, &old, &reference, &sampler, &importance, &advantages, &weights})
+    for (auto* b :
+         {&logp, &lse, &entropy, &dlogp, &dentropy, &old, &reference, &sampler, &importance, &advantages, &weights, &returns})
       b->reserve(r);
   }
 };
@@ -50,6 +53,15 @@ inline void head_logits(const Transformer& model, TensorView weights, TensorView
   model.kernels().gather_rows(model.pool(), ws.hidden.ref(), normed, rows, R, s.hidden);
   model.kernels().linear_forward(model.pool(), ws.logits.data(), s.padded_outputs(), ws.hidden.view(), s.hidden,
                                  weights + head.offset, R, s.outputs(), s.hidden, false);
+}
+
+// What the one output of a scalar head is for R rows [R], out of the logits and into them; the padding becomes zero.
+inline void head_outputs(const ModelSpec& spec, const HeadWorkspace& ws, float* out, int64_t R) {
+  for (int64_t r = 0; r < R; ++r) out[r] = ws.logits[static_cast<size_t>(r * spec.padded_outputs())];
+}
+inline void set_head_outputs(const ModelSpec& spec, HeadWorkspace& ws, const float* in, int64_t R) {
+  std::fill_n(ws.logits.data(), R * spec.padded_outputs(), 0.0f);
+  for (int64_t r = 0; r < R; ++r) ws.logits[static_cast<size_t>(r * spec.padded_outputs())] = in[r];
 }
 
 }  // namespace zazen

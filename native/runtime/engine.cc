@@ -102,7 +102,7 @@ Scores Engine::score(const ScoreArgs& args, bool reference, Control& control) {
 }
 
 LossSums Engine::forward_backward(const TrainArgs& args, const LossArgs& loss, Control& control) {
-  require_head("forwardBackward", false);
+  require_head("forwardBackward", is_scalar(loss.kind));
   return trainer().forward_backward(weights_.view(), args, loss, control);
 }
 

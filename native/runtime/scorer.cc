@@ -79,7 +79,8 @@ std::vector<float> Scorer::values(const Transformer& model, TensorView weights, 
     for (int64_t begin = 0; begin < count; begin += chunk) {
       const int64_t R = std::min(chunk, count - begin);
       head_logits(model, weights, activations_.normed(), rows.data() + begin, R, head_);
-      for (int64_t r = 0; r < R; ++r) values[next++] = head_.logits[static_cast<size_t>(r * spec.padded_outputs())];
+      head_outputs(spec, head_, values.data() + next, R);
+      next += static_cast<size_t>(R);
     }
   }
   control.throw_if_aborted("values");

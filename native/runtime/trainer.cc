@@ -40,14 +40,16 @@ void take(Buffer<float>& to, const std::vector<float>& from, const std::vector<i
   for (size_t i = 0; i < tokens.size(); ++i) to[i] = from[static_cast<size_t>(tokens[i])];
 }
 
+bool has_pairs(const LossArgs& loss) { return loss.kind == LossKind::dpo || loss.kind == LossKind::bradley_terry; }
+
 // Whether a token's loss depends on other tokens of its sequence, or of its pair of sequences.
 bool needs_sequences(const LossArgs& loss) {
-  return loss.kind == LossKind::dpo || (loss.kind == LossKind::policy && loss.policy.ratio == RatioLevel::sequence);
+  return has_pairs(loss) || (loss.kind == LossKind::policy && loss.policy.ratio == RatioLevel::sequence);
 }
 
 constexpr int64_t kPair = 2;  // sequences
 // Sequences that a loss does not cut apart.
-int64_t together(const LossArgs& loss) { return loss.kind == LossKind::dpo ? kPair : 1; }
+int64_t together(const LossArgs& loss) { return has_pairs(loss) ? kPair : 1; }
 
 }  // namespace
 
@@ -118,18 +120,32 @@ Trainer::HeadRows Trainer::head_rows(const TrainArgs& args, const MicroBatch& ba
   return head;
 }
 
+Trainer::HeadRows Trainer::scored_rows(const TrainArgs& args, const MicroBatch& batch) {
+  HeadRows head;
+  head.first_sequence = batch.first_sequence;
+  for (size_t s = 0; s < batch.rows.spans.size(); ++s) {
+    const int64_t token = args.scored[static_cast<size_t>(batch.first_sequence) + s];
+    head.tokens.push_back(token);
+    head.rows.push_back(static_cast<int32_t>(token - batch.first_token));
+    head.targets.push_back(0);
+    head.sequences.push_back(static_cast<int32_t>(head.count()));
+  }
+  return head;
+}
+
 // Fills workspace.normed() and the head's gradient, a chunk of rows at a time. A loss of whole sequences needs the log-probs of
 // all chunks first; then a chunk's logits are computed twice, unless there is but one. It has a value without any rows, too.
 void Trainer::train_head(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch,
                          LossSums& sums) {
-  const HeadRows head = head_rows(args, batch);
+  const HeadRows head = loss.kind == LossKind::bradley_terry ? scored_rows(args, batch) : head_rows(args, batch);
   const int64_t count = head.count(), chunk = head_chunk_rows(model_.spec());
   const bool apart = needs_sequences(loss) && (count > chunk || count == 0);
   std::fill_n(workspace_.normed(), batch.rows.count() * model_.spec().hidden, 0.0f);
   head_.plan(model_.spec(), count);
   take(head_.weights, args.weights, head.tokens);
   take(head_.advantages, args.advantages, head.tokens);
-  take(head_.old, args.old, head.tokens);
+  take(head_.old, loss.kind == LossKind::value ? args.old_values : args.old, head.tokens);
+  take(head_.returns, args.returns, head.tokens);
   take(head_.reference, args.reference, head.tokens);
   take(head_.sampler, args.sampler, head.tokens);
   take(head_.importance, args.importance, head.tokens);
@@ -144,10 +160,11 @@ void Trainer::train_head(TensorView weights, const TrainArgs& args, const LossAr
   }
 }
 
-// Logits, log-probs and entropies of rows [first, first + R).
+// Logits, log-probs and entropies of rows [first, first + R), or a scalar head's outputs.
 void Trainer::head_forward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R) {
   const ModelSpec& spec = model_.spec();
   head_logits(model_, weights, activations_.normed(), head.rows.data() + first, R, head_);
+  if (spec.scalar) return head_outputs(spec, head_, head_.logp.data() + first, R);
   model_.kernels().head_forward(model_.pool(), head_.logits.data(), spec.padded_outputs(), head.targets.data() + first,
                                 loss.temperature, head_.logp.data() + first, head_.lse.data() + first,
                                 head_.entropy.data() + first, R, spec.vocab);
@@ -156,11 +173,14 @@ void Trainer::head_forward(TensorView weights, const LossArgs& loss, const HeadR
 // From dlogp and dentropy of rows [first, first + R), whose logits are there.
 void Trainer::head_backward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R) {
   const Kernels& k = model_.kernels();
-  const int64_t H = model_.spec().hidden, V = model_.spec().vocab, ld = model_.spec().padded_outputs();
+  const int64_t H = model_.spec().hidden, V = model_.spec().outputs(), ld = model_.spec().padded_outputs();
   const bool entropy_gradient = loss.kind == LossKind::policy && loss.policy.entropy_coef != 0.0f;
-  k.head_backward(model_.pool(), head_.logits.data(), ld, head.targets.data() + first, head_.lse.data() + first,
-                  head_.entropy.data() + first, head_.dlogp.data() + first,
-                  entropy_gradient ? head_.dentropy.data() + first : nullptr, loss.temperature, R, V);
+  if (model_.spec().scalar)
+    set_head_outputs(model_.spec(), head_, head_.dlogp.data() + first, R);
+  else
+    k.head_backward(model_.pool(), head_.logits.data(), ld, head.targets.data() + first, head_.lse.data() + first,
+                    head_.entropy.data() + first, head_.dlogp.data() + first,
+                    entropy_gradient ? head_.dentropy.data() + first : nullptr, loss.temperature, R, V);
   const Parameter& weight = model_.parameters().head();
   if (weight.is_trained())
     k.linear_backward_weight(model_.pool(), gradients_.data() + weight.gradient, head_.logits.data(), ld, head_.hidden.view(),
@@ -173,7 +193,7 @@ void Trainer::head_backward(TensorView weights, const LossArgs& loss, const Head
 void Trainer::head_backward_input(TensorView weights, int64_t R) {
   const Kernels& k = model_.kernels();
   const TensorView head = weights + model_.parameters().head().offset;
-  const int64_t H = model_.spec().hidden, V = model_.spec().vocab, ld = model_.spec().padded_outputs();
+  const int64_t H = model_.spec().hidden, V = model_.spec().outputs(), ld = model_.spec().padded_outputs();
   for (int64_t first = 0; first < V; first += GradientWorkspace::kHeadRows) {
     const int64_t count = std::min(GradientWorkspace::kHeadRows, V - first);
     k.weight_transpose(model_.pool(), workspace_.transposed(), head, first, count, H);
@@ -186,6 +206,8 @@ void Trainer::head_backward_input(TensorView weights, int64_t R) {
 void Trainer::token_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R,
                          LossSums& sums) {
   if (loss.kind == LossKind::policy) return policy_loss(args, loss, head, first, R, sums);
+  if (loss.kind == LossKind::value) return value_loss(args, loss, first, R, sums);
+  if (loss.kind == LossKind::bradley_terry) return bradley_terry_loss(args, loss, head, sums);
   if (loss.kind == LossKind::dpo) pair_loss(args, loss, head, sums);
   for (int64_t r = first; r < first + R; ++r) {
     const auto i = static_cast<size_t>(r);
@@ -223,6 +245,22 @@ void Trainer::pair_loss(const TrainArgs& args, const LossArgs& loss, const HeadR
                          head.sequence_count() / kPair};
   model_.kernels().dpo_loss(sums.pairs, head_.dlogp.data(), in, loss.dpo);
   sums.loss = sums.pairs.loss;
+}
+
+// The same.
+void Trainer::bradley_terry_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, LossSums& sums) {
+  const int64_t first = head.first_sequence / kPair;
+  const BradleyTerryInputs in{head_.logp.data(), args.margins.empty() ? nullptr : args.margins.data() + first,
+                              args.pair_weights.data() + first, head.sequence_count() / kPair};
+  model_.kernels().bradley_terry_loss(sums.pairs, head_.dlogp.data(), in, loss.center_coef);
+  sums.loss = sums.pairs.loss;
+}
+
+void Trainer::value_loss(const TrainArgs& args, const LossArgs& loss, int64_t first, int64_t R, LossSums& sums) {
+  const ValueLossInputs in{head_.logp.data() + first, head_.returns.data() + first, head_.weights.data() + first,
+                           args.old_values.empty() ? nullptr : head_.old.data() + first};
+  model_.kernels().value_loss(sums.value, head_.dlogp.data() + first, in, loss.value_clip, R);
+  sums.loss = sums.value.loss;
 }
 
 // Moves the embedding's share [V, H] into the head's panels, a panel a task.

@@ -10,27 +10,35 @@
 
 namespace zazen {
 
-enum class LossKind { sft, policy, dpo };
+// The last two are of scalar heads.
+enum class LossKind { sft, policy, dpo, value, bradley_terry };
+inline bool is_scalar(LossKind kind) { return kind == LossKind::value || kind == LossKind::bradley_terry; }
 
 struct LossArgs {
   LossKind kind = LossKind::sft;
   float temperature = 1.0f;
   PolicyLossArgs policy{};
   DpoLossArgs dpo{};
+  float value_clip = 0.0f, center_coef = 0.0f;
 };
 
-// `pairs` of losses of pairs, whose loss is in `loss` as well.
+// `pairs` of losses of pairs and `value` of the value loss, whose loss is in `loss` as well.
 struct LossSums : PolicyLossSums {
   PairSums pairs;
+  ValueSums value;
 };
 
-// Entry i of each array belongs to token i. Tokens of weight 0 take no part; the first of a sequence has weight 0.
+// Entry i of each array [T] belongs to token i. Tokens of weight 0 take no part; the first of a sequence has weight 0. The row
+// before a token predicts it, and has the value that its return is compared with. Bradley-Terry has no use for weights.
 struct TrainArgs {
   PackedTokens tokens;
   std::vector<float> weights;                     // [T]
   std::vector<float> advantages, old, reference;  // [T], as the loss asks for
   std::vector<float> sampler, importance;         // [T], or empty
   std::vector<float> pair_weights;                // [S / 2], of losses of pairs
+  std::vector<float> returns, old_values;         // [T], of the value loss; old_values may be empty where there is no clip
+  std::vector<float> margins;                     // [S / 2] of Bradley-Terry, or empty
+  std::vector<int32_t> scored;                    // [S] of Bradley-Terry: places of the tokens that bear the scores
 };
 
 struct OptimArgs {
@@ -71,7 +79,8 @@ class Trainer {
   void clear();
 
  private:
-  // The rows of a micro-batch whose token has a weight: row rows[i] predicts targets[i].
+  // The rows of a micro-batch whose token has a weight: row rows[i] predicts targets[i]. Of Bradley-Terry the rows of the
+  // tokens that bear the scores, which predict nothing.
   struct HeadRows {
     std::vector<int64_t> tokens;         // into the packed tokens
     std::vector<int32_t> rows, targets;  // rows of the micro-batch
@@ -81,6 +90,7 @@ class Trainer {
     int64_t sequence_count() const { return static_cast<int64_t>(sequences.size()) - 1; }
   };
   static HeadRows head_rows(const TrainArgs& args, const MicroBatch& batch);
+  static HeadRows scored_rows(const TrainArgs& args, const MicroBatch& batch);
 
   void train(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, LossSums& sums);
   void train_head(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, LossSums& sums);
@@ -90,6 +100,8 @@ class Trainer {
   void token_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R, LossSums& sums);
   void policy_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R, LossSums& sums);
   void pair_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, LossSums& sums);
+  void bradley_terry_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, LossSums& sums);
+  void value_loss(const TrainArgs& args, const LossArgs& loss, int64_t first, int64_t R, LossSums& sums);
   void throw_if_aborted(const Control& control);
   void join_tied_gradient();
   void round_weights(const WeightStore& store);

@@ -67,6 +67,18 @@ export interface NativeSums {
   maxAbsDrift: number;
   tokens: number;
   pairs: NativePairSums;
+  value: NativeValueSums;
+}
+
+export interface NativeValueSums {
+  tokens: number;
+  clipped: number;
+  values: number;
+  returns: number;
+  squaredReturns: number;
+  errors: number;
+  squaredErrors: number;
+  maxAbsDrift: number;
 }
 
 export interface NativePairSums {
@@ -94,6 +106,8 @@ export interface NativeAddon {
     dEntropy: Float32Array;
   };
   dpoLoss(args: object): { loss: number; pairs: NativePairSums; dLogprobs: Float32Array };
+  bradleyTerryLoss(args: object): { loss: number; pairs: NativePairSums; dScores: Float32Array };
+  valueLoss(args: object): { loss: number; value: NativeValueSums; dValues: Float32Array };
   measurePeak(args: object): { gflops: number; rows: number; outputs: number; inputs: number };
   planMemory(args: object): MemoryParts;
   isas(): { best: string; available: string[] };

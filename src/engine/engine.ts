@@ -6,9 +6,19 @@ import { InputError, ZazenError } from "../errors.js";
 import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
 import { FAMILIES } from "./families.js";
 import { type GenerateArgs, generateArgs, generateResult } from "./generate.js";
-import { DEFAULT_STD, fillHeadInit, loadedSpec, MOST_STD, requireHead, scoredTokens, withHead } from "./head.js";
+import {
+  DEFAULT_STD,
+  fillHeadInit,
+  headOf,
+  loadedSpec,
+  MOST_STD,
+  requireHead,
+  scoredTokens,
+  withHead,
+} from "./head.js";
 import { checkKeys, KEYS } from "./known.js";
 import { type FilledLora, fillLora, isUntied, nativeLora } from "./lora.js";
+import { lossMetrics } from "./loss-metrics.js";
 import {
   type MemoryPlan,
   type MemoryUse,
@@ -21,7 +31,6 @@ import {
   type Workload,
 } from "./memory.js";
 import { memoryRoom } from "./memory-limit.js";
-import { pairMetrics } from "./pairs.js";
 import { ADAPTER_WEIGHTS, checkModules, modelFolders, writeAdapterConfig } from "./peft.js";
 import { ropeFrequencies } from "./rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
@@ -269,31 +278,16 @@ export class Engine {
    * When aborted, rejects with ABORTED and clears the gradients.
    */
   async forwardBackward(batch: TrainBatch, loss: LossSpec): Promise<LossMetrics> {
-    requireHead("forwardBackward", this.spec, "language");
     checkKeys("forwardBackward", batch, KEYS.train);
     checkPacked("forwardBackward", batch, this.spec);
     checkLoss(loss);
     checkKeys("loss", loss, KEYS.losses[loss.kind]);
+    requireHead(`forwardBackward ${loss.kind}`, this.spec, headOf(loss));
     checkTrainBatch(batch, loss);
-    const { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance } = batch;
-    const { pairWeights, signal } = batch;
-    const ofTokens = { weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance };
-    const arrays = { ids, cuSeqlens, ...ofTokens, pairWeights };
+    const { signal, ...arrays } = arraysOf(batch, loss, this.spec);
+    // The arrays last: a field of the loss must not take the place of one that was checked.
     const args = { ...fillLoss(loss), ...arrays, aborted: signal?.aborted ?? false };
-    const sums = await this.#call(signal, (native) => native.forwardBackward(args));
-    const mean = (sum: number) => sum / sums.tokens;
-    return {
-      loss: sums.loss,
-      tokens: sums.tokens,
-      entropy: mean(sums.entropy),
-      mismatchMaxAbs: loss.kind === "policy" ? sums.maxAbsDrift : Number.NaN,
-      clipFraction: mean(sums.clipped),
-      clipLowFraction: mean(sums.clippedLow),
-      clipHighFraction: mean(sums.clippedHigh),
-      ratio: loss.kind === "policy" ? mean(sums.ratio) : Number.NaN,
-      kl: mean(sums.kl),
-      ...(loss.kind === "dpo" && { pairs: pairMetrics(sums.pairs) }),
-    };
+    return lossMetrics(loss, await this.#call(signal, (native) => native.forwardBackward(args)));
   }
 
   /**
@@ -459,6 +453,15 @@ function nativeSpec(spec: ModelSpec): object {
     ropeScale: scale,
     windows: Int32Array.from(windows),
   };
+}
+
+/** The arrays of a batch by name, and the tokens that bear scores where the loss is of these. */
+function arraysOf(batch: TrainBatch, loss: LossSpec, { padTokenId = null }: ModelSpec) {
+  const { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance } = batch;
+  const { returns, oldValues, pairWeights, margins, signal } = batch;
+  const ofTokens = { weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance, returns, oldValues };
+  const scored = loss.kind === "bradley-terry" ? scoredTokens(batch, padTokenId) : undefined;
+  return { ids, cuSeqlens, ...ofTokens, pairWeights, margins, scored, signal };
 }
 
 async function makeFolder(folder: string): Promise<void> {

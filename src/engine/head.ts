@@ -2,7 +2,7 @@
 // sequence bears its score. The numbers are the native side's.
 import type { ModelFolders } from "./peft.js";
 import { scalarSpec } from "./spec.js";
-import type { EngineOptions, Head, HeadInit, ModelSpec, PackedTokens } from "./types.js";
+import type { EngineOptions, Head, HeadInit, LossSpec, ModelSpec, PackedTokens } from "./types.js";
 import { checkNumber, fail } from "./validate.js";
 
 /** The initializer_range of transformers. */
@@ -19,6 +19,10 @@ export function requireHead(where: string, { head = "language" }: Pick<ModelSpec
   const advice = 'choose a sequence classifier, or open the model with head: "scalar"';
   fail("WRONG_HEAD", where, "a model with a scalar head", "a language model", advice);
 }
+
+/** The head that a loss is of. */
+export const headOf = ({ kind }: LossSpec): Head =>
+  kind === "value" || kind === "bradley-terry" ? "scalar" : "language";
 
 /** The spec of the model that the options make of one. Throws InputError BAD_ARGUMENT. */
 export function withHead(spec: ModelSpec, { head, headInit }: Pick<EngineOptions, "head" | "headInit">): ModelSpec {

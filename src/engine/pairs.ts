@@ -3,19 +3,20 @@ import type { NativePairSums } from "./addon.js";
 import type { LossSpec, PairMetrics } from "./types.js";
 
 /** Sequences that a loss does not cut apart. */
-export function sequencesTogether(loss: LossSpec): number {
-  return loss.kind === "dpo" ? 2 : 1;
+export function sequencesTogether(kind: LossSpec["kind"]): number {
+  return kind === "dpo" || kind === "bradley-terry" ? 2 : 1;
 }
 
-export function pairMetrics(sums: NativePairSums): PairMetrics {
+export function pairMetrics(kind: LossSpec["kind"], sums: NativePairSums): PairMetrics {
   const mean = (sum: number) => sum / sums.count;
+  const logprobs = (sum: number) => (kind === "dpo" ? mean(sum) : Number.NaN);
   return {
     count: sums.count,
     chosenReward: mean(sums.chosen),
     rejectedReward: mean(sums.rejected),
     margin: mean(sums.chosen - sums.rejected),
     accuracy: mean(sums.accurate),
-    chosenLogprob: mean(sums.chosenLogprob),
-    rejectedLogprob: mean(sums.rejectedLogprob),
+    chosenLogprob: logprobs(sums.chosenLogprob),
+    rejectedLogprob: logprobs(sums.rejectedLogprob),
   };
 }

@@ -333,12 +333,33 @@ export interface DpoLoss {
   readonly labelSmoothing?: number;
 }
 
-export type LossSpec = SftLoss | PolicyLoss | DpoLoss;
+/**
+ * Of a critic, a model with a scalar head: sum_t weight_t * max((v_t - R_t)^2, (clip(v_t) - R_t)^2) / 2, where v_t is the value at the token
+ * before token t and clip keeps it within `clip` of the value recorded (as PPO's reference code, TRL and verl). Schulman et al. 2017, eq. 9.
+ */
+export interface ValueLoss {
+  readonly kind: "value";
+  /** 0 is off. */
+  readonly clip: number;
+}
+
+/**
+ * Of a reward model, a model with a scalar head, on pairs: sequence 2 p is the chosen one of pair p, 2 p + 1 the rejected one.
+ * sum_p pairWeight_p * (-log sigmoid(c_p - r_p - margin_p) + centerCoefficient * (c_p + r_p)^2) of their scores, as `rewardScores` gives them
+ * (Bradley and Terry 1952; margins: Touvron et al. 2023, "Llama 2", eq. 2; centring: Eisenstein et al. 2023, "Helping or herding?").
+ */
+export interface BradleyTerryLoss {
+  readonly kind: "bradley-terry";
+  /** Holds the scores around zero: 0.01, say. Default 0. */
+  readonly centerCoefficient?: number;
+}
+
+export type LossSpec = SftLoss | PolicyLoss | DpoLoss | ValueLoss | BradleyTerryLoss;
 
 /**
  * Training tokens. weights[i] is what token i counts in the loss, its normaliser included (for a mean over n tokens 1 / n, n over
  * the whole step); 0 leaves the token out. The first token of a sequence has weight 0. For losses of pairs a weight that is not 0 marks a
- * token of a completion, and pairWeights hold the normaliser.
+ * token of a completion, and pairWeights hold the normaliser; "bradley-terry" has no use for them.
  */
 export interface TrainBatch extends PackedTokens {
   readonly weights: Float32Array; // [T]
@@ -352,7 +373,13 @@ export interface TrainBatch extends PackedTokens {
   readonly samplerLogprobs?: Float32Array; // [T]
   /** For "policy": factor of each token's surrogate, such as an importance weight, or 0 to leave it out. Default 1. */
   readonly importance?: Float32Array; // [T]
-  /** For "dpo": what each pair counts in the loss, its normaliser included (for a mean over n pairs 1 / n); 0 leaves it out. */
+  /** For "value": what the value at the token before is to be. */
+  readonly returns?: Float32Array; // [T]
+  /** For "value" with a clip: the value at the token before, as it was recorded. */
+  readonly oldValues?: Float32Array; // [T]
+  /** For "bradley-terry": by how much each chosen score is to lead. Default 0. */
+  readonly margins?: Float32Array; // [S / 2]
+  /** For losses of pairs: what each pair counts in the loss, its normaliser included (for a mean over n pairs 1 / n); 0 leaves it out. */
   readonly pairWeights?: Float32Array; // [S / 2]
   readonly signal?: AbortSignal;
 }
@@ -362,9 +389,9 @@ export interface LossMetrics {
   readonly loss: number;
   readonly tokens: number;
   readonly entropy: number;
-  /** max |logp - oldLogprobs|; the on-policy law says 0 on the first update of a rollout. NaN for sft. */
+  /** max |logp - oldLogprobs|, or |value - oldValues|; the on-policy law says 0 on the first update of a rollout. NaN for other losses. */
   readonly mismatchMaxAbs: number;
-  /** Tokens whose surrogate a bound decided; for "cispo" those whose ratio was clipped. */
+  /** Tokens whose surrogate a bound decided; for "cispo" those whose ratio was clipped; for "value" those whose clipped square is larger. */
   readonly clipFraction: number;
   /** Of these, below 1 - clipLow and above 1 + clipHigh; what is left is the dual clip's. */
   readonly clipLowFraction: number;
@@ -373,9 +400,22 @@ export interface LossMetrics {
   readonly kl: number;
   /** Of losses of pairs. */
   readonly pairs?: PairMetrics;
+  /** Of the value loss. */
+  readonly value?: ValueMetrics;
 }
 
-/** Means over pairs with weight != 0; rewards are beta * (logp - ref), log-probs sums over a completion. */
+/** Over tokens with weight != 0. */
+export interface ValueMetrics {
+  readonly mean: number;
+  readonly returnMean: number;
+  /** 1 - Var(return - value) / Var(return): 1 of a critic that knows the returns, 0 of one that knows their mean alone. */
+  readonly explainedVariance: number;
+}
+
+/**
+ * Means over pairs with weight != 0. Of "dpo" rewards are beta * (logp - ref), log-probs sums over a completion; of "bradley-terry" rewards
+ * are scores, and log-probs NaN.
+ */
 export interface PairMetrics {
   readonly count: number;
   readonly chosenReward: number;

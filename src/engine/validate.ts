@@ -1,5 +1,6 @@
 // Checks of what is handed to the engine: lengths, ranges and ids, each with the field's name. Native code relies on them.
 import { InputError } from "../errors.js";
+import { sequencesTogether } from "./pairs.js";
 import type {
   DpoLoss,
   GenerateRequest,
@@ -23,6 +24,9 @@ export function checkNumber(where: string, value: number, low: number, high: num
 
 /** Offsets are int32. */
 const MOST_TOKENS = 2 ** 31 - 1;
+
+/** Of a loss's terms. */
+const MOST_COEFFICIENT = 1e6;
 
 /** Of penalties, either way. */
 const MOST_PENALTY = 100;
@@ -153,12 +157,15 @@ export function checkTrainBatch(batch: TrainBatch, loss: LossSpec): void {
     ["refLogprobs", batch.refLogprobs, loss.kind === "dpo" || (policy && loss.klCoefficient !== 0)],
     ["samplerLogprobs", batch.samplerLogprobs, false],
     ["importance", batch.importance, false],
+    ["returns", batch.returns, loss.kind === "value"],
+    ["oldValues", batch.oldValues, loss.kind === "value" && loss.clip > 0],
   ];
   for (const [name, array, needed] of arrays) {
     if (array === undefined && !needed) continue;
     checkFloats(`forwardBackward ${name}`, array, batch.ids.length);
   }
-  if (loss.kind === "dpo") checkPairs("forwardBackward", batch.cuSeqlens, batch.pairWeights);
+  if (sequencesTogether(loss.kind) > 1)
+    checkPairs("forwardBackward", batch.cuSeqlens, batch.pairWeights, batch.margins);
   for (const start of batch.cuSeqlens.subarray(0, -1)) {
     if (batch.weights[start] !== 0)
       fail(
@@ -170,12 +177,13 @@ export function checkTrainBatch(batch: TrainBatch, loss: LossSpec): void {
   }
 }
 
-/** Sequences in twos, and a weight for each two. */
-export function checkPairs(where: string, cuSeqlens: Int32Array, pairWeights: unknown): void {
+/** Sequences in twos, and a weight, or a margin, for each two. */
+export function checkPairs(where: string, cuSeqlens: Int32Array, pairWeights: unknown, margins?: unknown): void {
   const sequences = cuSeqlens.length - 1;
   if (sequences % 2 !== 0)
     fail("BAD_ARGUMENT", `${where} cuSeqlens`, "an even number of sequences, chosen and rejected in turn", sequences);
   checkFloats(`${where} pairWeights`, pairWeights, sequences / 2);
+  if (margins !== undefined) checkFloats(`${where} margins`, margins, sequences / 2);
 }
 
 function checkFloats(where: string, array: unknown, length: number): void {
@@ -189,7 +197,10 @@ export function checkLoss(loss: LossSpec): void {
   const { kind } = loss;
   if (kind === "policy") checkPolicy(loss);
   else if (kind === "dpo") checkDpo(loss);
-  else if (kind !== "sft") fail("BAD_ARGUMENT", "loss kind", "sft, policy or dpo", kind);
+  else if (kind === "value") checkNumber("loss clip", loss.clip, 0, MOST_COEFFICIENT);
+  else if (kind === "bradley-terry")
+    checkNumber("loss centerCoefficient", fillLoss(loss).centerCoefficient, 0, MOST_COEFFICIENT);
+  else if (kind !== "sft") fail("BAD_ARGUMENT", "loss kind", "sft, policy, dpo, value or bradley-terry", kind);
 }
 
 function checkPolicy(loss: PolicyLoss): void {
@@ -222,5 +233,6 @@ function checkChoice(where: string, value: string, choices: readonly string[]): 
 export function fillLoss<Loss extends LossSpec>(loss: Loss): Required<Loss>;
 export function fillLoss(loss: LossSpec): LossSpec {
   if (loss.kind === "dpo") return { labelSmoothing: 0, ...loss };
+  if (loss.kind === "bradley-terry") return { centerCoefficient: 0, ...loss };
   return loss.kind === "policy" ? { ratio: "token", objective: "clip", klEstimator: "k3", ...loss } : loss;
 }

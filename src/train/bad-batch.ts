@@ -21,7 +21,7 @@ export interface BadBatch {
  * those that fit are written. Returns the path.
  */
 export async function saveBadBatch(folder: string, { where, batch, loss, hasFault }: BadBatch): Promise<string> {
-  const together = sequencesTogether(loss);
+  const together = sequencesTogether(loss.kind);
   const [first, end] = bounded(batch, await narrow(batch, together, hasFault), together);
   const arrays = slice(batch, first, end);
   const sequences = { first, end, of: sequencesOf(batch) };
@@ -55,7 +55,7 @@ function bounded({ cuSeqlens }: TrainBatch, [first, end]: Range, together: numbe
 
 /** Sequences [first, end) as a batch. */
 function slice({ signal: _, ...batch }: TrainBatch, first: number, end: number): TrainBatch {
-  const { cuSeqlens, ids, weights, pairWeights, ...others } = batch;
+  const { cuSeqlens, ids, weights, pairWeights, margins, ...others } = batch;
   const [from, to] = [cuSeqlens[first]!, cuSeqlens[end]!];
   const cut = Object.entries(others).flatMap(([name, values]) =>
     values === undefined ? [] : [[name, values.slice(from, to)] as const],
@@ -66,6 +66,7 @@ function slice({ signal: _, ...batch }: TrainBatch, first: number, end: number):
     weights: weights.slice(from, to),
     ...Object.fromEntries(cut),
     ...(pairWeights && { pairWeights: pairWeights.slice(first / 2, end / 2) }),
+    ...(margins && { margins: margins.slice(first / 2, end / 2) }),
   };
 }
 

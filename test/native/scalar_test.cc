@@ -32,6 +32,13 @@ EngineConfig config_of(DType dtype, int64_t micro_batch_tokens = 64) {
 
 PackedTokens tokens() { return {random_ints(100, 3, 45), {0, 70, 71, 100}}; }
 
+EngineConfig language_config() {
+  EngineConfig config = config_of(DType::f32);
+  config.spec.scalar = false;
+  config.trainable = true;
+  return config;
+}
+
 Floats values_at(Engine& engine, std::vector<int32_t> at) {
   Control control;
   return engine.values({tokens(), std::move(at)}, control);
@@ -96,9 +103,59 @@ TEST(scalar_and_language_heads_have_their_own_verbs) {
   CHECK_THROWS_CODE(scalar.score({tokens()}, false, control), "WRONG_HEAD");
   CHECK_THROWS_CODE(scalar.generate({}, control), "WRONG_HEAD");
   CHECK_THROWS_CODE(scalar.forward_backward({}, {}, control), "WRONG_HEAD");
-  config.spec.scalar = false;
-  Engine language(config, {}, 1, 0.1f);
+  LossArgs value;
+  value.kind = LossKind::value;
+  CHECK_THROWS_CODE(Engine(language_config(), {}, 1, 0.1f).forward_backward({}, value, control), "WRONG_HEAD");
+  Engine language(language_config(), {}, 1, 0.1f);
   CHECK_THROWS_CODE(language.values({tokens(), {0}}, control), "WRONG_HEAD");
+}
+
+TEST(scalar_losses_are_the_same_bits_everywhere) {
+  constexpr int64_t T = 37, P = 18;
+  const Floats values = random_floats(T, 1, -2, 2), returns = random_floats(T, 2), old = random_floats(T, 3, -2, 2);
+  const Floats weights = random_floats(T, 4, 0, 1), margins = random_floats(P, 5, 0, 2);
+  SAME_EVERYWHERE([&](const Kernels& kernels, ThreadPool&) {
+    Floats out(static_cast<size_t>(T + 2 * P));
+    ValueSums sums;
+    kernels.value_loss(sums, out.data(), {values.data(), returns.data(), weights.data(), old.data()}, 0.5f, T);
+    PairSums pairs;
+    kernels.bradley_terry_loss(pairs, out.data() + T, {values.data(), margins.data(), weights.data(), P}, 0.01f);
+    for (const double sum : {sums.loss, sums.squared_errors, pairs.loss}) out.push_back(static_cast<float>(sum));
+    return out;
+  });
+}
+
+TEST(scalar_gradients_do_not_depend_on_the_cut) {
+  TrainArgs args;
+  args.tokens = {random_ints(100, 3, 45), {0, 30, 31, 60, 100}};
+  args.weights.assign(100, 0.01f);
+  for (const size_t first : {0u, 30u, 31u, 60u}) args.weights[first] = 0.0f;
+  args.returns = random_floats(100, 7);
+  args.old_values = random_floats(100, 8);
+  args.pair_weights = {0.5f, 0.25f};
+  args.margins = {0.1f, 0.0f};
+  args.scored = {29, 30, 45, 99};
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const LossKind kind : {LossKind::value, LossKind::bradley_terry}) {
+      LossArgs loss;
+      loss.kind = kind;
+      loss.value_clip = 0.2f;
+      loss.center_coef = 0.01f;
+      std::vector<Floats> gradients;
+      for (const int64_t micro_batch_tokens : {1, 1000}) {
+        EngineConfig config = config_of(dtype, micro_batch_tokens);
+        config.trainable = true;
+        Engine engine(config, {}, 1, 0.1f);
+        Control control;
+        const LossSums sums = engine.forward_backward(args, loss, control);
+        CHECK(sums.loss > 0);
+        Floats all;
+        for (const Parameter& p : engine.parameters().all()) append(all, engine.gradient(p.name));
+        gradients.push_back(all);
+        engine.step({1e-3});
+      }
+      CHECK_BITS(gradients[0], gradients[1]);
+    }
 }
 
 TEST(scalar_values_stop_when_aborted) {

@@ -1,16 +1,10 @@
 // The DPO loss of pairs of completions and its gradient, a pure function of [T] arrays. All in double; what a token gets is
 // rounded once. Normalisers are in the pairs' weights, so a call over some pairs gives their part of the gradient.
+#include "kernels/cpu/logistic.h"
 #include "kernels/cpu/ops.h"
 
 namespace zazen::ZAZEN_ISA {
 namespace {
-
-// log(1 + e^x), large x included.
-double softplus(double x) { return (x > 0 ? x : 0.0) + __builtin_log1p(__builtin_exp(x > 0 ? -x : x)); }
-double sigmoid(double x) {
-  const double e = __builtin_exp(x > 0 ? -x : x);
-  return (x > 0 ? 1.0 : e) / (1.0 + e);
-}
 
 // Log-probs of a completion: sums over its tokens with weight.
 struct Completion {

@@ -68,6 +68,12 @@ void policy_loss(PolicyLossSums& sums, float* dlogp, float* dentropy, const Poli
 // dpo_loss.cc
 void dpo_loss(PairSums& sums, float* dlogp, const DpoLossInputs& in, const DpoLossArgs& args);
 
+// bradley_terry_loss.cc
+void bradley_terry_loss(PairSums& sums, float* dscores, const BradleyTerryInputs& in, float center_coef);
+
+// value_loss.cc
+void value_loss(ValueSums& sums, float* dvalues, const ValueLossInputs& in, float clip, int64_t T);
+
 // advantage.cc
 void advantage_normalize(float* advantages, const float* rewards, const int32_t* cu_groups, int64_t groups, bool scale_by_std,
                          float eps);
