@@ -1,7 +1,8 @@
 // Every recipe, in the order in which `zazen recipes` lists them.
 import { quickstartRecipe } from "./quickstart.js";
 import type { Recipe } from "./recipe.js";
+import { rewardModelRecipe } from "./reward-model.js";
 import { rlvrRecipe } from "./rlvr.js";
 import { sftRecipe } from "./sft.js";
 
-export const recipes: readonly Recipe[] = [quickstartRecipe, sftRecipe, rlvrRecipe];
+export const recipes: readonly Recipe[] = [quickstartRecipe, sftRecipe, rewardModelRecipe, rlvrRecipe];

@@ -115,7 +115,8 @@ async function fill(
   return { report, longest };
 }
 
-async function* batches(rows: AsyncIterable<Row>): AsyncGenerator<Row[]> {
+/** Some hundred rows at a time, fewer of long ones. */
+export async function* batches(rows: AsyncIterable<Row>): AsyncGenerator<Row[]> {
   let batch: Row[] = [];
   let characters = 0;
   for await (const row of rows) {
@@ -136,7 +137,7 @@ function textSize({ value }: Row): number {
 }
 
 /** Says now and then how far a download is. */
-function downloadNotes(host: DataHost): (progress: HubProgress) => void {
+export function downloadNotes(host: DataHost): (progress: HubProgress) => void {
   let said = Number.NEGATIVE_INFINITY;
   return ({ file, done, total }) => {
     const time = performance.now();

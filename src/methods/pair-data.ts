@@ -1,0 +1,90 @@
+// Pairs of answers from a user's data, of which one was chosen: every row is read, checked and encoded once, before the first step.
+import { type DataSettings, type MixtureSettings, type SourceSettings, sourcesOf } from "../config/data.js";
+import { Mixture } from "../data/mixture.js";
+import { emptyError } from "../data/records.js";
+import { openSource, type SourceReport } from "../data/source.js";
+import { RecordStore } from "../data/store.js";
+import type { PairSource, PreferencePair } from "../train/reward-model.js";
+import type { ChatSettings } from "./data-settings.js";
+import { PairEncoder, type PairSettings, pairCodec } from "./pair-rows.js";
+import { batches, type DataHost, downloadNotes, type Learner } from "./sft-data.js";
+
+export interface PairDataSettings {
+  readonly seed: number;
+  readonly data: DataSettings;
+  readonly mixture: MixtureSettings;
+  readonly chat: ChatSettings;
+  readonly pairs: PairSettings;
+}
+
+export interface Pairs extends PairSource, Disposable {
+  readonly reports: readonly SourceReport[];
+  /** Tokens of the longest sequence. */
+  readonly longest: number;
+  /** The first of them, source by source, at most `count`. */
+  first(count: number): PreferencePair[];
+}
+
+/** Bytes of all sources that stay in memory. */
+const MEMORY_BYTES = 1 << 28;
+
+/** Throws InputError: of files and rows, CHAT_*, DATA_LENGTH, DATA_VOCABULARY, DATA_EMPTY. */
+export async function openPairs(settings: PairDataSettings, learner: Learner, host: DataHost): Promise<Pairs> {
+  const encoder = new PairEncoder(settings, learner);
+  const sources = sourcesOf(settings.data);
+  const memoryBytes = Math.floor(MEMORY_BYTES / sources.length);
+  const stores: RecordStore<PreferencePair>[] = [];
+  const filled: Filled[] = [];
+  const dispose = () => {
+    for (const store of stores) store[Symbol.dispose]();
+  };
+  try {
+    for (const source of sources) {
+      const records = new RecordStore(pairCodec, { memoryBytes });
+      stores.push(records);
+      filled.push({ records, weight: source.weight, ...(await fill(records, source, encoder, host)) });
+    }
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+  const mixture = new Mixture(filled, { seed: settings.seed, exhausted: settings.mixture.exhausted });
+  return {
+    reports: filled.map(({ report }) => report),
+    longest: filled.reduce((most, { longest }) => Math.max(most, longest), 0),
+    first: (count) => filled.flatMap(({ records }) => firstOf(records, count)).slice(0, count),
+    next: (count) => mixture.next(count),
+    save: () => mixture.save(),
+    restore: (state) => mixture.restore(state),
+    [Symbol.dispose]: dispose,
+  };
+}
+
+interface Filled {
+  readonly records: RecordStore<PreferencePair>;
+  readonly weight: number;
+  readonly report: SourceReport;
+  readonly longest: number;
+}
+
+async function fill(
+  store: RecordStore<PreferencePair>,
+  settings: SourceSettings,
+  encoder: PairEncoder,
+  host: DataHost,
+): Promise<Pick<Filled, "report" | "longest">> {
+  const { report, rows } = await openSource(settings, { signal: host.signal, onProgress: downloadNotes(host) });
+  let longest = 0;
+  for await (const batch of batches(rows())) {
+    host.signal.throwIfAborted();
+    for (const pair of await encoder.encode(batch, report)) {
+      store.push(pair);
+      longest = Math.max(longest, pair.chosen.length, pair.rejected.length);
+    }
+  }
+  if (store.length === 0) throw emptyError(report, "pair");
+  return { report, longest };
+}
+
+const firstOf = (store: RecordStore<PreferencePair>, count: number): PreferencePair[] =>
+  Array.from({ length: Math.min(count, store.length) }, (_, i) => store.at(i)!);
