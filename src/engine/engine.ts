@@ -253,6 +253,7 @@ export class Engine {
    * its first where there is no other. The bits of a score depend on its sequence alone. Rejects with ABORTED when aborted.
    */
   async rewardScores(request: ValuesRequest): Promise<Float32Array> {
+    checkKeys("rewardScores", request, KEYS.values);
     requireHead("rewardScores", this.spec, "scalar");
     checkPacked("rewardScores", request, this.spec);
     return this.#values(request, scoredTokens(request, this.spec.padTokenId ?? null));
@@ -260,6 +261,7 @@ export class Engine {
 
   /** What the scalar head says at each token [T], having seen those up to it. The bits are those of rewardScores. */
   async values(request: ValuesRequest): Promise<Float32Array> {
+    checkKeys("values", request, KEYS.values);
     requireHead("values", this.spec, "scalar");
     checkPacked("values", request, this.spec);
     return this.#values(

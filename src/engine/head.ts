@@ -1,5 +1,6 @@
 // The scalar head: how a language model is opened as a model of one number a token, which verbs are for which head, and which token of a
 // sequence bears its score. The numbers are the native side's.
+import { checkKeys, KEYS } from "./known.js";
 import type { ModelFolders } from "./peft.js";
 import { scalarSpec } from "./spec.js";
 import type { EngineOptions, Head, HeadInit, LossSpec, ModelSpec, PackedTokens } from "./types.js";
@@ -46,7 +47,9 @@ export function loadedSpec(stated: ModelSpec, { adapter }: ModelFolders, options
 }
 
 /** Complete. Throws InputError BAD_ARGUMENT. */
-export function fillHeadInit({ seed = 0, std = DEFAULT_STD }: HeadInit = {}): { seed: number; std: number } {
+export function fillHeadInit(init: HeadInit = {}): { seed: number; std: number } {
+  checkKeys("engine headInit", init, KEYS.headInit);
+  const { seed = 0, std = DEFAULT_STD } = init;
   checkNumber("engine headInit seed", seed, 0, Number.MAX_SAFE_INTEGER, true);
   checkNumber("engine headInit std", std, 0, MOST_STD);
   return { seed, std };

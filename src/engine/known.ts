@@ -5,12 +5,14 @@ import type { BatchBound, GenerateBound, Workload } from "./memory.js";
 import type {
   EngineOptions,
   GenerateRequest,
+  HeadInit,
   LogprobsRequest,
   LoraOptions,
   LossSpec,
   OptimStep,
   SamplingParams,
   TrainBatch,
+  ValuesRequest,
 } from "./types.js";
 import { fail } from "./validate.js";
 
@@ -29,7 +31,10 @@ const ENGINE: Keys<EngineOptions> = {
   reference: true,
   lora: true,
   base: true,
+  head: true,
+  headInit: true,
 };
+const HEAD_INIT: Keys<HeadInit> = { seed: true, std: true, padTokenId: true };
 const LORA: Keys<LoraOptions> = {
   rank: true,
   alpha: true,
@@ -71,11 +76,15 @@ const TRAIN: Keys<TrainBatch> = {
   refLogprobs: true,
   samplerLogprobs: true,
   importance: true,
+  returns: true,
+  oldValues: true,
+  margins: true,
   pairWeights: true,
   signal: true,
 };
 /** A training batch may be scored as it is. */
 const LOGPROBS: Keys<LogprobsRequest & TrainBatch> = { ...TRAIN, temperature: true, top: true, reference: true };
+const VALUES: Keys<ValuesRequest & TrainBatch> = TRAIN;
 /** By the kind of loss. */
 const LOSSES: { readonly [kind in LossSpec["kind"]]: Keys<Extract<LossSpec, { kind: kind }>> } = {
   sft: { kind: true },
@@ -92,6 +101,8 @@ const LOSSES: { readonly [kind in LossSpec["kind"]]: Keys<Extract<LossSpec, { ki
     entropyCoefficient: true,
   },
   dpo: { kind: true, beta: true, labelSmoothing: true },
+  value: { kind: true, clip: true },
+  "bradley-terry": { kind: true, centerCoefficient: true },
 };
 const OPTIM: Keys<OptimStep> = {
   learningRate: true,
@@ -113,10 +124,12 @@ const GENERATE_BOUND: Keys<GenerateBound> = {
 export const KEYS = {
   engine: ENGINE,
   create: { seed: true, std: true },
+  headInit: HEAD_INIT,
   lora: LORA,
   generate: GENERATE,
   sampling: SAMPLING,
   logprobs: LOGPROBS,
+  values: VALUES,
   losses: LOSSES,
   train: TRAIN,
   optim: OPTIM,
