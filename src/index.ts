@@ -1,6 +1,7 @@
 // The public API. A loop can be written with the verbs of `Engine` and pure functions; recipes are loops that are written already.
 // Kernels and tasks have entries of their own: `zazen/kernels`, `zazen/tasks`.
 export { type DataSettings, dataSetting, type SourceSettings, sourcesOf } from "./config/data.js";
+export { type EndpointInput, type EndpointSettings, endpointPart } from "./config/endpoint.js";
 export { type HubFiles, type HubOptions, type HubReference, hubFiles } from "./data/hub.js";
 export { type JsonlRecord, loadJsonl, type ParseRecord, readJsonl } from "./data/jsonl.js";
 export { Mixture, type MixtureOptions, type MixturePart } from "./data/mixture.js";
@@ -11,6 +12,11 @@ export { type Json, type Resumable, resumables } from "./data/resumable.js";
 export { type Row, readRows } from "./data/rows.js";
 export { type OpenSource, openSource, type SourceReport } from "./data/source.js";
 export { type Codec, RecordStore } from "./data/store.js";
+export { Endpoint, type EndpointOptions } from "./endpoint/endpoint.js";
+export { EndpointError } from "./endpoint/faults.js";
+export { inOrder } from "./endpoint/in-order.js";
+export { costOf, type Price, type Spent } from "./endpoint/meter.js";
+export type { ChatAnswer, ChatOptions, ChatRequest, ChatSource, Usage } from "./endpoint/types.js";
 export { Engine, planMemory } from "./engine/engine.js";
 export { endTokens, type Recommended, recommendedSampling } from "./engine/generation-config.js";
 export type { EngineLike, EngineSource } from "./engine/like.js";

@@ -1,5 +1,5 @@
-// The house has rooms, and this test keeps their doors: who may import whom in src, who may include whom in native, and that only
-// src/engine touches the addon. The checks are text searches for import and include lines; no module is resolved or run.
+// The house has rooms, and this test keeps their doors: who may import whom in src, who may include whom in native, that only src/engine
+// touches the addon, and that only src/endpoint asks endpoints. The checks are text searches for import and include lines; no module is resolved or run.
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,7 +12,8 @@ type Doors = Readonly<Record<string, readonly string[]>>;
 
 const base = ["errors", "config"];
 const roomsOfRollout = ["engine", "tasks", "prompt", "objective", ...base];
-const roomsOfEval = ["rollout", "reward", "data", ...roomsOfRollout];
+const roomsOfReward = ["endpoint", ...roomsOfRollout];
+const roomsOfEval = ["rollout", "reward", "data", ...roomsOfReward];
 const roomsOfTrain = ["eval", ...roomsOfEval];
 const everyRoom = ["train", "methods", "report", "cli", ...roomsOfTrain];
 
@@ -26,8 +27,9 @@ const doors: Doors = {
   data: base,
   engine: base,
   tasks: ["prompt", "data", ...base],
+  endpoint: ["prompt", "data", ...base], // a room of its own: teachers of methods and judges of reward ask it, and it knows neither
   rollout: roomsOfRollout,
-  reward: roomsOfRollout,
+  reward: roomsOfReward,
   eval: roomsOfEval,
   train: roomsOfTrain,
   methods: ["train", ...roomsOfTrain],
@@ -84,7 +86,8 @@ function breaches(sources: Sources): readonly string[] {
       .map(({ target }) => `${path}: ${from} may not import ${target}`);
     const touch =
       from !== "engine" && path !== builder && addonTouch.test(source) ? [`${path}: only engine loads the addon`] : [];
-    return [...wrong, ...touch];
+    const asks = from !== "endpoint" && importsOf(source).some((each) => each.path === "openai");
+    return [...wrong, ...touch, ...(asks ? [`${path}: only endpoint asks endpoints`] : [])];
   });
 }
 
@@ -155,6 +158,8 @@ describe("the checks see planted faults", () => {
     ["cli/a.ts", 'createRequire(import.meta.url)("../../build/Release/zazen");', "only engine loads the addon"],
     ["data/a.ts", 'const addon = require("./zazen.node");', "only engine loads the addon"],
     ["train/a.ts", 'process.dlopen(module, "zazen.node");', "only engine loads the addon"],
+    ["endpoint/a.ts", 'import { x } from "../reward/x.js";', "endpoint may not import reward/x.js"],
+    ["reward/a.ts", 'const { OpenAI } = await import("openai");', "only endpoint asks endpoints"],
   ])("%s: %s", (path, source, message) => {
     expect(breaches(new Map([[path, source]]))).toEqual([`${path}: ${message}`]);
   });

@@ -14,6 +14,8 @@ export interface Setting {
   readonly help: string;
   /** Whether it may change when a run is resumed; absent: it may not. */
   readonly resume?: OnResume;
+  /** What is given may be a secret by mistake: a message does not show it. */
+  readonly secret?: boolean;
 }
 
 /** The parts of a JSON Schema that are read here. */
@@ -21,6 +23,7 @@ interface Node {
   readonly type?: string | readonly string[];
   readonly description?: string;
   readonly resume?: OnResume;
+  readonly secret?: boolean;
   readonly default?: unknown;
   readonly const?: unknown;
   readonly enum?: readonly unknown[];
@@ -78,8 +81,11 @@ function rows(
   const help = node.description ?? groupHelp;
   const resume = node.resume === undefined ? group : { resume: node.resume };
   const groups = [node, ...branches(node)].filter((each) => each.properties !== undefined);
-  if (groups.length === 0)
-    return [{ key, type: typeOf(node), default: own, range: rangeOf(node), help, ...resume }, ...itemRows(key, node)];
+  if (groups.length === 0) {
+    const secret = node.secret === true ? { secret: true } : {};
+    const row = { key, type: typeOf(node), default: own, range: rangeOf(node), help, ...resume, ...secret };
+    return [row, ...itemRows(key, node)];
+  }
   return [...mergeProperties(groups)].flatMap(([name, child]) =>
     rows(join(key, name), child, field(own, name), "", resume),
   );

@@ -72,7 +72,9 @@ function unknownKeyLine(where: string, path: readonly PropertyKey[], known: read
 function valueLine(where: string, issue: z.core.$ZodIssue, input: unknown, rows: readonly Setting[]): string {
   const key = issue.path.join(".");
   const place = key === "" ? `[${where}]` : `[${where}] ${key}:`;
-  return `${place} expected ${expected(issue, rows)}, got ${show(valueAt(input, issue.path))}`;
+  const isSecret = rows.some((row) => row.key === settingKey(issue.path) && row.secret === true);
+  const got = isSecret ? "a value that is not shown" : show(valueAt(input, issue.path));
+  return `${place} expected ${expected(issue, rows)}, got ${got}`;
 }
 
 function expected(issue: z.core.$ZodIssue, rows: readonly Setting[]): string {
@@ -105,6 +107,7 @@ function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
 
 function show(value: unknown): string {
   if (value === undefined) return "nothing";
-  const text = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
+  const whole = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
+  const text = whole.replaceAll(/\/\/[^/\s"]*@/g, "//***@"); // user and password of a URL
   return text.length > shownCharacters ? `${text.slice(0, shownCharacters)}...` : text;
 }

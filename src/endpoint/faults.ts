@@ -1,0 +1,126 @@
+// What goes wrong with an endpoint: which failure it is, whether to try again, after how long, and what to tell the user. A key never gets
+// into a message: what the endpoint says is searched for it.
+import { InputError, ZazenError } from "../errors.js";
+import { retryAfterMs } from "./retry.js";
+
+/**
+ * Codes: ENDPOINT_DOWN (no connection, or HTTP 5xx), ENDPOINT_LIMIT (HTTP 429), ENDPOINT_TIMEOUT, ENDPOINT_ANSWER (no chat completion), each
+ * after all retries; ENDPOINT_EMPTY (a completion without text); ENDPOINT_QUEUE. An InputError has ENDPOINT_KEY (HTTP 401, 403),
+ * ENDPOINT_REFUSED (other HTTP 4xx) or ENDPOINT_SETTING.
+ */
+export class EndpointError extends ZazenError {
+  override readonly name: string = "EndpointError";
+}
+
+/** One failed attempt. */
+export interface Failure {
+  readonly code: string;
+  readonly got: string;
+  readonly advice: string;
+  /** Whether another attempt may go better. */
+  readonly retry: boolean;
+  /** Milliseconds that the endpoint asks to wait. */
+  readonly waitMs: number | null;
+  readonly cause?: unknown;
+}
+
+/** The answer is no chat completion. */
+export class NoCompletion extends Error {
+  override readonly name = "NoCompletion";
+}
+
+/** What the openai package throws, as far as it is read here. */
+interface HttpError {
+  readonly status: number;
+  readonly code?: unknown;
+  readonly message: string;
+  readonly headers?: Headers;
+}
+
+const DOWN_ADVICE = "see whether it runs, and whether endpoint.baseURL is right";
+const LIMIT_ADVICE = "lower endpoint.concurrency, or raise endpoint.retries and endpoint.retrySeconds";
+const SHOWN_CHARACTERS = 300;
+const INPUT_CODES = ["ENDPOINT_KEY", "ENDPOINT_REFUSED", "ENDPOINT_SETTING"];
+
+/** HTTP status -> of a request that may be sent again. */
+const PASSING = [408, 409, 425];
+
+/** The failure that a caught value is; null where it is none of an endpoint. */
+export function failureOf(error: unknown, isConnectionError: (error: unknown) => boolean): Failure | null {
+  if (error instanceof NoCompletion || error instanceof SyntaxError) return junk(error);
+  if (isHttpError(error)) return httpFailure(error);
+  if (!isConnectionError(error)) return null;
+  const inner = deepest(error);
+  if (inner instanceof NoCompletion) return junk(inner);
+  return { code: "ENDPOINT_DOWN", got: reason(inner), advice: DOWN_ADVICE, retry: true, waitMs: null, cause: error };
+}
+
+export function timeoutFailure(seconds: number): Failure {
+  const advice = "raise endpoint.deadlineSeconds, or lower endpoint.concurrency or the tokens of an answer";
+  return { code: "ENDPOINT_TIMEOUT", got: `none within ${seconds} s`, advice, retry: true, waitMs: null };
+}
+
+export function emptyFailure(finish: string): Failure {
+  const advice = "raise the most tokens of an answer, or see what the endpoint filters";
+  return { code: "ENDPOINT_EMPTY", got: `no text (finish_reason ${finish})`, advice, retry: false, waitMs: null };
+}
+
+/** The error that a call ends with. `where` names the endpoint, `key` must not be shown. */
+export function endpointError(where: string, failure: Failure, attempts: number, key: string | null): ZazenError {
+  const { code, got, advice, cause } = failure;
+  const times = attempts > 1 ? ` at the last of ${attempts} attempts` : "";
+  const message = `[endpoint ${where}] expected a chat completion, got ${got}${times}; ${advice}`;
+  const safe = key === null ? message : message.replaceAll(key, "***");
+  // A cause may hold the request's headers, so only its text is kept.
+  const options = cause === undefined ? {} : { cause: new Error(reason(cause).replaceAll(key ?? "\0", "***")) };
+  return INPUT_CODES.includes(code) ? new InputError(code, safe) : new EndpointError(code, safe, options);
+}
+
+function junk(error: Error): Failure {
+  const advice = "see whether endpoint.baseURL is that of an OpenAI-compatible API";
+  return { code: "ENDPOINT_ANSWER", got: clip(error.message), advice, retry: true, waitMs: null };
+}
+
+const isHttpError = (error: unknown): error is HttpError =>
+  error instanceof Error && typeof (error as { status?: unknown }).status === "number";
+
+function httpFailure(error: HttpError): Failure {
+  const { status, headers } = error;
+  const text = error.message.replace(`${status} `, "").trim();
+  const got = `HTTP ${status}${text === "" ? "" : `: ${clip(text)}`}`;
+  const failure = (code: string, advice: string, retry: boolean): Failure => ({
+    code,
+    got,
+    advice,
+    retry,
+    waitMs: retry ? retryAfterMs(headers, Date.now()) : null,
+  });
+  if (status === 401 || status === 403)
+    return failure("ENDPOINT_KEY", "set endpoint.apiKeyEnv to the variable that holds a key of this endpoint", false);
+  if (status === 429 && error.code === "insufficient_quota")
+    return failure("ENDPOINT_LIMIT", "raise the quota of the key", false);
+  if (status === 429) return failure("ENDPOINT_LIMIT", LIMIT_ADVICE, true);
+  if (status >= 500 || PASSING.includes(status)) return failure("ENDPOINT_DOWN", DOWN_ADVICE, true);
+  const advice =
+    status === 404
+      ? "correct endpoint.baseURL or endpoint.model"
+      : "correct the request: endpoint.omit leaves fields out, endpoint.extra adds some";
+  return failure("ENDPOINT_REFUSED", advice, false);
+}
+
+/** fetch says only "fetch failed"; why is in its causes. */
+function deepest(error: unknown): unknown {
+  let inner = error;
+  while (inner instanceof Error && inner.cause instanceof Error) inner = inner.cause;
+  return inner;
+}
+
+function reason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return clip(error.message || String((error as NodeJS.ErrnoException).code ?? error.name));
+}
+
+const clip = (text: string): string => {
+  const line = text.replaceAll(/\s+/g, " ").trim();
+  return line.length > SHOWN_CHARACTERS ? `${line.slice(0, SHOWN_CHARACTERS)}...` : line;
+};
