@@ -78,7 +78,8 @@ async function resume(recipes: readonly Recipe[], target: string | undefined, op
   const { findRun } = await import("./resume.js");
   const found = await findRun(recipes, options.resume ?? true, options);
   const { out, checkpoint, summary, remarks } = found;
-  const from = checkpoint === null ? "its beginning; no checkpoint was written yet" : checkpoint.path;
+  const standing = found.recipe.standing?.(out) ?? "its beginning; no checkpoint was written yet";
+  const from = checkpoint === null ? standing : checkpoint.path;
   const lines = [...remarks, summary === null ? `goes on from ${from}` : "finished: there is nothing to do"];
   if (options.dryRun === true) return showPlan(found, options.json === true, lines);
   if (summary === null) return run(found, { out, resume: { checkpoint } }, options.json === true, lines);
@@ -117,7 +118,7 @@ async function runRecipe(
     say(`Done in ${duration((performance.now() - began) / 1000)}. Run folder: ${out}`);
     return { recipe: recipe.name, out, summary };
   } catch (error) {
-    const kept = `what was written is in ${out}${await goOn(out)}`;
+    const kept = `what was written is in ${out}${await goOn(recipe, out)}`;
     if (signal.reason instanceof InterruptedError && isStop(error, signal)) {
       throw new InterruptedError(signal.reason.signal, `${signal.reason.message}; ${kept}`);
     }
@@ -134,9 +135,10 @@ function isStop(error: unknown, { reason }: AbortSignal): boolean {
 }
 
 /** How to go on, where there is something to go on from. */
-async function goOn(out: string): Promise<string> {
+async function goOn(recipe: Recipe, out: string): Promise<string> {
   const { listCheckpoints } = await import("../train/checkpoint.js");
-  return listCheckpoints(out).length === 0 ? "" : `; go on with it: npx zazen train --resume ${out}`;
+  const hasBegun = listCheckpoints(out).length > 0 || (recipe.standing?.(out) ?? null) !== null;
+  return !hasBegun ? "" : `; go on with it: npx zazen train --resume ${out}`;
 }
 
 /** What will happen, on which machine, and where it is kept. */

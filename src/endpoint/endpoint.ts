@@ -3,13 +3,14 @@
 //
 // The openai package sends the requests; its own retries are off. They wait without hearing an abort or a total limit, jitter by Math.random,
 // take no broken answer for a failure, and its timeout ends with the headers, not with the body. Two policies at once would multiply.
+import { setMaxListeners } from "node:events";
 import type { OpenAI } from "openai";
 import type { z } from "zod";
 import { type EndpointInput, type EndpointSettings, endpointPart } from "../config/endpoint.js";
 import { random } from "../data/random.js";
 import { InputError } from "../errors.js";
 import { type Completion, fetchWhole, readCompletion } from "./answer.js";
-import { emptyFailure, endpointError, type Failure, failureOf, timeoutFailure } from "./faults.js";
+import { emptyFailure, endpointError, type Failure, failureOf, retryText, timeoutFailure } from "./faults.js";
 import { Meter, type Spent } from "./meter.js";
 import { backoffMs } from "./retry.js";
 import type { ChatAnswer, ChatOptions, ChatRequest, ChatSource } from "./types.js";
@@ -20,6 +21,8 @@ export interface EndpointOptions {
   readonly seed?: number;
   /** Where the key's variable is looked for. Default: that of the process. */
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Told of a request that failed and will be sent again. */
+  readonly onRetry?: (message: string) => void;
 }
 
 /** Calls that may wait for each place. */
@@ -35,16 +38,23 @@ export class Endpoint implements ChatSource {
   readonly #isConnectionError: (error: unknown) => boolean;
   readonly #key: string | null;
   readonly #seed: number;
+  readonly #onRetry: (message: string) => void;
   readonly #meter: Meter;
   readonly #places: Places;
   #calls = 0;
   #notBefore = 0; // ms since 1970: the endpoint asked to be left alone until then
 
-  private constructor(settings: EndpointSettings, key: string | null, seed: number, openai: typeof import("openai")) {
+  private constructor(
+    settings: EndpointSettings,
+    key: string | null,
+    { seed = 0, onRetry = () => {} }: EndpointOptions,
+    openai: typeof import("openai"),
+  ) {
     this.name = `${settings.baseURL} ${settings.model}`;
     this.#settings = settings;
     this.#key = key;
     this.#seed = seed;
+    this.#onRetry = onRetry;
     this.#client = clientOf(settings, key, openai.OpenAI);
     this.#isConnectionError = (error) => error instanceof openai.APIConnectionError;
     this.#meter = new Meter(settings.price);
@@ -53,12 +63,12 @@ export class Endpoint implements ChatSource {
 
   /** Sends nothing yet. Throws InputError ENDPOINT_SETTING: a setting out of its range, no URL, no model, no key in its variable. */
   static async open(own: EndpointInput, options: EndpointOptions = {}): Promise<Endpoint> {
-    const { seed = 0, env = process.env } = options;
+    const { env = process.env } = options;
     const { data: settings, error } = endpointPart().safeParse(own);
     if (settings === undefined) throw outOfRange(error);
     if (settings.baseURL === "") throw settingError("baseURL", "the URL of an endpoint", "nothing", "set it");
     if (settings.model === "") throw settingError("model", "the name of a model", "nothing", "set it");
-    return new Endpoint(settings, keyOf(settings, env), seed, await import("openai"));
+    return new Endpoint(settings, keyOf(settings, env), options, await import("openai"));
   }
 
   /** What all calls took so far. */
@@ -74,6 +84,7 @@ export class Endpoint implements ChatSource {
     const { signal, stop, key = this.#calls } = options;
     this.#calls++;
     const signals = [signal, stop].filter((each) => each !== undefined);
+    setMaxListeners(0, ...signals); // as many as there are calls, and none that outlives its call
     return this.#places.use(signals, () => this.#persist(request, { signals, key, ...(signal && { signal }) }));
   }
 
@@ -89,6 +100,7 @@ export class Endpoint implements ChatSource {
       const waitMs = result.waitMs ?? backoffMs(this.#settings, attempt, jitter.next());
       const again = result.retry && attempt <= this.#settings.retries;
       if (!again || Date.now() + waitMs > until) throw this.#error(result, attempt, again ? waitMs : null);
+      this.#onRetry(retryText(this.name, result, waitMs, this.#key));
       if (result.waitMs !== null) this.#notBefore = Math.max(this.#notBefore, Date.now() + waitMs);
       await pause(waitMs, call.signals);
     }

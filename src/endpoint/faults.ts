@@ -69,12 +69,18 @@ export function emptyFailure(finish: string): Failure {
 export function endpointError(where: string, failure: Failure, attempts: number, key: string | null): ZazenError {
   const { code, got, advice, cause } = failure;
   const times = attempts > 1 ? ` at the last of ${attempts} attempts` : "";
-  const message = `[endpoint ${where}] expected a chat completion, got ${got}${times}; ${advice}`;
-  const safe = key === null ? message : message.replaceAll(key, "***");
+  const safe = without(key, `[endpoint ${where}] expected a chat completion, got ${got}${times}; ${advice}`);
   // A cause may hold the request's headers, so only its text is kept.
-  const options = cause === undefined ? {} : { cause: new Error(reason(cause).replaceAll(key ?? "\0", "***")) };
+  const options = cause === undefined ? {} : { cause: new Error(without(key, reason(cause))) };
   return INPUT_CODES.includes(code) ? new InputError(code, safe) : new EndpointError(code, safe, options);
 }
+
+/** What is said of an attempt that is followed by another. */
+export function retryText(where: string, { got }: Failure, waitMs: number, key: string | null): string {
+  return without(key, `[endpoint ${where}] ${got}; sent again in ${(waitMs / 1000).toFixed(1)} s`);
+}
+
+const without = (key: string | null, text: string): string => (key === null ? text : text.replaceAll(key, "***"));
 
 function junk(error: Error): Failure {
   const advice = "see whether endpoint.baseURL is that of an OpenAI-compatible API";

@@ -4,5 +4,6 @@ import type { Recipe } from "./recipe.js";
 import { rewardModelRecipe } from "./reward-model.js";
 import { rlvrRecipe } from "./rlvr.js";
 import { sftRecipe } from "./sft.js";
+import { teachRecipe } from "./teach.js";
 
-export const recipes: readonly Recipe[] = [quickstartRecipe, sftRecipe, rewardModelRecipe, rlvrRecipe];
+export const recipes: readonly Recipe[] = [quickstartRecipe, sftRecipe, rewardModelRecipe, rlvrRecipe, teachRecipe];

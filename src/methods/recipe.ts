@@ -17,5 +17,7 @@ export interface Recipe<Config = unknown> {
   plan(config: Config): readonly string[];
   /** The memory that the run would take, a line for `--dry-run`. */
   memory?(config: Config): Promise<string>;
+  /** Where a run in that folder goes on, of a recipe that keeps no checkpoints: a few words; null where it has not begun. */
+  standing?(out: string): string | null;
   run(config: Config, context: RunContext): Promise<RunSummary>;
 }

@@ -110,8 +110,10 @@ function pace(step: StepEvent, over: boolean): readonly string[] {
   const speed = step.metrics.tokens_per_second;
   const mismatch = step.metrics["mismatch/max_abs"] ?? 0;
   const preemptions = step.metrics["kv/preemptions"] ?? 0;
+  const cost = step.metrics.cost ?? 0; // of a paid endpoint
   return [
     ...(speed === undefined ? [] : [`${compact(speed)} tok/s`]),
+    ...(cost === 0 ? [] : [`cost ${short(cost)}`]),
     ...(over ? [`took ${brief(step.seconds)}`] : left(step.remaining)),
     ...(preemptions === 0 ? [] : [`${compact(preemptions)} preempted`]), // samples that gave way, which costs time
     ...(mismatch === 0 ? [] : [`log-prob mismatch ${short(mismatch)}`]), // the on-policy law says 0

@@ -8,6 +8,7 @@ import {
   ftruncateSync,
   openSync,
   readdirSync,
+  readFileSync,
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -113,6 +114,15 @@ export class RunFolder {
   }
 }
 
+/** The sizes of a folder's line files as they are, without a line that a killed process was writing: a run goes on behind them. */
+export function wholeLines(path: string): Sizes {
+  const sizes = lineFiles.map((name) => {
+    const file = join(path, name);
+    return [name, existsSync(file) ? attempt(file, () => readFileSync(file)).lastIndexOf("\n") + 1 : 0] as const;
+  });
+  return Object.fromEntries(sizes);
+}
+
 const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"];
 
 /** A writer that copies the tokenizer files of another model folder. */
@@ -124,8 +134,8 @@ export function copyTokenizer(from: string): TokenizerWriter {
   };
 }
 
-/** A line that does not fit on the disk is taken back, so that the file ends with a whole one. */
-function appendLine(path: string, file: number, record: unknown): void {
+/** Appends a record to an open file of lines; one that does not fit on the disk is taken back, so that the file ends with a whole line. */
+export function appendLine(path: string, file: number, record: unknown): void {
   const line = Buffer.from(`${JSON.stringify(record)}\n`);
   const { size } = fstatSync(file);
   try {

@@ -114,6 +114,16 @@ describe("is sent again", () => {
     expect(endpoint.spent).toMatchObject({ requests: 3, retries: 2, promptTokens: 10 });
   });
 
+  test("and its caller is told why, and when, without the key", async () => {
+    const told: string[] = [];
+    const failing: Reply = { status: 500, body: { error: { message: `no ${key}` } } };
+    const options = { env: { MY_KEY: key }, onRetry: (text: string) => told.push(text) };
+    const { endpoint } = await opened([failing, good], { apiKeyEnv: "MY_KEY" }, options);
+    await endpoint.chat(hello);
+    expect(told).toHaveLength(1);
+    expect(told[0]).toMatch(/^\[endpoint http:\S+ teacher\] HTTP 500: no \*\*\*; sent again in 0.0 s$/);
+  });
+
   test("after a deadline, which holds for the body as well", async () => {
     const late: Reply = { ...good, delayMs: 2000 };
     const { endpoint } = await opened([late, { ...good, stall: true }, good], { deadlineSeconds: 0.5 });

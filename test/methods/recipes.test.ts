@@ -6,7 +6,7 @@ import { recipes } from "../../src/methods/index.js";
 
 describe("every recipe", () => {
   test("is listed once with a summary", () => {
-    expect(recipes.map((recipe) => recipe.name)).toEqual(["quickstart", "sft", "reward-model", "rlvr"]);
+    expect(recipes.map((recipe) => recipe.name)).toEqual(["quickstart", "sft", "reward-model", "rlvr", "teach"]);
     for (const recipe of recipes) expect(recipe.summary.length).toBeGreaterThan(20);
   });
 
