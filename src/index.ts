@@ -110,6 +110,15 @@ export type { NoteEvent, PhaseEvent, RolloutEvent, RunEvent, StepEvent, TableEve
 export type { RewardFailure, RewardPart } from "./reward/combine.js";
 export { RewardError } from "./reward/faults.js";
 export type { GroupReward, RewardInput, SampleReward } from "./reward/input.js";
+export { type Judgement, type JudgeOptions, judgeAnswers, judgementOf, judgeTraits } from "./reward/judge/judge.js";
+export {
+  ANSWER_TEMPLATE,
+  type Pair,
+  parseVerdict,
+  TRAIT_TEMPLATE,
+  TRAITS,
+  type Verdict,
+} from "./reward/judge/verdict.js";
 export { type PoolScoreOptions, type PoolScores, RewardPool, type RewardPoolOptions } from "./reward/pool.js";
 export {
   type RewardFunction,

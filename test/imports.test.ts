@@ -12,8 +12,8 @@ type Doors = Readonly<Record<string, readonly string[]>>;
 
 const base = ["errors", "config"];
 const roomsOfRollout = ["engine", "tasks", "prompt", "objective", ...base];
-const roomsOfReward = ["endpoint", ...roomsOfRollout];
-const roomsOfEval = ["rollout", "reward", "data", ...roomsOfReward];
+const roomsOfReward = ["endpoint", "data", ...roomsOfRollout];
+const roomsOfEval = ["rollout", "reward", ...roomsOfReward];
 const roomsOfTrain = ["eval", ...roomsOfEval];
 const everyRoom = ["train", "methods", "report", "cli", ...roomsOfTrain];
 

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { doctorCommand } from "./doctor.js";
 import { generateCommand } from "./generate.js";
+import { judgeCommand } from "./judge.js";
 import { logprobsCommand } from "./logprobs.js";
 import { commonHelp, reportFailure } from "./output.js";
 import { recipesCommand } from "./recipes.js";
@@ -26,7 +27,14 @@ function program(): Command {
     .addHelpText("after", help)
     .configureOutput({ outputError: () => {} }) // reportFailure says it, in the form that was asked for
     .exitOverride();
-  const commands = [trainCommand(), recipesCommand(), generateCommand(), logprobsCommand(), doctorCommand()];
+  const commands = [
+    trainCommand(),
+    recipesCommand(),
+    generateCommand(),
+    logprobsCommand(),
+    judgeCommand(),
+    doctorCommand(),
+  ];
   for (const command of commands) zazen.addCommand(command.copyInheritedSettings(zazen));
   return zazen;
 }

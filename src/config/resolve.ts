@@ -11,16 +11,29 @@ export type Settings = Readonly<Record<string, unknown>>;
 const shownCharacters = 80; // of a value in a message
 const shownProblems = 30;
 
+/** Who speaks of settings: a recipe, or a command of its own. */
+export interface Speaker {
+  /** As messages begin: "recipe sft". */
+  readonly where: string;
+  /** The command that shows all settings. */
+  readonly help: string;
+}
+
 /**
  * The complete settings of a recipe.
  * @throws InputError RECIPE_KEY for an unknown key, RECIPE_VALUE for a value outside its type or range.
  */
-export function resolveSettings<Config>(name: string, schema: ZodType<Config>, settings: Settings): Config {
+export function resolveSettings<Config>(
+  name: string,
+  schema: ZodType<Config>,
+  settings: Settings,
+  { where, help }: Speaker = { where: `recipe ${name}`, help: `zazen recipes ${name}` },
+): Config {
   const parsed = schema.safeParse(settings);
   if (parsed.success) return deepFreeze(parsed.data);
-  const { unknown, wrong } = problemsOf(`recipe ${name}`, schema, parsed.error, settings);
+  const { unknown, wrong } = problemsOf(where, schema, parsed.error, settings);
   const code = unknown.length > 0 ? "RECIPE_KEY" : "RECIPE_VALUE";
-  throw new InputError(code, [...firstLines([...unknown, ...wrong]), helpFor(name)].join("\n"));
+  throw new InputError(code, [...firstLines([...unknown, ...wrong]), `See \`${help}\` for all settings.`].join("\n"));
 }
 
 /**
@@ -45,8 +58,6 @@ function problemsOf(where: string, schema: ZodType, { issues }: z.ZodError, inpu
       .map((issue) => () => valueLine(where, issue, input, rows)),
   };
 }
-
-const helpFor = (name: string): string => `See \`zazen recipes ${name}\` for all settings.`;
 
 /** The first of the problems, and how many more there are. */
 function firstLines(problems: readonly (() => string)[]): readonly string[] {

@@ -13,7 +13,7 @@ import {
   type WarmStartRow,
 } from "../prompt/warm-start.js";
 import { attempt, type Disk } from "../train/disk.js";
-import { appendLine } from "../train/run-folder.js";
+import { appendLine, wholeBytes } from "../train/run-folder.js";
 import type { Lesson } from "./teach-prompts.js";
 
 /** Its file in the run folder. */
@@ -118,10 +118,10 @@ export class Journal implements Disposable {
 
   /** The line that a killed process was writing is cut off. */
   #takeUp(lessons: readonly Lesson[]): void {
-    const bytes = attempt(this.#path, () => readFileSync(this.#path));
-    const whole = bytes.lastIndexOf("\n") + 1;
-    if (whole < bytes.length) this.disk.cut(this.#path, whole);
-    const lines = bytes.subarray(0, whole).toString().split("\n").slice(0, -1);
+    this.disk.cut(this.#path, wholeBytes(this.#path));
+    const lines = attempt(this.#path, () => readFileSync(this.#path, "utf8"))
+      .split("\n")
+      .slice(0, -1);
     lines.forEach((line, i) => {
       const answer = readLine(line, `${this.#path}:${i + 1}`);
       if (lessons[answer.index]?.sha !== answer.sha) throw otherPrompts(`${this.#path}:${i + 1}`, answer.index);

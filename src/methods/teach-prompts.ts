@@ -6,6 +6,7 @@ import { isObject, type JsonObject } from "../config/files.js";
 import { loadRecords } from "../data/records.js";
 import { drop, type SourceReport } from "../data/source.js";
 import { InputError } from "../errors.js";
+import { fillTemplate } from "../prompt/fill.js";
 import type { TeacherTags } from "../prompt/warm-start.js";
 import { askRecord } from "./problems.js";
 
@@ -104,9 +105,8 @@ Message:
 
 /** The template with the tags and the prompt in their places. */
 export function teacherText(template: string, { thinking, response }: TeacherTags, prompt: string): string {
-  const values: Readonly<Record<string, string>> = {
+  return fillTemplate(template, {
     ...{ thoughtOpen: thinking[0], thoughtClose: thinking[1] },
     ...{ responseOpen: response[0], responseClose: response[1], prompt },
-  };
-  return template.replaceAll(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole);
+  });
 }

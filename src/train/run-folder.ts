@@ -116,11 +116,12 @@ export class RunFolder {
 
 /** The sizes of a folder's line files as they are, without a line that a killed process was writing: a run goes on behind them. */
 export function wholeLines(path: string): Sizes {
-  const sizes = lineFiles.map((name) => {
-    const file = join(path, name);
-    return [name, existsSync(file) ? attempt(file, () => readFileSync(file)).lastIndexOf("\n") + 1 : 0] as const;
-  });
-  return Object.fromEntries(sizes);
+  return Object.fromEntries(lineFiles.map((name) => [name, wholeBytes(join(path, name))]));
+}
+
+/** Bytes of a file up to the end of its last whole line; 0 where there is no file. */
+export function wholeBytes(file: string): number {
+  return existsSync(file) ? attempt(file, () => readFileSync(file)).lastIndexOf("\n") + 1 : 0;
 }
 
 const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"];
