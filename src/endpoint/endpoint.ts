@@ -25,8 +25,9 @@ export interface EndpointOptions {
   readonly onRetry?: (message: string) => void;
 }
 
-/** Calls that may wait for each place. */
+/** Calls that may wait: so many for each place, and so many in any case. */
 const LINE_PER_PLACE = 16;
+const LEAST_LINE = 64;
 /** Keeps the draws of waits apart from other users of the same seed. */
 const retryStream = 0x3e70;
 
@@ -58,7 +59,7 @@ export class Endpoint implements ChatSource {
     this.#client = clientOf(settings, key, openai.OpenAI);
     this.#isConnectionError = (error) => error instanceof openai.APIConnectionError;
     this.#meter = new Meter(settings.price);
-    this.#places = new Places(settings.concurrency, LINE_PER_PLACE * settings.concurrency);
+    this.#places = new Places(settings.concurrency, Math.max(LEAST_LINE, LINE_PER_PLACE * settings.concurrency));
   }
 
   /** Sends nothing yet. Throws InputError ENDPOINT_SETTING: a setting out of its range, no URL, no model, no key in its variable. */
@@ -118,7 +119,7 @@ export class Endpoint implements ChatSource {
     try {
       const completion = readCompletion(await this.#send(request, time.signal));
       this.#meter.answered(completion.usage);
-      return completion.text.trim() === "" ? emptyFailure(completion.finish) : completion;
+      return completion.text.trim() === "" ? emptyFailure(completion) : completion;
     } catch (error) {
       signal?.throwIfAborted();
       if (time.isOver) return timeoutFailure(deadlineSeconds);

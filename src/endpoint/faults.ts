@@ -2,6 +2,7 @@
 // into a message: what the endpoint says is searched for it.
 import { InputError, ZazenError } from "../errors.js";
 import { retryAfterMs } from "./retry.js";
+import type { ChatAnswer, Usage } from "./types.js";
 
 /**
  * Codes: ENDPOINT_DOWN (no connection, or HTTP 5xx), ENDPOINT_LIMIT (HTTP 429), ENDPOINT_TIMEOUT, ENDPOINT_ANSWER (no chat completion), each
@@ -10,6 +11,16 @@ import { retryAfterMs } from "./retry.js";
  */
 export class EndpointError extends ZazenError {
   override readonly name: string = "EndpointError";
+
+  constructor(
+    code: string,
+    message: string,
+    options?: ErrorOptions,
+    /** What the answer took that was of no use. */
+    readonly usage: Usage | null = null,
+  ) {
+    super(code, message, options);
+  }
 }
 
 /** One failed attempt. */
@@ -22,6 +33,8 @@ export interface Failure {
   /** Milliseconds that the endpoint asks to wait. */
   readonly waitMs: number | null;
   readonly cause?: unknown;
+  /** What the answer took. */
+  readonly usage?: Usage | null;
 }
 
 /** The answer is no chat completion. */
@@ -60,19 +73,26 @@ export function timeoutFailure(seconds: number): Failure {
   return { code: "ENDPOINT_TIMEOUT", got: `none within ${seconds} s`, advice, retry: true, waitMs: null };
 }
 
-export function emptyFailure(finish: string): Failure {
+export function emptyFailure({ finish, usage }: Pick<ChatAnswer, "finish" | "usage">): Failure {
   const advice = "raise the most tokens of an answer, or see what the endpoint filters";
-  return { code: "ENDPOINT_EMPTY", got: `no text (finish_reason ${finish})`, advice, retry: false, waitMs: null };
+  return {
+    code: "ENDPOINT_EMPTY",
+    got: `no text (finish_reason ${finish})`,
+    advice,
+    retry: false,
+    waitMs: null,
+    usage,
+  };
 }
 
 /** The error that a call ends with. `where` names the endpoint, `key` must not be shown. */
 export function endpointError(where: string, failure: Failure, attempts: number, key: string | null): ZazenError {
-  const { code, got, advice, cause } = failure;
+  const { code, got, advice, cause, usage = null } = failure;
   const times = attempts > 1 ? ` at the last of ${attempts} attempts` : "";
   const safe = without(key, `[endpoint ${where}] expected a chat completion, got ${got}${times}; ${advice}`);
   // A cause may hold the request's headers, so only its text is kept.
   const options = cause === undefined ? {} : { cause: new Error(without(key, reason(cause))) };
-  return INPUT_CODES.includes(code) ? new InputError(code, safe) : new EndpointError(code, safe, options);
+  return INPUT_CODES.includes(code) ? new InputError(code, safe) : new EndpointError(code, safe, options, usage);
 }
 
 /** What is said of an attempt that is followed by another. */

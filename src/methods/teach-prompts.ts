@@ -39,9 +39,9 @@ export async function openLessons(
   const loaded = await loadRecords(data, readRow, { signal });
   const seen = new Set<string>();
   const lessons: Lesson[] = [];
-  for (const { records, report } of loaded) {
+  for (const [source, { records, report }] of loaded.entries()) {
     for (const row of records) {
-      const fault = rowFault(row, seen, languageOf);
+      const fault = rowFault(row, source, seen, languageOf);
       if (fault !== null) drop(report, fault);
       else lessons.push({ index: lessons.length, ...row, prompt: row.prompt! });
     }
@@ -77,15 +77,18 @@ function withoutAnswer(record: JsonObject): JsonObject {
   };
 }
 
+/** An id is its source's own; a prompt is the same wherever it comes from. */
 function rowFault(
   { id, sha, prompt }: ReadRow,
+  source: number,
   seen: Set<string>,
   languageOf: ((text: string) => string) | null,
 ): string | null {
   if (prompt === null) return "more than one turn";
   if (prompt.trim() === "") return "empty prompt";
-  if (seen.has(`id ${id}`) || seen.has(`sha ${sha}`)) return "prompt seen before";
-  seen.add(`id ${id}`).add(`sha ${sha}`);
+  const names = [`${source} id ${id}`, `sha ${sha}`];
+  if (names.some((name) => seen.has(name))) return "prompt seen before";
+  for (const name of names) seen.add(name);
   return ["", "en"].includes(languageOf?.(prompt) ?? "") ? null : "another language";
 }
 

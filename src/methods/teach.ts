@@ -204,7 +204,8 @@ async function reserve(
   context: RunContext,
 ): Promise<void> {
   const longest = prompts.reduce((most, { length }) => Math.max(most, length), 1);
-  const workload = workloadOf(config, Math.min(longest, engine.spec.maxPositions - 1));
+  const count = Math.min(config.batch, prompts.length);
+  const workload = workloadOf(config, count, Math.min(longest, engine.spec.maxPositions - 1));
   context.emit({ type: "note", level: "info", text: memoryLine(engine.planMemory(workload), engine.memory().bytes) });
   await engine.reserve(workload);
 }
@@ -214,9 +215,9 @@ const inferenceOptions = ({ threads, dtype, kvBytes }: TeachConfig) => ({
   ...(threads === 0 ? {} : { threads }),
 });
 
-function workloadOf({ batch, sampling }: TeachConfig, promptTokens: number): Workload {
+function workloadOf({ sampling }: TeachConfig, prompts: number, promptTokens: number): Workload {
   const { maxTokens } = sampling;
-  return { generate: [{ prompts: batch, promptTokens, samplesPerPrompt: 1, maxTokens }] };
+  return { generate: [{ prompts, promptTokens, samplesPerPrompt: 1, maxTokens }] };
 }
 
 /** Throws InputError CHAT_TEMPLATE_MISSING. */
@@ -242,7 +243,7 @@ function foresee(config: TeachConfig): Promise<string> {
   return foreseeMemory({
     model: () => policyModel(model, ""),
     options: inferenceOptions(config),
-    workload: ({ maxPositions }) => workloadOf(config, Math.max(1, maxPositions - sampling.maxTokens)),
+    workload: ({ maxPositions }) => workloadOf(config, config.batch, Math.max(1, maxPositions - sampling.maxTokens)),
     bounded: true,
   });
 }

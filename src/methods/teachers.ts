@@ -3,6 +3,7 @@
 
 import type { SamplingSettings } from "../config/fragments.js";
 import type { Endpoint } from "../endpoint/endpoint.js";
+import { EndpointError } from "../endpoint/faults.js";
 import { inOrder } from "../endpoint/in-order.js";
 import type { ChatAnswer } from "../endpoint/types.js";
 import { endTokens } from "../engine/generation-config.js";
@@ -93,7 +94,7 @@ async function askUntilSettled(
   for (;;) {
     const answers = journal.answersOf(lesson.index);
     const outcome = settle(lesson, answers, marking);
-    if (outcome !== null) return { outcome, failure };
+    if (outcome !== null) return { outcome, failure: outcome.row === null ? failure : null };
     stop.throwIfAborted();
     const key = lesson.index * marking.tries + answers.length;
     try {
@@ -106,7 +107,8 @@ async function askUntilSettled(
           outcome: { lesson, row: null, reason: "refused by the endpoint", tries: answers.length + 1 },
           failure,
         };
-      journal.add(answerOf(lesson, answers.length, { text: "", finish: "empty", usage: null }));
+      const usage = error instanceof EndpointError ? error.usage : null;
+      journal.add(answerOf(lesson, answers.length, { text: "", finish: "empty", usage }));
     }
   }
 }

@@ -256,7 +256,8 @@ describe("gives up", () => {
 
   test("counts what answers without use took", async () => {
     const { endpoint } = await opened([{ body: completion("", [7, 90]) }]);
-    await expect(endpoint.chat(hello)).rejects.toThrow("no text");
+    const usage = { promptTokens: 7, completionTokens: 90 };
+    await expect(endpoint.chat(hello)).rejects.toMatchObject({ code: "ENDPOINT_EMPTY", usage });
     expect(endpoint.spent).toMatchObject({ promptTokens: 7, completionTokens: 90 });
   });
 });
@@ -276,8 +277,8 @@ describe("many requests", () => {
   });
 
   test("more than the line holds are refused", async () => {
-    const { endpoint } = await opened([{ ...good, delayMs: 50 }], { concurrency: 1 });
-    const calls = await Promise.allSettled(Array.from({ length: 18 }, () => endpoint.chat(hello)));
+    const { endpoint } = await opened([good], { concurrency: 1 });
+    const calls = await Promise.allSettled(Array.from({ length: 66 }, () => endpoint.chat(hello)));
     expect(calls.filter(({ status }) => status === "rejected")).toHaveLength(1);
     expect(calls.at(-1)).toMatchObject({ reason: { code: "ENDPOINT_QUEUE" } });
   });

@@ -125,6 +125,18 @@ describe("a teacher at an endpoint", () => {
     expect(summary.data).toMatchObject([{ rows: 6, dropped }]);
   });
 
+  test("is asked each prompt once, and each id of a source", async () => {
+    const [one, two, three] = questions(3);
+    const first = jsonl({ id: 1, prompt: one }, { id: 1, prompt: two });
+    const second = jsonl({ id: 1, prompt: three }, { id: 2, prompt: one });
+    const server = await serve(good);
+    const settings = settingsFor(server, first);
+    const { host, summary } = await run({ ...settings, data: [{ source: first }, { source: second }] });
+    expect(rows(host).map(({ prompt }) => prompt)).toEqual([one, three]);
+    const dropped = { "prompt seen before": 1 };
+    expect(summary.data).toMatchObject([{ dropped }, { dropped }]);
+  });
+
   test("may refuse some prompts, and not too many in a row", async () => {
     const prompts = questions(8);
     const refused: Reply = { status: 400, body: { error: { message: "not that" } } };
@@ -141,9 +153,18 @@ describe("a teacher at an endpoint", () => {
   });
 
   test("that answers with nothing has had its tries", async () => {
-    const server = await serve(() => ({ body: completion("") }));
-    const { summary } = await run(settingsFor(server, jsonl(...rowsOf(questions(3)))));
-    expect(summary).toMatchObject({ kept: 0, tries: 6, dropped: { "no text": 3 } });
+    const server = await serve(() => ({ body: completion("", [10, 7]) }));
+    const price = { input: 0, output: 1e6 };
+    const { summary } = await run(settingsFor(server, jsonl(...rowsOf(questions(3))), { endpoint: { price } }));
+    expect(summary).toMatchObject({ kept: 0, tries: 6, dropped: { "no text": 3 }, completionTokens: 42, cost: 42 });
+    const met = new Set<string>();
+    const shy = await serve((asked) => {
+      const isNew = !met.has(promptIn(asked));
+      met.add(promptIn(asked));
+      return isNew ? { body: completion("") } : good(asked);
+    });
+    const strict = { maxFailures: 0 };
+    expect((await run(settingsFor(shy, jsonl(...rowsOf(questions(3))), strict))).summary).toMatchObject({ kept: 3 });
   });
 });
 
@@ -216,6 +237,7 @@ describe("a run that is stopped", () => {
     const { host: later } = await run(settings, again(host));
     expect(server.asked).toHaveLength(5);
     expect(rows(later)).toEqual(prompts.map(demonstration));
+    expect(answers(later)).toHaveLength(4);
     expect(readLines(later.out, "metrics.jsonl")).toHaveLength(2);
   });
 

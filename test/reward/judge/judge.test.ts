@@ -206,7 +206,7 @@ describe("through an endpoint", () => {
           : { body: completion(fair(body.messages[0]!.content)) },
     );
     const endpoint = await Endpoint.open(settingsOf(server.url, { concurrency: 1 }));
-    expect(await judgeAnswers(endpoint, pairs.slice(0, 9))).toMatchObject({ wins: 3, unparsed: 6 });
+    expect(await judgeAnswers(endpoint, pairs.slice(0, 39))).toMatchObject({ wins: 13, unparsed: 26 });
     await using wall = await chatServer(() => ({ status: 400 }));
     const refusing = await Endpoint.open(settingsOf(wall.url, { concurrency: 2 }));
     const failed = judgeAnswers(refusing, pairs, { maxFailures: 4, window: 4 });
