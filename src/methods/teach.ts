@@ -11,6 +11,7 @@ import { Endpoint } from "../endpoint/endpoint.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import { memoryLine, type Workload } from "../engine/memory.js";
+import { memoryRoom } from "../engine/memory-limit.js";
 import { modelFolders } from "../engine/peft.js";
 import { InputError } from "../errors.js";
 import { ChatTemplate } from "../prompt/chat.js";
@@ -206,8 +207,8 @@ async function reserve(
   const longest = prompts.reduce((most, { length }) => Math.max(most, length), 1);
   const count = Math.min(config.batch, prompts.length);
   const workload = workloadOf(config, count, Math.min(longest, engine.spec.maxPositions - 1));
-  context.emit({ type: "note", level: "info", text: memoryLine(engine.planMemory(workload), engine.memory().bytes) });
-  await engine.reserve(workload);
+  const [held, room] = [engine.memory().bytes, memoryRoom()];
+  context.emit({ type: "note", level: "info", text: memoryLine(await engine.reserve(workload), held, room) });
 }
 
 const inferenceOptions = ({ threads, dtype, kvBytes }: TeachConfig) => ({
@@ -241,7 +242,7 @@ function foresee(config: TeachConfig): Promise<string> {
   const { model, sampling } = config;
   if (model === "") return Promise.resolve("memory: next to none, the endpoint has the model");
   return foreseeMemory({
-    model: () => policyModel(model, ""),
+    model: () => policyModel(model, { base: "" }),
     options: inferenceOptions(config),
     workload: ({ maxPositions }) => workloadOf(config, config.batch, Math.max(1, maxPositions - sampling.maxTokens)),
     bounded: true,
