@@ -1,6 +1,7 @@
-// Rows of a batch, their cut into blocks of whole sequences, and where their keys and values are.
+// Rows of a batch, their cuts into blocks of whole sequences and into pieces, and where their keys and values are.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -14,6 +15,22 @@ struct Rows {
   std::vector<Span> spans;
   int64_t count() const { return static_cast<int64_t>(ids.size()); }
 };
+
+// Cuts rows into pieces of at most `most`, within spans too: the keys and values of a piece stay for those after it.
+inline std::vector<Rows> cut_pieces(const Rows& rows, int64_t most) {
+  std::vector<Rows> pieces;
+  for (int64_t first = 0; first < rows.count(); first += most) {
+    const int64_t last = std::min(rows.count(), first + most);
+    Rows& piece = pieces.emplace_back();
+    piece.ids.assign(rows.ids.begin() + first, rows.ids.begin() + last);
+    piece.positions.assign(rows.positions.begin() + first, rows.positions.begin() + last);
+    for (const Span& span : rows.spans) {
+      const int64_t begin = std::max(span.row, first), end = std::min(span.row + span.count, last);
+      if (begin < end) piece.spans.push_back({begin - first, end - begin, span.position + begin - span.row, span.blocks});
+    }
+  }
+  return pieces;
+}
 
 // Rows [first, first + count) of a batch: whole spans, whose rows are counted from `first`.
 struct RowBlock {

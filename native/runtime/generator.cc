@@ -41,16 +41,22 @@ void Generator::admit(Call& call) {
   }
 }
 
-// Computes what was admitted, and samples the first token of all samples of the prompts that begin.
+// Computes what was admitted, and samples the first token of all samples of the prompts that begin. A sequence that is longer
+// than a pass may be was admitted by itself, and is computed in pieces: the row that is sampled from is in the last one.
 void Generator::prefill(Call& call, const Scheduler::Admission& admission) {
-  if (!forward(call, admission.rows)) return;
+  int64_t last_piece = 0;  // its first row
+  for (const Rows& piece : cut_pieces(admission.rows, max_rows_)) {
+    if (!forward(call, piece)) return;
+    last_piece = admission.rows.count() - piece.count();
+  }
   call.scheduler.computed(admission);
   std::vector<Sequence> started;
   std::vector<int32_t> rows;
   for (size_t i = 0; i < admission.prompts.size(); ++i) {
     const int64_t prompt = admission.prompts[i], limit = call.scheduler.length_limit(prompt);
     for (int64_t s = 0; s < call.args.samples; ++s) started.push_back(sampler_.start(prompt * call.args.samples + s, limit));
-    rows.insert(rows.end(), static_cast<size_t>(call.args.samples), admission.last_rows[i]);
+    const auto row = static_cast<int32_t>(admission.last_rows[i] - last_piece);
+    rows.insert(rows.end(), static_cast<size_t>(call.args.samples), row);
   }
   std::vector<Sequence*> sequences;
   for (Sequence& sequence : started) sequences.push_back(&sequence);

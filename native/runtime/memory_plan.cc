@@ -13,9 +13,9 @@ MicroBatchBound micro_batch(int64_t budget, const BatchBound& bound) {
 void cover(GenerateSize& size, const GenerateBound& call, const EngineConfig& c, const ParameterList& parameters) {
   const int64_t longest = call.longest(c.spec), samples = checked_product(call.prompts, call.samples);
   const PoolSize pool = Scheduler::bound(c.spec, parameters, c.threads, c.kv_bytes, c.micro_batch_tokens, call);
-  // Prompts and what gave way go together up to a micro-batch; then a token of every running sample.
+  // Prompts and what gave way go together up to a micro-batch, longer ones in pieces; then a token of every running sample.
   const int64_t computed = pool.scarce ? checked_product(samples, longest) : checked_product(call.prompts, call.prompt_tokens);
-  const int64_t prefill = std::min(std::max(c.micro_batch_tokens, longest), computed);
+  const int64_t prefill = std::min(c.micro_batch_tokens, computed);
   size.rows = std::max({size.rows, prefill, std::min(pool.most, samples)});
   size.draws = std::max(size.draws, samples);  // first tokens of all prompts that begin
   size.kv_blocks = std::max(size.kv_blocks, pool.blocks);

@@ -69,6 +69,7 @@ int64_t Scheduler::reserve() const {
   return blocks;
 }
 
+// A sequence of more rows than a pass may have goes by itself.
 bool Scheduler::fits_rows(const Admission& admission, int64_t rows) const {
   return admission.rows.count() == 0 || admission.rows.count() + rows <= max_rows_;
 }

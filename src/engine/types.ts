@@ -91,8 +91,8 @@ export interface EngineOptions {
   /** Threads of the CPU engine; default: the cores this process may use. Results do not depend on it. */
   readonly threads?: number;
   /**
-   * Most tokens in one micro-batch of forwardBackward and logprobs, and samples that generate keeps running at once; a single longer
-   * sequence, or the samples of a single prompt, go together even when they are more. For a small model forwardBackward and generate take
+   * Most tokens in one micro-batch of forwardBackward and logprobs, and samples that generate keeps running at once. A single longer
+   * sequence is trained on and scored as a whole; generate computes it in pieces. For a small model forwardBackward and generate take
    * fewer, so that they stay in the caches. Results do not depend on it. Default 4,096.
    */
   readonly microBatchTokens?: number;

@@ -35,7 +35,7 @@ void counting_swiglu(ThreadPool& pool, TensorRef y, TensorView gate, TensorView 
   if (++mlps == stop_in) control->aborted = true;
 }
 
-// A short prompt whose samples end with their first token, then one of 80 tokens, each prefilled alone.
+// A short prompt whose samples end with their first token, then one of 80 tokens, prefilled alone and in two pieces.
 GenerateArgs two_prompts() {
   GenerateArgs args;
   args.prompts.ids = {1, 2, 3};
@@ -82,8 +82,8 @@ Generated generate(int64_t stop_in_mlp) {
 
 TEST(generate_is_stopped_within_a_prefill) {
   const Generated whole = generate(0);
-  CHECK(mlps == kLayers * 4);  // two prefills, two more tokens
-  for (int64_t layer = 1; layer <= kLayers; ++layer) {
+  CHECK(mlps == kLayers * 5);  // two prefills, one of them in two pieces, and two more tokens
+  for (int64_t layer = 1; layer <= 2 * kLayers; ++layer) {
     const Generated part = generate(kLayers + layer);
     CHECK(mlps == kLayers + layer);
     for (size_t i = 0; i < 2; ++i) {
@@ -99,8 +99,8 @@ TEST(generate_is_stopped_within_a_prefill) {
 }
 
 TEST(generate_is_stopped_within_a_token) {
-  const Generated whole = generate(0), part = generate(2 * kLayers + 2);
-  CHECK(mlps == 2 * kLayers + 2);
+  const Generated whole = generate(0), part = generate(3 * kLayers + 2);
+  CHECK(mlps == 3 * kLayers + 2);
   for (size_t i = 2; i < 4; ++i) {
     CHECK(part.samples[i].finish == Finish::abort);
     CHECK(part.samples[i].tokens.size() == 1 && part.samples[i].tokens[0] == whole.samples[i].tokens[0]);
