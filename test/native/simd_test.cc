@@ -3,6 +3,7 @@
 #include "support.h"
 // The pool's declaration comes before the lanes that use it.
 #include "kernels/cpu/lanes.h"
+#include "kernels/cpu/simd_transpose.h"
 
 namespace zazen::test {
 namespace {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/simd_transpose.h"
 #include "kernels/cpu/tile.h"
 
 namespace zazen::ZAZEN_ISA {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "core/thread_pool.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/simd_bf16.h"
 
 namespace zazen::ZAZEN_ISA {
 

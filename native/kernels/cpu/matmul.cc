@@ -3,6 +3,7 @@
 // bf16, so both types take the same room.
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/simd_transpose.h"
 #include "kernels/cpu/tile.h"
 
 namespace zazen::ZAZEN_ISA {

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "core/float_mode.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/simd_bf16.h"
 #include "kernels/kernels.h"
 
 namespace zazen::ZAZEN_ISA {

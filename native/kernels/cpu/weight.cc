@@ -1,6 +1,7 @@
 // Weights in panels as other weights: transposed for the gradient of the input, and rounded from their f32 masters.
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/simd_transpose.h"
 #include "kernels/cpu/tile.h"
 
 namespace zazen::ZAZEN_ISA {
