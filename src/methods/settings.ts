@@ -65,7 +65,7 @@ const microBatchTokens = () =>
     .min(1)
     .max(2 ** 31 - 1)
     .default(DEFAULT_MICRO_BATCH_TOKENS)
-    .describe("Most tokens computed at once in training: fewer take less memory, with the same results.")
+    .describe("Most tokens computed at once: fewer take less memory, with the same results.")
     .meta(onResume("free"));
 
 const kvBytes = () =>
