@@ -105,6 +105,12 @@ export class Tokenizer {
     return this.#guard(() => this.#process.callSync("decode", { ids: list, skipSpecialTokens }));
   }
 
+  /** What each token writes in the text that `decode` gives, special tokens too. Throws as `tokenBytes`. */
+  writtenBytes(): TokenBytes {
+    const spelling = this.#guard(() => this.#process.callSync("spelling", {}));
+    return tokenBytes({ ...spelling, added: spelling.added.map((token) => ({ ...token, special: false })) });
+  }
+
   /**
    * What each token writes, for `Engine.useVocabulary`; special tokens write nothing. Throws InputError TOKENIZER_UNSUPPORTED for a decoder
    * that does not write tokens one by one.

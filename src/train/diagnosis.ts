@@ -9,6 +9,12 @@ const MOST_GROUPS = 0.8; // share of groups without spread
 const MOST_TRUNCATED = 0.5; // share of completions that ran out of room
 const COLLAPSED = 0.1; // entropy as a share of what it was
 const LEAST_ENTROPY = 0.01; // nats, below which a policy was sharp from the start
+const FOLLOWS = 0.5; // rank correlation of reward and answer length
+const GROWN = 1.2; // answers in tokens, to what they were
+const MOST_MALFORMED = 0.5; // share of completions without the format's marks
+const MOST_REPEATED = 0.3; // share of a completion's 4-grams that it said before
+const MORE_REPEATED = 0.1; // how much of that share came in training: some tasks repeat by their nature
+const FAR = 0.5; // nats a token of KL to the reference: far more than the few hundredths of a healthy run
 
 /** What the settings say. */
 export interface DiagnosisSettings {
@@ -26,12 +32,27 @@ interface Seen {
   readonly deviation: number;
   readonly truncated: number;
   readonly entropy: number | null;
+  // Of watch.ts; NaN where a step has none.
+  readonly answerLength: number;
+  readonly lengthCorrelation: number;
+  readonly malformed: number;
+  readonly repeated: number;
+  readonly kl: number;
 }
 
-type Finding = (window: readonly Seen[], settings: DiagnosisSettings, firstEntropy: number | null) => string | null;
+/** Means of the first window in which a figure was known. */
+type First = Readonly<Record<(typeof remembered)[number], number | null>>;
+const remembered = ["entropy", "answerLength", "repeated"] as const;
+
+type Finding = (window: readonly Seen[], settings: DiagnosisSettings, first: First) => string | null;
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 const percent = (share: number) => `${Math.round(100 * share)}%`;
+/** Mean over the steps that know the figure; NaN where none does. */
+const meanOf = (window: readonly Seen[], figure: Exclude<keyof Seen, "step">): number => {
+  const known = window.map((seen) => seen[figure] ?? Number.NaN).filter((value) => !Number.isNaN(value));
+  return sum(known) / known.length;
+};
 const steps = (window: readonly Seen[]) => `steps ${window[0]!.step} to ${window.at(-1)!.step}`;
 
 const sameReward: Finding = (window) => {
@@ -69,18 +90,64 @@ const truncated: Finding = (window, { maxTokens }) => {
   );
 };
 
-const entropyCollapse: Finding = (window, { loss }, first) => {
-  const known = window.flatMap(({ entropy }) => (entropy === null ? [] : [entropy]));
-  if (first === null || known.length === 0 || first < LEAST_ENTROPY) return null;
-  const now = sum(known) / known.length;
-  if (now >= COLLAPSED * first) return null;
+const entropyCollapse: Finding = (window, { loss }, { entropy: first }) => {
+  const now = meanOf(window, "entropy");
+  if (first === null || first < LEAST_ENTROPY || !(now < COLLAPSED * first)) return null;
   return (
     `the entropy fell from ${first.toFixed(3)} to ${now.toFixed(4)} nats by ${steps(window)}: samples of a problem become alike; raise ` +
     `grpo.loss.clipHigh (${loss.clipHigh}), set grpo.loss.entropyCoefficient (${loss.entropyCoefficient}), or lower the learning rate`
   );
 };
 
-const findings = { sameReward, noSpread, truncated, entropyCollapse };
+/** Singhal et al., "A long way to go: investigating length correlations in RLHF", 2023. */
+const lengthHacking: Finding = (window, _, { answerLength: first }) => {
+  const [follows, now] = [meanOf(window, "lengthCorrelation"), meanOf(window, "answerLength")];
+  if (first === null || !(follows >= FOLLOWS) || !(now >= GROWN * first)) return null;
+  return (
+    `answers grow and reward follows length: r = ${follows.toFixed(2)} in ${steps(window)}, answers of ${now.toFixed(0)} tokens where they had ` +
+    `${first.toFixed(0)}; the reward may pay for length: read rollouts.jsonl, judge held-out answers by another reward (evaluation.every, ` +
+    "evaluation.patience), or raise grpo.loss.klCoefficient"
+  );
+};
+
+const malformed: Finding = (window) => {
+  const share = meanOf(window, "malformed");
+  if (!(share >= MOST_MALFORMED)) return null;
+  return (
+    `${percent(share)} of the completions of ${steps(window)} are malformed, without the marks of the format: train on demonstrations of it ` +
+    "first, choose another format, or raise grpo.sampling.maxTokens where they are cut off before the marks"
+  );
+};
+
+const repetition: Finding = (window, { loss }, { repeated: first }) => {
+  const share = meanOf(window, "repeated");
+  if (first === null || !(share >= MOST_REPEATED) || !(share >= first + MORE_REPEATED)) return null;
+  return (
+    `completions repeat themselves: ${percent(share)} of their 4-grams in ${steps(window)} came before, ${percent(first)} at first; the reward ` +
+    `may pay for it: read rollouts.jsonl, raise grpo.loss.klCoefficient (${loss.klCoefficient}), or lower the learning rate`
+  );
+};
+
+/** Gao et al., "Scaling laws for reward model overoptimization", 2023: what a reward model says is worth less the farther a policy goes. */
+const farFromReference: Finding = (window, { loss }) => {
+  const now = meanOf(window, "kl");
+  if (!(now >= FAR)) return null;
+  return (
+    `the policy is far from its reference: a KL of ${now.toFixed(2)} nats a token in ${steps(window)}; its reward may be one that was trained ` +
+    `to be fooled: raise grpo.loss.klCoefficient (${loss.klCoefficient}), lower the learning rate, or stop by evaluation.patience`
+  );
+};
+
+const findings = {
+  sameReward,
+  noSpread,
+  truncated,
+  entropyCollapse,
+  lengthHacking,
+  malformed,
+  repetition,
+  farFromReference,
+};
 
 /** As it was before it was JSON, which has no way to say NaN: figures of a step whose rewards all failed. */
 function revived({ entropy, ...figures }: Seen): Seen {
@@ -88,11 +155,22 @@ function revived({ entropy, ...figures }: Seen): Seen {
   return { ...(Object.fromEntries(known) as typeof figures), entropy };
 }
 
+const unknown: First = { entropy: null, answerLength: null, repeated: null };
+
+/** What was not known before, from a window that knows it. */
+function withWindow(first: First, window: readonly Seen[]): First {
+  const known = remembered.map((figure) => {
+    const mean = first[figure] ?? meanOf(window, figure);
+    return [figure, Number.isNaN(mean) ? null : mean];
+  });
+  return Object.fromEntries(known) as First;
+}
+
 export class Diagnosis implements Resumable {
   readonly #settings: DiagnosisSettings;
   #said: string[] = [];
   #window: Seen[] = [];
-  #firstEntropy: number | null = null;
+  #first: First = unknown;
   #updates = 0;
 
   constructor(settings: DiagnosisSettings) {
@@ -111,17 +189,21 @@ export class Diagnosis implements Resumable {
       deviation: metrics["reward/std"]!,
       truncated: metrics["completion_length/truncated"]!,
       entropy: entropy === undefined || Number.isNaN(entropy) ? null : entropy,
+      answerLength: metrics["length/answer"] ?? metrics["completion_length/mean"]!,
+      lengthCorrelation: metrics["watch/length_correlation"] ?? Number.NaN,
+      malformed: metrics.malformed ?? Number.NaN,
+      repeated: metrics["watch/repeated_4grams"] ?? Number.NaN,
+      kl: metrics.kl ?? Number.NaN,
     });
     if (this.#window.length < WINDOW) return [];
     if (this.#window.length > WINDOW) this.#window.shift();
     const said = Object.entries(findings).flatMap(([name, finding]) => {
-      const text = this.#said.includes(name) ? null : finding(this.#window, this.#settings, this.#firstEntropy);
+      const text = this.#said.includes(name) ? null : finding(this.#window, this.#settings, this.#first);
       if (text === null) return [];
       this.#said.push(name);
       return [text];
     });
-    const known = this.#window.flatMap((seen) => (seen.entropy === null ? [] : [seen.entropy]));
-    if (known.length > 0) this.#firstEntropy ??= sum(known) / known.length;
+    this.#first = withWindow(this.#first, this.#window);
     return said;
   }
 
@@ -136,19 +218,19 @@ export class Diagnosis implements Resumable {
 
   save(): Json {
     const window = this.#window.map((seen) => ({ ...seen }));
-    return { said: [...this.#said], window, firstEntropy: this.#firstEntropy, updates: this.#updates };
+    return { said: [...this.#said], window, first: { ...this.#first }, updates: this.#updates };
   }
 
   restore(state: Json): void {
-    const { said, window, firstEntropy, updates } = state as unknown as {
+    const { said, window, first, updates } = state as unknown as {
       said: string[];
       window: Seen[];
-      firstEntropy: number | null;
+      first: First;
       updates: number;
     };
     this.#said = [...said];
     this.#window = window.map(revived);
-    this.#firstEntropy = firstEntropy;
+    this.#first = first;
     this.#updates = updates;
   }
 }

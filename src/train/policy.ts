@@ -23,6 +23,7 @@ import { type PolicyUpdate, policyMetrics, throughput } from "./metrics.js";
 import { type PrepareSettings, prepareRollout, type TrainedGroup } from "./prepare.js";
 import type { Metrics, Run } from "./run.js";
 import { Tally, type TrainCost, trainingSteps } from "./steps.js";
+import { type SampleReader, watchMetrics } from "./watch.js";
 
 /** The groups of one step and what it took to get them. */
 export interface Collected<P> {
@@ -51,6 +52,8 @@ export interface PolicyPlan<P> extends PrepareSettings, DiagnosisSettings {
   /** What is measured between steps. */
   readonly heldOut?: HeldOut | undefined;
   collect(step: number): Promise<Collected<P>>;
+  /** What a sample's text says, where it has any: for the figures of watch.ts. */
+  readonly read?: SampleReader<P> | undefined;
   /** Called after each step with its groups. */
   report(step: number, groups: readonly Group<P>[]): void;
 }
@@ -78,7 +81,7 @@ export async function trainPolicy<P>(run: Run, engine: EngineLike, plan: PolicyP
     warnOfMismatch(run, step, updates[0]);
     tally.add(updates.reduce((sum, one) => sum + one.sequenceTokens, 0));
     const sampled = rollout.sampled ?? rollout.groups;
-    const figures = { ...policyMetrics(sampled, updates), ...metrics };
+    const figures = { ...policyMetrics(sampled, updates), ...watchMetrics(sampled, plan.read), ...metrics };
     const speed = throughput(sampled, rollout.seconds, updates);
     run.step(step, { ...figures, ...speed, lr, ...rollout.metrics });
     plan.report(step, rollout.groups);

@@ -18,6 +18,7 @@ import { type Collected, type PolicyPlan, trainPolicy } from "./policy.js";
 import { logRollouts, type Numbered, type RolloutLog } from "./rollout-log.js";
 import type { Metrics, Run } from "./run.js";
 import type { TrainCost } from "./steps.js";
+import type { SampleReader } from "./watch.js";
 
 export interface PolicyTask<P extends Numbered> {
   /** `count` problems of a step, counted from 1, after the `first` that it has been given. */
@@ -31,6 +32,8 @@ export interface PolicyTask<P extends Numbered> {
   /** Whether a sample can be parsed: pairs are made of those that can. Absent: all of them. */
   isValid?(problem: P, sample: Sample): boolean;
   readonly describe: RolloutLog<P>["describe"];
+  /** What a sample's text says, where it has any. */
+  readonly read?: SampleReader<P>;
   /** Fields of the task's own for metrics.jsonl. */
   metrics(groups: readonly Group<P>[]): Metrics;
 }
@@ -46,7 +49,10 @@ export interface RoundSettings {
 
 export interface ReinforceSettings
   extends RoundSettings,
-    Omit<PolicyPlan<Numbered>, "steps" | "temperature" | "maxTokens" | "source" | "heldOut" | "collect" | "report"> {
+    Omit<
+      PolicyPlan<Numbered>,
+      "steps" | "temperature" | "maxTokens" | "source" | "heldOut" | "collect" | "read" | "report"
+    > {
   readonly prompts: number;
   readonly dynamicSampling: DynamicSamplingSettings;
 }
@@ -78,6 +84,7 @@ export function reinforce<P extends Numbered>(
     maxTokens: settings.sampling.maxTokens,
     source: task.source,
     heldOut: part.heldOut,
+    read: task.read,
     collect: (step) => collect({ run, engine, task, settings, seed: part.seed, step }),
     report: (step, rollout) =>
       logRollouts(run, part.phase, step, rollout, { groups, showEvery, describe: task.describe }),

@@ -202,7 +202,7 @@ describe("what it tells", () => {
         "completion_length/truncated groups/total groups/zero_spread loss mismatch/max_abs ratio clip_fraction entropy",
         "grad_norm lr tokens_per_second tokens_per_second/rollout tokens_per_second/train seconds/rollout seconds/train",
         "kv/preemptions kv/recomputed_tokens kv/blocks kv/peak_blocks",
-        "task/groups",
+        "task/groups watch/length_correlation",
       ]
         .join(" ")
         .split(" ")

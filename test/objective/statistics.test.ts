@@ -1,0 +1,159 @@
+// Correlations, bootstraps, shares and repeated n-grams against scipy and numpy, and what they promise for lists that have no answer.
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { random } from "../../src/data/random.js";
+import { bootstrapMean, pairedBootstrap, quantile, unpairedBootstrap } from "../../src/objective/bootstrap.js";
+import { pearson, ranks, spearman, spearmanWithin } from "../../src/objective/correlation.js";
+import { pairedDifference, wilson } from "../../src/objective/intervals.js";
+import { repeatedShare } from "../../src/objective/repetition.js";
+
+interface Correlated {
+  readonly a: number[];
+  readonly b: number[];
+}
+interface Drawn {
+  readonly places: number[];
+  readonly interval: [number, number];
+  readonly scipy: [number, number];
+}
+interface Fixture {
+  readonly correlations: readonly (Correlated & { ranks: number[]; pearson: number; spearman: number })[];
+  readonly within: Correlated & { cuGroups: number[]; spearman: number };
+  readonly bootstraps: {
+    readonly before: number[];
+    readonly after: number[];
+    readonly others: number[];
+    readonly mean: Drawn;
+    readonly paired: Drawn;
+    readonly unpaired: Drawn;
+    readonly normal: { mean: number; interval: [number, number] };
+  };
+  readonly wilson: readonly { correct: number; n: number; interval: [number, number] }[];
+  readonly repeated: readonly { ids: number[]; n: number; share: number | null }[];
+}
+const file = new URL("../fixtures/statistics.json", import.meta.url);
+const fixture = JSON.parse(readFileSync(file, "utf8")) as Fixture;
+
+const exact = 12; // digits: both are float64
+const expectInterval = (ours: readonly number[], theirs: readonly number[], digits = exact) =>
+  theirs.forEach((bound, i) => {
+    expect(ours[i]).toBeCloseTo(bound, digits);
+  });
+
+describe("correlations", () => {
+  test.each(fixture.correlations)("scipy's of lists [$a.length]", (each) => {
+    expect(Array.from(ranks(each.a))).toEqual(each.ranks);
+    expect(pearson(each.a, each.b)).toBeCloseTo(each.pearson, exact);
+    expect(spearman(each.a, each.b)).toBeCloseTo(each.spearman, exact);
+  });
+
+  test("within groups: the groups' own levels, here of opposite sign, do not count", () => {
+    const { a, b, cuGroups, spearman: wanted } = fixture.within;
+    expect(spearmanWithin(a, b, cuGroups)).toBeCloseTo(wanted, exact);
+    expect(spearman(a, b)).toBeLessThan(0);
+  });
+
+  test("groups of one sample are compared as they are", () => {
+    const { a, b } = fixture.correlations[1]!;
+    const single = Array.from({ length: a.length + 1 }, (_, i) => i);
+    expect(spearmanWithin(a, b, single)).toBe(spearman(a, b));
+  });
+
+  test("a group whose values are alike leaves no rounding behind", () => {
+    expect(spearmanWithin([0.1, 0.1, 0.1, 0.7, 0.7, 0.7], [1, 2, 3, 4, 5, 6], [0, 3, 6])).toBeNaN();
+  });
+
+  test("no spread, too few values, other lengths", () => {
+    expect(pearson([1, 1, 1], [1, 2, 3])).toBeNaN();
+    expect(spearman([1], [2])).toBeNaN();
+    expect(spearman([], [])).toBeNaN();
+    expect(spearmanWithin([], [], [0])).toBeNaN();
+    expect(() => spearman([1, 2], [1])).toThrow(expect.objectContaining({ code: "PAIRS" }));
+  });
+});
+
+describe("bootstraps", () => {
+  const { before, after, others, mean, paired, unpaired, normal } = fixture.bootstraps;
+  const replay = ({ places }: Drawn, size: number) => {
+    let at = 0;
+    return { draw: () => places[at++]!, resamples: places.length / size };
+  };
+
+  test("numpy's percentiles on the places that numpy drew", () => {
+    expectInterval(bootstrapMean(before, replay(mean, before.length)).interval, mean.interval);
+    expectInterval(pairedBootstrap(before, after, replay(paired, before.length)).interval, paired.interval);
+    const both = before.length + others.length;
+    expectInterval(unpairedBootstrap(before, others, replay(unpaired, both)).interval, unpaired.interval);
+  });
+
+  test("scipy's intervals, to the noise of drawing", () => {
+    const options = () => ({ draw: stream(1), resamples: 40_000 });
+    const pairs = [
+      [bootstrapMean(before, options()), mean],
+      [pairedBootstrap(before, after, options()), paired],
+      [unpairedBootstrap(before, others, options()), unpaired],
+    ] as const;
+    for (const [ours, { scipy }] of pairs) {
+      const noise = 0.02 * (scipy[1] - scipy[0]);
+      for (const end of [0, 1] as const) expect(Math.abs(ours.interval[end] - scipy[end])).toBeLessThan(noise);
+    }
+  });
+
+  test("the same stream, the same interval", () => {
+    const of = (seed: number) => pairedBootstrap(before, after, { draw: stream(seed) });
+    expect(of(3)).toEqual(of(3));
+    expect(of(3).interval).not.toEqual(of(4).interval);
+    expect(of(3)).toMatchObject({ n: 12, mean: expect.closeTo(normal.mean, exact) });
+  });
+
+  test("an interval of 95% holds the mean in about 95 of 100 lists", () => {
+    const source = random(5);
+    const holds = Array.from({ length: 200 }, () => {
+      const values = Array.from({ length: 40 }, () => source.next());
+      const { interval } = bootstrapMean(values, { draw: (below) => source.int(below), resamples: 400 });
+      return interval[0] <= 0.5 && 0.5 <= interval[1];
+    }).filter(Boolean).length;
+    expect(holds).toBeGreaterThan(180); // 187 is three deviations below 95%, percentile intervals of 40 values are a bit narrow
+  });
+
+  test("too few values, other numbers, other lengths", () => {
+    const options = { draw: stream(1) };
+    const refused = expect.objectContaining({ code: "BOOTSTRAP" });
+    expect(() => bootstrapMean([1], options)).toThrow(refused);
+    expect(() => bootstrapMean([1, Number.NaN], options)).toThrow(refused);
+    expect(() => unpairedBootstrap([1, 2], [3], options)).toThrow(refused);
+    expect(() => pairedBootstrap([1, 2], [3], options)).toThrow(expect.objectContaining({ code: "PAIRS" }));
+  });
+
+  test("a quantile lies between neighbours", () => {
+    expect([0, 0.1, 0.5, 1].map((share) => quantile([1, 2, 4], share))).toEqual([1, 1.2, 2, 4]);
+  });
+
+  test("the interval by the normal distribution", () => {
+    const ours = pairedDifference(before, after);
+    expect(ours.mean).toBeCloseTo(normal.mean, exact);
+    expectInterval(ours.interval, normal.interval);
+  });
+});
+
+describe("Wilson's interval of a share", () => {
+  test.each(fixture.wilson)("$correct of $n", ({ correct, n, interval }) =>
+    expectInterval(wilson(correct, n).interval, interval),
+  );
+});
+
+describe("repeated n-grams", () => {
+  test.each(fixture.repeated)("$n-grams of $ids.length ids", ({ ids, n, share }) =>
+    share === null ? expect(repeatedShare(ids, n)).toBeNaN() : expect(repeatedShare(ids, n)).toBeCloseTo(share, exact),
+  );
+
+  test("one phrase over and over is all repetition but its first round", () => {
+    const ids = Int32Array.from({ length: 400 }, (_, t) => t % 5);
+    expect(repeatedShare(ids, 4)).toBeCloseTo(1 - 5 / 397, exact);
+  });
+});
+
+function stream(seed: number) {
+  const source = random(seed);
+  return (below: number) => source.int(below);
+}
