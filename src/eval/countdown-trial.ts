@@ -32,8 +32,9 @@ export interface TrialEvaluation {
   readonly grades: readonly TrialGrade[]; // one a problem
 }
 
-/** An evaluation, and the room that it took, which follows memory and threads. */
+/** An evaluation with its samples, and the room that it took, which follows memory and threads. */
 export interface MeasuredTrial extends TrialEvaluation {
+  readonly samples: readonly Sample[]; // one a problem
   readonly stats: GenerateStats;
 }
 
@@ -54,7 +55,7 @@ export async function evaluateTrial(engine: EngineLike, question: TrialQuestion)
     signal,
   });
   const score = { pass, ...thoughtFigures(grades), arithmetic: arithmeticShare(samples) };
-  return { score, completions: samples.map(({ completion }) => Array.from(completion)), grades, stats };
+  return { score, completions: samples.map(({ completion }) => Array.from(completion)), grades, samples, stats };
 }
 
 /** Means over grades: how long and how hard the policy thought. */

@@ -5,7 +5,9 @@ import { type LoadedSource, loadRecords } from "../data/records.js";
 import { InputError } from "../errors.js";
 import type { Message } from "../prompt/chat.js";
 import { beforeStop } from "../prompt/stop-strings.js";
-import { splitThinking, THINKING_FORMATS, type ThinkingFormat } from "../prompt/thinking.js";
+import { NULL_ANSWER, splitThinking, THINKING_FORMATS, type ThinkingFormat } from "../prompt/thinking.js";
+import type { TokenBytes } from "../prompt/token-bytes.js";
+import { tokensThrough } from "../prompt/token-split.js";
 import { Tokenizer } from "../prompt/tokenizer.js";
 import { failureText } from "../reward/combine.js";
 import type { RewardInput } from "../reward/input.js";
@@ -16,6 +18,7 @@ import { recordCheck } from "../reward/verifiers.js";
 import type { Sample } from "../rollout/types.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { copyTokenizer } from "../train/run-folder.js";
+import type { ReadSample } from "../train/watch.js";
 import { templateOptions } from "./data-settings.js";
 import { askRecord, isCountdown, type ProblemRecord, promptTexts, refuseLeak } from "./problems.js";
 import type { RlvrTask, TaskConfig } from "./rlvr-task.js";
@@ -24,6 +27,7 @@ import { standInPrompt } from "./words.js";
 /** A problem from a row with its prompt. */
 export interface AskedProblem extends Numbered {
   readonly record: ProblemRecord;
+  readonly asked: readonly Message[];
   readonly promptText: string;
   readonly prompt: Int32Array;
 }
@@ -76,7 +80,9 @@ function taskOf(
   warn: (text: string) => void,
 ): Omit<RlvrTask<AskedProblem>, "heldOut" | "watched" | "sources" | "longestPrompt"> {
   const source = new Mixture(problems, { seed: config.seed, exhausted: config.mixture.exhausted });
-  const inputOf = inputReader(tokenizer, THINKING_FORMATS[config.format]);
+  const format = THINKING_FORMATS[config.format];
+  const inputOf = inputReader(tokenizer, format);
+  const tokensOf = tokenCounter(tokenizer, format, warn);
   const { maxErrorShare } = config.grpo;
   return {
     problems: (_, count) => source.next(count),
@@ -95,6 +101,12 @@ function taskOf(
       const { prompt, thinking, answer, completion } = inputOf(problem, sample);
       return answer === null ? { prompt, thinking: null, answer: completion } : { prompt, thinking, answer };
     },
+    read: (problem, sample) => {
+      const { thinking, answer } = inputOf(problem, sample);
+      const malformed = answer === null;
+      return { thinking, answer: answer ?? NULL_ANSWER, malformed, ...tokensOf(sample, !malformed) };
+    },
+    messagesOf: (problem) => problem.asked,
     metrics: () => ({}),
     areCorrect: async (asked, samples) => {
       const inputs = samples.map((sample, p) => [inputOf(asked[p]!, sample)]);
@@ -146,6 +158,28 @@ function inputReader(tokenizer: Tokenizer, format: ThinkingFormat) {
     inputs.set(sample, input);
     return input;
   };
+}
+
+/** Tokens of thought and answer, by what tokens write; unknown, and said once, where the tokenizer does not write them one by one. */
+function tokenCounter(tokenizer: Tokenizer, format: ThinkingFormat, warn: (text: string) => void) {
+  const written = format.answerOpen === null ? null : writtenBytes(tokenizer, warn);
+  return ({ completion }: Sample, wellFormed: boolean): Pick<ReadSample, "thoughtTokens" | "answerTokens"> => {
+    const unknown = { thoughtTokens: null, answerTokens: null };
+    if (!wellFormed) return unknown;
+    if (format.answerOpen === null) return { thoughtTokens: 0, answerTokens: completion.length };
+    const marked = written === null ? null : tokensThrough(completion, format.answerOpen, "first", written);
+    return marked === null ? unknown : { thoughtTokens: marked, answerTokens: completion.length - marked };
+  };
+}
+
+function writtenBytes(tokenizer: Tokenizer, warn: (text: string) => void): TokenBytes | null {
+  try {
+    return tokenizer.writtenBytes();
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    warn(`lengths of thought and answer are not counted: ${error.message}`);
+    return null;
+  }
 }
 
 /** A row and what it asks. */
@@ -227,5 +261,11 @@ async function askAll(
   const texts = await promptTexts(asked, THINKING_FORMATS[format], folder, templateOptions(chat));
   const addSpecialTokens = THINKING_FORMATS[format].prompt.style === "plain"; // a chat template writes its own
   const prompts = await tokenizer.encodeAll(texts, { addSpecialTokens });
-  return rows.map(({ record }, i) => ({ id: firstId + i, record, promptText: texts[i]!, prompt: prompts[i]! }));
+  return rows.map(({ record }, i) => ({
+    id: firstId + i,
+    record,
+    asked: asked[i]!,
+    promptText: texts[i]!,
+    prompt: prompts[i]!,
+  }));
 }

@@ -6,6 +6,7 @@ import type { SourceReport } from "../data/source.js";
 import type { EngineLike } from "../engine/like.js";
 import type { TokenBytes } from "../engine/types.js";
 import { InputError } from "../errors.js";
+import type { Message } from "../prompt/chat.js";
 import { isModule } from "../reward/kinds.js";
 import { type RewardSpec, rewardList } from "../reward/spec.js";
 import type { Sample } from "../rollout/types.js";
@@ -14,8 +15,9 @@ import type { TokenizerWriter } from "../train/checkpoint.js";
 import type { PolicyTask } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { copyTokenizer } from "../train/run-folder.js";
+import type { SampleReader } from "../train/watch.js";
 import { type ChatSettings, chatPart } from "./data-settings.js";
-import { trialTask, trialVocabulary } from "./trial.js";
+import { trialMessages, trialTask, trialVocabulary } from "./trial.js";
 import { trialPrompt } from "./words.js";
 
 const formats = ["warm-thinking", "warm-plain", "zero-thinking", "zero-plain"] as const;
@@ -69,11 +71,14 @@ export interface TaskConfig {
 
 /** A task with its held-out problems. */
 export interface RlvrTask<P extends Numbered> extends PolicyTask<P>, AsyncDisposable {
+  readonly read: SampleReader<P>;
   readonly heldOut: readonly P[];
   /** Tokens of the longest prompt. */
   readonly longestPrompt: number;
   /** Held-out problems that a run is watched by while it trains; other than `heldOut` where there are others. */
   readonly watched: readonly P[];
+  /** What the user asks, without a template. */
+  messagesOf(problem: P): readonly Message[];
   /** Whether samples, one of each problem, are right. */
   areCorrect(problems: readonly P[], samples: readonly Sample[]): Promise<readonly boolean[]>;
   /** What tokens write, for stop strings and constraints. */
@@ -102,6 +107,7 @@ export function trialVerified(
     ...trialTask(split.train, seed, thinking),
     heldOut: split.evaluation.slice(0, evaluation.problems),
     watched: split.monitor.slice(0, evaluation.problems),
+    messagesOf: trialMessages,
     areCorrect: async (problems, samples) =>
       samples.map(({ completion }, p) => gradeTrial(problems[p]!, completion, { thinking }).correct),
     vocabulary: trialVocabulary,

@@ -11,6 +11,7 @@ import { type Pass, type PassResult, passAt1 } from "../eval/pass-at-1.js";
 import { showShare } from "../objective/intervals.js";
 import { heldOutSampling } from "../rollout/sampling.js";
 import type { HeldOut } from "../train/held-out.js";
+import { type Evaluation, logHeldOut } from "../train/held-out-log.js";
 import { roomMetrics } from "../train/metrics.js";
 import { openPolicy } from "../train/open-policy.js";
 import { reinforce, taskSampling } from "../train/reinforce.js";
@@ -178,8 +179,10 @@ async function judge<P extends Numbered>(
   return run.part(part, async () => {
     const sampled = await at(sampling.temperature);
     run.step(1, passMetrics(sampled), "sampled");
+    logPass(run, task, task.heldOut, sampled, { step: 1, decoded: "sampled" });
     const greedy = await at(0);
     run.step(2, passMetrics(greedy), "greedy");
+    logPass(run, task, task.heldOut, greedy, { step: 2, decoded: "greedy" });
     return { sampled: sampled.pass, greedy: greedy.pass };
   });
 }
@@ -189,6 +192,24 @@ const passMetrics = ({ pass, stats }: PassResult) => ({
   tokens_per_second: pass.tokensPerSecond,
   ...roomMetrics([stats]),
 });
+
+/** The answers behind a pass rate, one line a problem. */
+function logPass<P extends Numbered>(
+  run: Run,
+  task: RlvrTask<P>,
+  problems: readonly P[],
+  { samples, correct }: PassResult,
+  place: Omit<Evaluation, "figure">,
+): void {
+  const answers = problems.map((problem, p) => ({
+    problem,
+    messages: task.messagesOf(problem),
+    sample: samples[p]!,
+    read: task.read(problem, samples[p]!),
+    reward: Number(correct[p]),
+  }));
+  logHeldOut(run, { ...place, figure: "pass@1" }, answers);
+}
 
 function checkWatched(problems: number, { evaluation }: RlvrConfig): void {
   if (evaluation.every === 0 || problems > 0) return;
@@ -210,8 +231,9 @@ function watch<P extends Numbered>(
   if (evaluation.every === 0) return undefined;
   const sampling = heldOutSampling(grpo.sampling, evaluation.sampling);
   const measure = async () => {
-    const { pass: watched, stats } = await pass(run, engine, task, task.watched, { sampling, seed });
-    return { "eval/pass@1": watched.rate, ...roomMetrics([stats]) };
+    const watched = await pass(run, engine, task, task.watched, { sampling, seed });
+    logPass(run, task, task.watched, watched, { step: run.stepsDone, decoded: "sampled" });
+    return { "eval/pass@1": watched.pass.rate, ...roomMetrics([watched.stats]) };
   };
   return { ...evaluation, figure: "eval/pass@1", better: "higher", measure };
 }

@@ -7,6 +7,8 @@ import { random } from "../data/random.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import type { EngineOptions, ModelSpec, TokenBytes } from "../engine/types.js";
 import { evaluateTrial, type TrialEvaluation, thoughtFigures } from "../eval/countdown-trial.js";
+import type { Message } from "../prompt/chat.js";
+import { NULL_ANSWER } from "../prompt/thinking.js";
 import { type Spelling, tokenBytes } from "../prompt/token-bytes.js";
 import { heldOutSampling } from "../rollout/sampling.js";
 import type { Sample } from "../rollout/types.js";
@@ -28,12 +30,14 @@ import {
   trialTokenizerFiles,
 } from "../tasks/countdown-trial.js";
 import type { TokenizerWriter } from "../train/checkpoint.js";
+import { logHeldOut } from "../train/held-out-log.js";
 import { roomMetrics } from "../train/metrics.js";
 import { openPolicy } from "../train/open-policy.js";
 import { type PolicyTask, reinforce, taskSampling } from "../train/reinforce.js";
 import type { Metrics, Run, RunHost, ShownSample } from "../train/run.js";
 import { type Demonstration, type DemonstrationSource, trainSft } from "../train/sft.js";
 import type { TrainCost } from "../train/steps.js";
+import type { ReadSample, SampleReader } from "../train/watch.js";
 import { withVocabulary } from "./generation.js";
 import { grpoWorkload, sftWorkload } from "./memory.js";
 import {
@@ -205,8 +209,11 @@ export async function improve(
   return reinforce(trial.run, engine, trialTask(trial.train, seed, thinking), grpo, { phase, steps, seed, logging });
 }
 
+/** A task whose samples can be read. */
+export type TrialTask = PolicyTask<TrialProblem> & { readonly read: SampleReader<TrialProblem> };
+
 /** The trial as a task: fresh training problems each step, graded by the verifier. */
-export function trialTask(train: readonly TrialMultiset[], seed: number, thinking: boolean): PolicyTask<TrialProblem> {
+export function trialTask(train: readonly TrialMultiset[], seed: number, thinking: boolean): TrialTask {
   const grades = new WeakMap<Sample, TrialGrade>(); // reward, metrics and log ask for the same ones
   const grade = (problem: TrialProblem, sample: Sample) => {
     const known = grades.get(sample) ?? gradeTrial(problem, sample.completion, { thinking });
@@ -221,6 +228,7 @@ export function trialTask(train: readonly TrialMultiset[], seed: number, thinkin
     promptOf: (problem) => Int32Array.from(encodePrompt(problem, { thinking })),
     reward: (problem, sample) => (grade(problem, sample).correct ? 1 : 0),
     describe: (problem, sample) => describeTrial(problem, [...sample.completion], grade(problem, sample), thinking),
+    read: (problem, sample) => readTrial(sample, grade(problem, sample), thinking),
     metrics: (groups) =>
       thinking ? thoughtMetrics(groups.flatMap(({ problem, samples }) => samples.map((s) => grade(problem, s)))) : {},
   };
@@ -229,6 +237,17 @@ export function trialTask(train: readonly TrialMultiset[], seed: number, thinkin
 function thoughtMetrics(grades: readonly TrialGrade[]): Metrics {
   const { attempts, thoughtTokens, gaveUp } = thoughtFigures(grades);
   return { "thought/attempts": attempts, "thought/tokens": thoughtTokens, "thought/gave_up": gaveUp };
+}
+
+/** Thought and answer of a sample; the answer follows `</think>` and `<answer>`. */
+function readTrial({ completion }: Sample, grade: TrialGrade, thinking: boolean): ReadSample {
+  const { answerText, wellFormed, thoughtTokens } = grade;
+  const closed = thinking && thoughtTokens < completion.length;
+  const thought = closed ? decodeTrial(Array.from(completion.subarray(0, thoughtTokens))) : null;
+  const text = { thinking: thought, answer: answerText ?? NULL_ANSWER, malformed: !wellFormed };
+  if (!wellFormed) return { ...text, thoughtTokens: null, answerTokens: null };
+  const marked = thinking ? thoughtTokens + 2 : 0;
+  return { ...text, thoughtTokens: marked, answerTokens: completion.length - marked };
 }
 
 export interface Judged {
@@ -247,12 +266,18 @@ export async function judge(
   const own = heldOutSampling(settings.grpo.sampling, settings.evaluation.sampling);
   const sampling = { ...taskSampling(engine, {}, own), bannedTokenIds: banned };
   const question = { problems, thinking, seed: settings.seed, signal: run.signal };
-  const measure = async (step: number, label: string, temperature: number): Promise<TrialEvaluation> => {
-    const { stats, ...evaluation } = await evaluateTrial(engine, {
+  const measure = async (step: number, label: "sampled" | "greedy", temperature: number): Promise<TrialEvaluation> => {
+    const { stats, samples, ...evaluation } = await evaluateTrial(engine, {
       ...question,
       sampling: { ...sampling, temperature },
     });
     run.step(step, { ...passMetrics(evaluation), ...roomMetrics([stats]) }, label);
+    const answers = samples.map((sample, p) => {
+      const [problem, grade] = [problems[p]!, evaluation.grades[p]!];
+      const read = readTrial(sample, grade, thinking);
+      return { problem, messages: trialMessages(problem), sample, read, reward: Number(grade.correct) };
+    });
+    logHeldOut(run, { step, decoded: label, figure: "pass@1" }, answers);
     return evaluation;
   };
   const sampled = await measure(1, "sampled", own.temperature);
@@ -264,6 +289,13 @@ function passMetrics({ score }: TrialEvaluation): Record<string, number> {
   return { "pass@1": pass.rate, attempts, thought_tokens: thoughtTokens, tokens_per_second: pass.tokensPerSecond };
 }
 
+/** What the user asks: the numbers and their target. */
+export function trialMessages({ numbers, target }: TrialProblem): readonly Message[] {
+  return [{ role: "user", content: trialQuestion(numbers, target) }];
+}
+
+const trialQuestion = (numbers: readonly number[], target: number) => `${numbers.join(" ")} -> ${target}`;
+
 /** A sample as text: the prompt without its opening mark, the thought, the answer. */
 export function describeTrial(
   problem: TrialProblem,
@@ -274,7 +306,7 @@ export function describeTrial(
   const end = completion.indexOf(symbolId("</think>"));
   const thought = completion.slice(0, end < 0 ? completion.length : end);
   return {
-    prompt: `${problem.numbers.join(" ")} -> ${problem.target}`,
+    prompt: trialQuestion(problem.numbers, problem.target),
     thinking: thinking ? decodeTrial(thought) : null,
     answer: answerText ?? "(no answer)",
   };

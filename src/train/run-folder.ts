@@ -1,5 +1,6 @@
-// The run folder: recipe.json, metrics.jsonl, rollouts.jsonl, pairs.jsonl where there are any, summary.json and model folders. Each jsonl line is one write, so a
-// killed process loses at most the line it was writing. Leaves out what goes into the lines, and checkpoints.
+// The run folder: recipe.json, metrics.jsonl, rollouts.jsonl, held-out.jsonl, pairs.jsonl where there are any, summary.json and model
+// folders. Each jsonl line is one write, so a killed process loses at most the line it was writing. Leaves out what goes into the lines, and
+// checkpoints.
 import {
   closeSync,
   copyFileSync,
@@ -17,7 +18,9 @@ import type { TokenizerWriter } from "./checkpoint.js";
 import { attempt, type Disk, diskError, nodeDisk, writeWhole } from "./disk.js";
 
 /** Files that lines are appended to. */
-const lineFiles = ["metrics.jsonl", "rollouts.jsonl"] as const;
+export const metricsFile = "metrics.jsonl";
+export const heldOutFile = "held-out.jsonl";
+const lineFiles = [metricsFile, "rollouts.jsonl", heldOutFile] as const;
 /** The same, made when there is a line: pairs of completions that are trained on. */
 export const pairsFile = "pairs.jsonl";
 type LineFile = (typeof lineFiles)[number] | typeof pairsFile;
@@ -58,7 +61,7 @@ export class RunFolder {
 
   /** One line of metrics.jsonl. */
   metrics(record: Readonly<Record<string, string | number>>): void {
-    this.#append("metrics.jsonl", record);
+    this.#append(metricsFile, record);
   }
 
   /** One line of rollouts.jsonl. */
@@ -69,6 +72,11 @@ export class RunFolder {
   /** One line of pairs.jsonl. */
   pair(record: Readonly<Record<string, unknown>>): void {
     this.#append(pairsFile, record);
+  }
+
+  /** One line of held-out.jsonl. */
+  heldOut(record: Readonly<Record<string, unknown>>): void {
+    this.#append(heldOutFile, record);
   }
 
   /** The lines are on the disk before it: whoever finds a summary finds a finished run. */

@@ -28,7 +28,7 @@ const schema = z.strictObject({
   /** The checkpoint with the best held-out figure so far, by its `trained`. */
   best: count.nullable(),
   /** Bytes of the jsonl files. */
-  sizes: z.record(z.string().regex(/^\w+\.jsonl$/), count),
+  sizes: z.record(z.string().regex(/^[\w-]+\.jsonl$/), count),
   fingerprint: z.record(z.string(), z.string()),
   /** Every other file of the checkpoint. */
   sha256: z.record(below, sha256),

@@ -122,6 +122,11 @@ export class Run {
     this.#saved = null;
   }
 
+  /** The name of the part that has begun. */
+  get phase(): string {
+    return this.#running().name;
+  }
+
   /** Training steps of the part that has begun, over all processes that worked on it; the one in hand included. */
   get stepsDone(): number {
     return this.#steps;

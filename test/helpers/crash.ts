@@ -133,6 +133,7 @@ export function remains(out: string): Record<string, unknown> {
     metrics: readLines(out, "metrics.jsonl").map(timeless),
     rollouts: readLines(out, "rollouts.jsonl"),
     pairs: existsSync(join(out, "pairs.jsonl")) ? readLines(out, "pairs.jsonl") : [],
+    heldOut: readLines(out, "held-out.jsonl"),
     state: timeless({ loop, results, part, step, trained, best }),
     files: Object.fromEntries(
       [...folders, last, checkpointModel(last)].map((folder) => [folder.slice(out.length), sums(folder)]),

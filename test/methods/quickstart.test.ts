@@ -54,6 +54,11 @@ describe("quickstart", () => {
     });
     expect(readLines(host.out, "metrics.jsonl")).toHaveLength(3 + 2 + 2 + 2);
     expect(readLines(host.out, "rollouts.jsonl")).toHaveLength(2 * 2 * 2);
+    const answers = readLines(host.out, "held-out.jsonl");
+    expect(answers).toHaveLength(2 * 2 * 6);
+    expect(answers.filter(({ phase, step }) => phase === "evaluate-grpo" && step === 2)).toHaveLength(6);
+    for (const { messages } of answers)
+      expect(messages).toEqual([{ role: "user", content: expect.stringMatching(/->/) }]);
     for (const model of ["model-sft", "model"]) {
       for (const name of ["table.json", "tokenizer.json", "tokenizer_config.json"]) {
         expect(existsSync(join(host.out, model, name))).toBe(true);

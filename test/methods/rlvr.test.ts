@@ -54,6 +54,17 @@ describe("rlvr", () => {
     const { host, summary } = await run({ data: jsonl(...sums), evaluation });
     expect(phases(host)).toEqual(["evaluate-before", "grpo", "evaluate-after"]);
     expect(summary).toMatchObject({ before: { sampled: { n: 2 } }, train: { steps: 2 } });
+    const answers = readLines(host.out, "held-out.jsonl");
+    expect(answers.map(({ phase, decoded, problem }) => [phase, decoded, problem])).toEqual(
+      ["evaluate-before", "evaluate-after"].flatMap((phase) =>
+        ["sampled", "greedy"].flatMap((decoded) => [0, 1].map((problem) => [phase, decoded, problem])),
+      ),
+    );
+    expect(answers[1]).toMatchObject({
+      ...{ figure: "pass@1", reward: 0, malformed: true, answer: "[NULL]", thinking: null, thoughtTokens: null },
+      messages: [{ role: "user", content: "2 + 3?" }],
+      tokens: expect.any(Number),
+    });
     const steps = readLines(host.out, "metrics.jsonl").filter(({ phase }) => phase === "grpo");
     for (const step of steps) expect(step).toMatchObject({ "reward/maths": 0, "reward/mean": 0, "reward/errors": 0 });
     expect(notes(host).filter((text) => text.includes("spread"))).toEqual([
@@ -68,6 +79,7 @@ describe("rlvr", () => {
     ];
     const { host, source } = await run({ data: jsonl(...sums), rewards, rewardWorkers: 1 });
     const [step] = readLines(host.out, "metrics.jsonl") as Record<string, number>[];
+    expect(step).toMatchObject({ malformed: 1 }); // a table of random weights writes no marks
     expect(step!["reward/length"]).toBeGreaterThan(0);
     expect(step!["reward/mean"]).toBeCloseTo(2 * step!["reward/maths"]! + 0.5 * step!["reward/length"]!, 9);
     expect(source.options).toHaveLength(1);

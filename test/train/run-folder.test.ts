@@ -18,13 +18,21 @@ describe("RunFolder", () => {
     folder.metrics({ phase: "sft", step: 1, loss: 0.5 });
     expect(readLines(out, "metrics.jsonl")).toEqual([{ phase: "sft", step: 1, loss: 0.5 }]); // before it is closed
     folder.rollout({ answer: "line\nbreak" });
+    folder.heldOut({ problem: 4 });
     folder.summary({ done: true });
     folder.close();
     folder.close();
     expect(JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"))).toEqual({ recipe: "test", config: { seed: 3 } });
     expect(readLines(out, "rollouts.jsonl")).toEqual([{ answer: "line\nbreak" }]);
     expect(JSON.parse(readFileSync(join(out, "summary.json"), "utf8"))).toEqual({ done: true });
-    expect(readdirSync(out).sort()).toEqual(["metrics.jsonl", "recipe.json", "rollouts.jsonl", "summary.json"]);
+    expect(readLines(out, "held-out.jsonl")).toEqual([{ problem: 4 }]);
+    expect(readdirSync(out).sort()).toEqual([
+      "held-out.jsonl",
+      "metrics.jsonl",
+      "recipe.json",
+      "rollouts.jsonl",
+      "summary.json",
+    ]);
   });
 
   test("saves weights with the tokenizer files of another folder", async () => {
