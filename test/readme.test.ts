@@ -60,8 +60,10 @@ test("every recipe, script and command that the README names exists", () => {
   expect(named.length).toBeGreaterThan(2);
   expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
   const main = read("../src/cli/main.ts");
-  const commands = [...readme.matchAll(/zazen (train|recipes|generate|logprobs|doctor)\b/g)].map((match) => match[1]!);
-  expect(new Set(commands).size).toBe(5);
+  const commands = [...readme.matchAll(/zazen (train|recipes|compare|generate|logprobs|doctor)\b/g)].map(
+    (match) => match[1]!,
+  );
+  expect(new Set(commands).size).toBe(6);
   for (const command of commands) expect(main).toContain(`${command}Command()`);
 });
 

@@ -2,6 +2,7 @@
 // The `zazen` command: one file a subcommand beside this one. Heavy modules are imported by a command's action, so that help is quick.
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
+import { compareCommand } from "./compare.js";
 import { doctorCommand } from "./doctor.js";
 import { generateCommand } from "./generate.js";
 import { judgeCommand } from "./judge.js";
@@ -30,6 +31,7 @@ function program(): Command {
   const commands = [
     trainCommand(),
     recipesCommand(),
+    compareCommand(),
     generateCommand(),
     logprobsCommand(),
     judgeCommand(),

@@ -18,18 +18,35 @@ export type ParseRecord<T> = (value: unknown) => T;
 const maxLineBytes = 16 * 1024 * 1024;
 const newline = 0x0a;
 
+export interface JsonlOptions {
+  /** Told of a last line that cannot be read, such as one that a killed process was writing; without it such a line is an error. */
+  readonly onDamagedEnd?: (error: InputError) => void;
+}
+
 /**
  * Reads a JSONL file record by record; empty lines are skipped.
  * Throws InputError `JSONL_MISSING` (no such file) or `JSONL_LINE` (names file:line).
  */
-export async function* readJsonl<T>(file: string, parse: ParseRecord<T>): AsyncGenerator<JsonlRecord<T>> {
+export async function* readJsonl<T>(
+  file: string,
+  parse: ParseRecord<T>,
+  { onDamagedEnd }: JsonlOptions = {},
+): AsyncGenerator<JsonlRecord<T>> {
   await requireFile(file);
   let line = 0;
+  let damaged: InputError | null = null; // until it is known whether a line follows
   for await (const bytes of splitLines(file)) {
+    if (damaged !== null) throw damaged;
     line++;
-    const text = decode(bytes, file, line).trim();
-    if (text !== "") yield { value: parseLine(text, parse, file, line), line };
+    try {
+      const text = decode(bytes, file, line).trim();
+      if (text !== "") yield { value: parseLine(text, parse, file, line), line };
+    } catch (error) {
+      if (onDamagedEnd === undefined || !(error instanceof InputError)) throw error;
+      damaged = error;
+    }
   }
+  if (damaged !== null) onDamagedEnd?.(damaged);
 }
 
 /** All records of a file, in file order. Throws as `readJsonl`, and `JSONL_EMPTY` where there is none. */

@@ -8,7 +8,7 @@ import { exitCodeOf, InterruptedError } from "../../src/cli/output.js";
 import { InputError, ZazenError } from "../../src/errors.js";
 import { cliIsBuilt, failure, main, root, zazen } from "./process.js";
 
-const commands = ["train", "recipes", "generate", "logprobs", "doctor"];
+const commands = ["train", "recipes", "compare", "generate", "logprobs", "doctor"];
 
 describe.skipIf(!cliIsBuilt)("as a process", { timeout: 30_000 }, () => {
   test("help lists every command, the exit codes and what --json does", () => {
@@ -38,6 +38,8 @@ describe.skipIf(!cliIsBuilt)("as a process", { timeout: 30_000 }, () => {
     [["train"], "expected RECIPE or FILE, or --resume, got neither"],
     [["train", "a", "b"], "too many arguments"],
     [["recipes", "--jsn"], "unknown option '--jsn'"],
+    [["compare"], "missing required argument 'RUN'"],
+    [["compare", "a"], "expected a run folder with recipe.json, got none"],
     [["generate", "--prompt", "x"], "required option '--model <DIR>' not specified"],
     [["generate", "--model", "m", "--prompt", "x", "--n", "0"], "Expected an integer in [1, 65536]"],
     [["generate", "--model", "m", "--prompt", "x", "--top-p", "0"], "Expected a number in (0, 1]"],

@@ -1,0 +1,120 @@
+// Several runs as one comparison: what differs in their settings, whether that allows to compare them, their figures.
+import { random } from "../../data/random.js";
+import { InputError } from "../../errors.js";
+import { winRate } from "../win-rate.js";
+import { FEWEST, type Measure, measures, windowOf } from "./measures.js";
+import { commonAnswers, type HeldOutSet, lastSet, type RunRecord } from "./record.js";
+import { type SettingDifference, settingDifferences } from "./settings.js";
+
+/** Plain JSON. */
+export interface Comparison {
+  readonly runs: readonly RunSketch[];
+  /** Settings that are not the same in all runs; everything else is equal. */
+  readonly settings: readonly SettingDifference[];
+  /** What limits the comparison, in words. */
+  readonly notes: readonly string[];
+  readonly measures: readonly Measure[];
+}
+
+export interface RunSketch {
+  readonly name: string;
+  readonly recipe: string;
+  readonly phase: string;
+  readonly steps: number;
+  /** Steps at either end that figures are the mean of. */
+  readonly window: number;
+  readonly finished: boolean;
+}
+
+/** Of the bootstraps; the figures of the same runs are always the same. */
+const SEED = 0;
+
+/** The opinion of a second judge. */
+export interface Judgement {
+  /** Who it is. */
+  readonly judge: string;
+  /** The last sampled evaluation of each run with the judge's scores as rewards; null where a run has no answers. */
+  readonly sets: readonly (HeldOutSet | null)[];
+}
+
+/** Compares runs, the first with each of the others. Throws InputError COMPARE_RUNS for fewer than two. */
+export function compareRuns(runs: readonly RunRecord[], judgement: Judgement | null = null): Comparison {
+  if (runs.length < 2) {
+    throw new InputError(
+      "COMPARE_RUNS",
+      `[compare] expected at least 2 runs, got ${runs.length}; name more run folders`,
+    );
+  }
+  const settings = settingDifferences(runs.map(({ config }) => config));
+  const stream = random(SEED);
+  return {
+    runs: runs.map(({ name, recipe, phase, steps, finished }) => ({
+      ...{ name, recipe, phase, finished },
+      steps: steps.length,
+      window: windowOf(steps.length),
+    })),
+    settings,
+    notes: [
+      ...runs.flatMap(ownNotes),
+      ...jointNotes(runs, settings),
+      ...(judgement ? judgeNotes(runs, judgement) : []),
+    ],
+    measures: measures(runs, (below) => stream.int(below), judgement?.sets),
+  };
+}
+
+const ownNotes = ({ name, notes, finished, steps }: RunRecord): readonly string[] => [
+  ...notes.map((note) => `${name}: ${note}`),
+  ...(finished ? [] : [`${name}: not finished, ${steps.length} steps so far`]),
+];
+
+/** Parts of the settings that must be the same for a figure to mean the same. */
+const NEEDED: readonly (readonly [setting: RegExp, text: string])[] = [
+  [/^(reward|rewards|task)(\.|$)/, "the rewards are not the same, so the rows about reward are not on one scale"],
+  [/^(data|question|mixture)(\.|$)/, "the prompts of training are not the same"],
+  [/^evaluation\.(data|problems)(\.|$)/, "the held-out problems are not the same; those in common are paired"],
+];
+
+function jointNotes(runs: readonly RunRecord[], settings: readonly SettingDifference[]): readonly string[] {
+  const [first, ...others] = runs as [RunRecord, ...RunRecord[]];
+  const recipes = new Set(runs.map(({ recipe }) => recipe));
+  const lengths = new Set(runs.map(({ steps }) => steps.length));
+  return [
+    ...(recipes.size > 1
+      ? [`the recipes differ: ${[...recipes].join(", ")}; settings that one has and another has not are listed too`]
+      : []),
+    ...NEEDED.flatMap(([setting, text]) => (settings.some(({ key }) => setting.test(key)) ? [text] : [])),
+    ...(lengths.size > 1 ? [`the runs have ${[...lengths].join(", ")} steps: ends are those of each run`] : []),
+    ...others.flatMap((other) => heldOutNotes(first, other)),
+  ];
+}
+
+function heldOutNotes(first: RunRecord, other: RunRecord): readonly string[] {
+  const [a, b] = [lastSet(first, "sampled"), lastSet(other, "sampled")];
+  const names = `${first.name} and ${other.name}`;
+  if (a === null || b === null) {
+    const missing = [first, other].filter((run) => lastSet(run, "sampled") === null).map(({ name }) => name);
+    return [
+      `no held-out figure of ${missing.join(" and ")}; set evaluation.problems, and evaluation.data where the recipe needs it`,
+    ];
+  }
+  if (a.figure !== b.figure)
+    return [`${names} have different held-out figures, ${a.figure} and ${b.figure}: no difference`];
+  if (a.answers === null || b.answers === null) return [`${names}: held-out figures without answers: no interval`];
+  const common = commonAnswers(a, b).length;
+  if (common === a.answers.length && common === b.answers.length) return [];
+  if (common < FEWEST) return [`${names} have ${common} held-out problems in common: their difference is not paired`];
+  return [
+    `${names} have ${common} held-out problems in common, of ${a.answers.length} and ${b.answers.length}: those are paired`,
+  ];
+}
+
+function judgeNotes(runs: readonly RunRecord[], { judge, sets }: Judgement): readonly string[] {
+  const [first, ...others] = sets;
+  return others.flatMap((set, i) => {
+    if (!first || !set) return [];
+    const { n, wins, ties, losses } = winRate(first, set);
+    const names = `${runs[i + 1]!.name} against ${runs[0]!.name}`;
+    return [`${judge} judges ${names}: ${wins} wins, ${ties} ties, ${losses} losses on ${n} problems`];
+  });
+}

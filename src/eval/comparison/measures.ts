@@ -1,0 +1,248 @@
+// The figures of a comparison with their intervals, and the difference of each run to the first one. Pure: the same runs and the same
+// stream of random numbers give the same figures. Intervals over steps take steps as independent, which neighbours are not quite.
+import { bootstrapMean, type Draw, pairedBootstrap, unpairedBootstrap } from "../../objective/bootstrap.js";
+import { wilson } from "../../objective/intervals.js";
+import { winRate } from "../win-rate.js";
+import { commonAnswers, type HeldOutSet, lastSet, type RunRecord, type StepFigures } from "./record.js";
+
+/** A value with its 95% interval, where there is one. Plain JSON. */
+export interface Value {
+  readonly mean: number;
+  readonly interval: readonly [low: number, high: number] | null;
+  /** Values that the mean is of. */
+  readonly n: number;
+}
+
+/** after - before, and how its interval was made. */
+export interface DifferenceValue extends Value {
+  readonly how: "paired problems" | "unpaired problems" | "paired steps" | "unpaired steps" | "no interval";
+}
+
+export interface Measure {
+  /** Key in JSON. */
+  readonly name: string;
+  /** For people. */
+  readonly title: string;
+  readonly section: "reward" | "held-out" | "length" | "watch" | "cost" | "style";
+  /** One a run; null where the run does not have it. */
+  readonly values: readonly (Value | null)[];
+  /** To the first run, one a run; null for the first and where one of the two is missing. */
+  readonly differences: readonly (DifferenceValue | null)[];
+}
+
+/** Values below which a bootstrap says nothing. */
+export const FEWEST = 5;
+const WIDEST_WINDOW = 20;
+
+/** Steps at either end of a run that a figure is the mean of: a tenth of them, from 5 to 20, and half of a short run. */
+export const windowOf = (steps: number): number =>
+  Math.min(Math.ceil(steps / 2), Math.max(FEWEST, Math.min(WIDEST_WINDOW, Math.ceil(steps / 10))));
+
+const TITLES: readonly (readonly [section: Measure["section"], field: string, title: string, ends: "both" | "end"])[] =
+  [
+    ["reward", "reward/mean", "reward", "both"],
+    ["length", "length/thought", "thought, tokens", "both"],
+    ["length", "length/answer", "answer, tokens", "both"],
+    ["length", "completion_length/mean", "completion, tokens", "both"],
+    ["watch", "malformed", "malformed", "both"],
+    ["watch", "kl", "KL to the reference", "end"],
+    ["watch", "watch/length_correlation", "reward ~ answer length", "end"],
+    ["watch", "watch/repeated_4grams", "repeated 4-grams", "end"],
+  ];
+
+/** All figures of runs, the first of which is the one that the others are compared with. */
+export function measures(
+  runs: readonly RunRecord[],
+  draw: Draw,
+  judged: readonly (HeldOutSet | null)[] = [],
+): readonly Measure[] {
+  const watched = TITLES.flatMap(([section, field, title, ends]) => [
+    ...(ends === "both" ? [seriesMeasure(runs, section, field, title, "start", draw)] : []),
+    seriesMeasure(runs, section, field, title, "end", draw),
+  ]);
+  const style = styleFields(runs).flatMap((field) =>
+    (["start", "end"] as const).map((end) =>
+      seriesMeasure(runs, "style", field, field.slice("style/".length).replaceAll("_", " "), end, draw),
+    ),
+  );
+  const heldOut = (["sampled", "greedy"] as const).map((decoded) => {
+    const sets = runs.map((run) => lastSet(run, decoded));
+    const figure = sets.find((set) => set !== null)?.figure ?? "";
+    return heldOutMeasure({ name: `held-out/${decoded}`, title: `${figure}, ${decoded}` }, sets, draw);
+  });
+  const judge = [
+    heldOutMeasure({ name: "judge/score", title: "the judge's score" }, judged, draw),
+    winRateMeasure(judged),
+  ];
+  const plain = [bestReward(runs), bestHeldOut(runs), ...costs(runs)];
+  const order: readonly Measure["section"][] = ["held-out", "reward", "length", "watch", "style", "cost"];
+  const all = [...watched, ...heldOut, ...judge, ...plain, ...style].filter(({ values }) =>
+    values.some((value) => value !== null),
+  );
+  return order.flatMap((section) => all.filter((measure) => measure.section === section));
+}
+
+function styleFields(runs: readonly RunRecord[]): readonly string[] {
+  const fields = runs.flatMap(({ steps }) => Object.keys(steps.at(-1)?.figures ?? {}));
+  return [...new Set(fields.filter((field) => field.startsWith("style/")))];
+}
+
+/** A field of metrics.jsonl at one end of training. */
+function seriesMeasure(
+  runs: readonly RunRecord[],
+  section: Measure["section"],
+  field: string,
+  title: string,
+  end: "start" | "end",
+  draw: Draw,
+): Measure {
+  const ends = runs.map(({ steps }) => known(endOf(steps, end), field));
+  return {
+    name: `${field}/${end}`,
+    title: `${title}, ${end}`,
+    section,
+    values: ends.map((points) =>
+      meanValue(
+        points.map(([, value]) => value),
+        draw,
+      ),
+    ),
+    differences: ends.map((points, r) => (r === 0 ? null : stepDifference(ends[0]!, points, draw))),
+  };
+}
+
+type Point = readonly [step: number, value: number];
+
+function endOf(steps: readonly StepFigures[], end: "start" | "end"): readonly StepFigures[] {
+  const window = windowOf(steps.length);
+  return end === "start" ? steps.slice(0, window) : steps.slice(-window);
+}
+
+const known = (steps: readonly StepFigures[], field: string): readonly Point[] =>
+  steps.flatMap(({ step, figures }) => (figures[field] === undefined ? [] : [[step, figures[field]] as const]));
+
+/** Null for no values; without interval for few. */
+function meanValue(values: readonly number[], draw: Draw): Value | null {
+  if (values.length === 0) return null;
+  if (values.length < FEWEST) return { mean: mean(values), interval: null, n: values.length };
+  return bootstrapMean(values, { draw });
+}
+
+/** Steps are paired by their number where both ends have the same ones: there both runs saw the same problems, if their data are alike. */
+function stepDifference(before: readonly Point[], after: readonly Point[], draw: Draw): DifferenceValue | null {
+  if (before.length === 0 || after.length === 0) return null;
+  const [a, b] = [before, after].map((points) => points.map(([, value]) => value)) as [number[], number[]];
+  if (Math.min(a.length, b.length) < FEWEST) return withoutInterval(mean(b) - mean(a), Math.min(a.length, b.length));
+  const paired = a.length === b.length && before.every(([step], i) => step === after[i]![0]);
+  if (paired) return { ...pairedBootstrap(a, b, { draw }), how: "paired steps" };
+  return { ...unpairedBootstrap(a, b, { draw }), how: "unpaired steps" };
+}
+
+function heldOutMeasure(
+  head: Pick<Measure, "name" | "title">,
+  sets: readonly (HeldOutSet | null)[],
+  draw: Draw,
+): Measure {
+  return {
+    ...head,
+    section: "held-out",
+    values: sets.map((set) => set && heldOutValue(set, draw)),
+    differences: sets.map((set, r) => (r === 0 || !set || !sets[0] ? null : heldOutDifference(sets[0], set, draw))),
+  };
+}
+
+/** Of each run against the first. */
+function winRateMeasure(judged: readonly (HeldOutSet | null)[]): Measure {
+  const [first] = judged;
+  const values = judged.map((set, r) => {
+    const { rate, interval, n } = r === 0 || !set || !first ? NO_RATE : winRate(first, set);
+    return rate === null ? null : { mean: rate, interval, n };
+  });
+  return {
+    name: "judge/win_rate",
+    title: "wins against A, ties half",
+    section: "held-out",
+    values,
+    differences: values.map(() => null),
+  };
+}
+
+const NO_RATE = { rate: null, interval: null, n: 0 };
+
+const gradesOf = ({ answers }: HeldOutSet): readonly number[] => (answers ?? []).flatMap(({ reward }) => reward ?? []);
+
+/** Wilson's interval for right or wrong, else a bootstrap over problems; null where nothing could be graded. */
+function heldOutValue(set: HeldOutSet, draw: Draw): Value | null {
+  const grades = gradesOf(set);
+  if (grades.length === 0) return Number.isFinite(set.mean) ? { mean: set.mean, interval: null, n: 0 } : null;
+  if (grades.some((grade) => grade !== 0 && grade !== 1)) return meanValue(grades, draw)!;
+  const { rate, interval, n } = wilson(grades.filter((grade) => grade === 1).length, grades.length);
+  return { mean: rate, interval, n };
+}
+
+/** Null where the sets are of different figures: their difference means nothing. */
+function heldOutDifference(before: HeldOutSet, after: HeldOutSet, draw: Draw): DifferenceValue | null {
+  if (before.figure !== after.figure) return null;
+  const pairs = commonAnswers(before, after).flatMap(([{ reward: a }, { reward: b }]) =>
+    a === null || b === null ? [] : [[a, b] as const],
+  );
+  if (pairs.length >= FEWEST) {
+    const [a, b] = [pairs.map(([one]) => one), pairs.map(([, other]) => other)];
+    return { ...pairedBootstrap(a, b, { draw }), how: "paired problems" };
+  }
+  const [a, b] = [gradesOf(before), gradesOf(after)];
+  if (Math.min(a.length, b.length) >= FEWEST) return { ...unpairedBootstrap(a, b, { draw }), how: "unpaired problems" };
+  return withoutInterval(after.mean - before.mean, Math.min(a.length, b.length));
+}
+
+const withoutInterval = (difference: number, n: number): DifferenceValue => ({
+  mean: difference,
+  interval: null,
+  n,
+  how: "no interval",
+});
+
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** A measure of single figures, which have no intervals. */
+function plainMeasure(head: Pick<Measure, "name" | "title" | "section">, figures: readonly (number | null)[]): Measure {
+  const first = figures[0] ?? null;
+  return {
+    ...head,
+    values: figures.map((figure) => (figure === null ? null : { mean: figure, interval: null, n: 1 })),
+    differences: figures.map((figure, r) =>
+      r === 0 || figure === null || first === null ? null : withoutInterval(figure - first, 1),
+    ),
+  };
+}
+
+const most = (values: readonly number[]): number | null => (values.length === 0 ? null : Math.max(...values));
+const total = (values: readonly number[]): number | null =>
+  values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0);
+
+const bestReward = (runs: readonly RunRecord[]): Measure =>
+  plainMeasure(
+    { name: "reward/best", title: "reward, best step", section: "reward" },
+    runs.map(({ steps }) => most(known(steps, "reward/mean").map(([, value]) => value))),
+  );
+
+const bestHeldOut = (runs: readonly RunRecord[]): Measure =>
+  plainMeasure(
+    { name: "held-out/best", title: "best while training", section: "held-out" },
+    runs.map(({ evaluations }) => most(evaluations.filter(({ when }) => when === "while").map((set) => set.mean))),
+  );
+
+function costs(runs: readonly RunRecord[]): readonly Measure[] {
+  const sampled = (steps: readonly StepFigures[]) =>
+    steps.flatMap(({ figures }) => {
+      const [speed, seconds] = [figures["tokens_per_second/rollout"], figures["seconds/rollout"]];
+      return speed === undefined || seconds === undefined ? [] : [Math.round(speed * seconds)];
+    });
+  const of = (name: string, title: string, figure: (run: RunRecord) => number | null) =>
+    plainMeasure({ name, title, section: "cost" }, runs.map(figure));
+  return [
+    of("steps", "steps", ({ steps }) => steps.length),
+    of("tokens", "tokens sampled", ({ steps }) => total(sampled(steps))),
+    of("seconds", "seconds of training", ({ steps }) => steps.at(-1)?.figures.seconds ?? null),
+  ];
+}

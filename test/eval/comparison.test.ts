@@ -1,0 +1,348 @@
+// Runs side by side: settings that differ, figures with intervals, what is paired and what is not, and folders that are no runs.
+import { appendFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { type Comparison, compareRuns } from "../../src/eval/comparison/compare.js";
+import { windowOf } from "../../src/eval/comparison/measures.js";
+import type { RunRecord } from "../../src/eval/comparison/record.js";
+import { settingDifferences } from "../../src/eval/comparison/settings.js";
+import { judgeSet, winRate } from "../../src/eval/win-rate.js";
+import { wilson } from "../../src/objective/intervals.js";
+import { readPastRun } from "../../src/train/past-run.js";
+import { folderOf } from "../helpers/files.js";
+import { pastRun } from "../helpers/past-runs.js";
+
+const compareFolders = async (...folders: string[]): Promise<Comparison> =>
+  compareRuns(await Promise.all(folders.map(readPastRun)));
+const measure = ({ measures }: Comparison, name: string) => measures.find((each) => each.name === name)!;
+
+describe("settings", () => {
+  test("every leaf that differs is named, with a value a run, and no other", () => {
+    const a = { seed: 1, grpo: { steps: 5, loss: { kl: 0.1 } }, rewards: [{ kind: "maths" }], only: { a: true } };
+    const b = { grpo: { loss: { kl: 0.2 }, steps: 5 }, seed: 1, rewards: [{ kind: "exact" }] };
+    expect(settingDifferences([a, b])).toEqual([
+      { key: "grpo.loss.kl", values: [0.1, 0.2] },
+      { key: "rewards", values: [[{ kind: "maths" }], [{ kind: "exact" }]] },
+      { key: "only.a", values: [true, undefined] },
+    ]);
+  });
+
+  test("the order of keys is no difference, in lists neither; an empty group is a value", () => {
+    expect(settingDifferences([{ a: [{ x: 1, y: 2 }] }, { a: [{ y: 2, x: 1 }] }])).toEqual([]);
+    expect(settingDifferences([{ a: {} }, { a: { b: 1 } }]).map(({ key }) => key)).toEqual(["a", "a.b"]);
+  });
+});
+
+describe("figures", () => {
+  test("of the ends, the best, and the cost", async () => {
+    const figures = (step: number) => ({ "length/answer": 10 * step, kl: 0.1, "style/steps": step });
+    const comparison = await compareFolders(pastRun({ figures }), pastRun({ reward: (step) => step / 20 + 0.5 }));
+    expect([1, 2, 6, 12, 20, 60, 120, 1000].map(windowOf)).toEqual([1, 1, 3, 5, 5, 6, 12, 20]);
+    expect(measure(comparison, "reward/mean/start").values[0]).toMatchObject({ mean: expect.closeTo(0.15, 12), n: 5 });
+    expect(measure(comparison, "reward/mean/end").values[1]!.mean).toBeCloseTo(1.4, 12);
+    expect(measure(comparison, "reward/best").values.map((value) => value!.mean)).toEqual([1, 1.5]);
+    expect(measure(comparison, "length/answer/end").values).toEqual([expect.objectContaining({ mean: 180 }), null]);
+    expect(measure(comparison, "length/answer/end").differences).toEqual([null, null]);
+    expect(measure(comparison, "style/steps/end").values[0]!.mean).toBe(18);
+    expect(measure(comparison, "tokens").values[0]!.mean).toBe(20 * 150);
+    expect(measure(comparison, "seconds").values[0]!.mean).toBe(40);
+    expect(comparison.measures.some(({ name }) => name.startsWith("length/thought"))).toBe(false);
+  });
+
+  test("steps of the same number are paired: a constant difference has no width", async () => {
+    const comparison = await compareFolders(pastRun(), pastRun({ reward: (step) => step / 20 + 0.25 }));
+    const [, difference] = measure(comparison, "reward/mean/end").differences;
+    expect(difference).toMatchObject({ how: "paired steps", n: 5, mean: expect.closeTo(0.25, 12) });
+    expect(difference!.interval![1] - difference!.interval![0]).toBeLessThan(1e-12);
+  });
+
+  test("few values have no interval", async () => {
+    const comparison = await compareFolders(pastRun({ steps: 8 }), pastRun({ steps: 8 }));
+    expect(measure(comparison, "reward/mean/end").values[0]).toEqual({
+      mean: expect.any(Number),
+      interval: null,
+      n: 4,
+    });
+    expect(measure(comparison, "reward/mean/end").differences[1]).toEqual({
+      mean: 0,
+      interval: null,
+      n: 4,
+      how: "no interval",
+    });
+  });
+
+  test("runs of other lengths are not paired, and it is said", async () => {
+    const comparison = await compareFolders(pastRun(), pastRun({ steps: 40 }));
+    expect(measure(comparison, "reward/mean/end").differences[1]).toMatchObject({ how: "unpaired steps" });
+    expect(comparison.notes).toContain("the runs have 20, 40 steps: ends are those of each run");
+  });
+
+  test("the same runs give the same document", async () => {
+    const folders = [pastRun(), pastRun({ reward: (step) => Math.sin(step) })];
+    expect(await compareFolders(...folders)).toEqual(await compareFolders(...folders));
+  });
+});
+
+describe("held-out figures", () => {
+  const grades = (right: (problem: number) => boolean, problems = 40) =>
+    Object.fromEntries(Array.from({ length: problems }, (_, problem) => [problem, Number(right(problem))]));
+
+  test("right or wrong has Wilson's interval; the difference is over the same problems", async () => {
+    const [a, b] = [grades((p) => p % 4 === 0), grades((p) => p % 4 <= 1)];
+    const comparison = await compareFolders(pastRun({ heldOut: a }), pastRun({ heldOut: b }));
+    const { values, differences } = measure(comparison, "held-out/sampled");
+    expect(values[0]).toEqual({ mean: 0.25, n: 40, interval: wilson(10, 40).interval });
+    expect(differences[1]).toMatchObject({ how: "paired problems", n: 40, mean: 0.25 });
+    expect(differences[1]!.interval![0]).toBeGreaterThan(0);
+    expect(comparison.notes).toEqual([]);
+  });
+
+  test("pairing shows what the runs' own intervals hide", async () => {
+    const reward = (p: number) => Math.sin(p) * 10; // problems differ by far more than the runs
+    const of = (gain: number) =>
+      Object.fromEntries(Array.from({ length: 30 }, (_, p) => [p, reward(p) + gain * (1 + (p % 3))]));
+    const comparison = await compareFolders(
+      pastRun({ heldOut: of(0), figure: "reward" }),
+      pastRun({ heldOut: of(0.1), figure: "reward" }),
+    );
+    const { values, differences } = measure(comparison, "held-out/sampled");
+    expect(values[0]!.interval![1]).toBeGreaterThan(values[1]!.interval![0]);
+    expect(differences[1]!.interval![0]).toBeGreaterThan(0.1);
+  });
+
+  test("only problems in common are paired, asked in the same words", async () => {
+    const one = pastRun({ heldOut: grades(() => true, 10) });
+    const some = pastRun({ heldOut: grades(() => false, 6) });
+    const others = pastRun({ heldOut: grades(() => false, 10), question: (problem) => `Other ${problem}?` });
+    const comparison = await compareFolders(one, some, others);
+    expect(measure(comparison, "held-out/sampled").differences).toMatchObject([
+      null,
+      { how: "paired problems", n: 6, mean: -1 },
+      { how: "unpaired problems", n: 10, mean: -1 },
+    ]);
+    expect(comparison.notes).toEqual([
+      expect.stringContaining("have 6 held-out problems in common, of 10 and 6"),
+      expect.stringContaining("have 0 held-out problems in common: their difference is not paired"),
+    ]);
+  });
+
+  test("answers that could not be graded are left out", async () => {
+    const comparison = await compareFolders(
+      pastRun({ heldOut: { 0: 1, 1: null, 2: 0, 3: 1, 4: 1, 5: 1, 6: 0 } }),
+      pastRun({ heldOut: { 0: 1, 1: 1, 2: 1, 3: null, 4: 1, 5: 1, 6: 0 } }),
+    );
+    const { values, differences } = measure(comparison, "held-out/sampled");
+    expect([values[0]!.n, values[1]!.n, differences[1]!.n]).toEqual([6, 6, 5]);
+  });
+
+  test("a run without any is said, and one that kept means only has no interval", async () => {
+    const bare = pastRun({ heldOut: {} });
+    expect((await compareFolders(pastRun(), bare)).notes).toContainEqual(
+      expect.stringContaining(`no held-out figure of ${bare}`),
+    );
+    const means = pastRun();
+    rmSync(join(means, "held-out.jsonl"));
+    const comparison = await compareFolders(pastRun(), means);
+    expect(measure(comparison, "held-out/sampled").values[1]).toEqual({ mean: 0.5, interval: null, n: 0 });
+    expect(measure(comparison, "held-out/sampled").differences[1]).toMatchObject({ mean: 0, how: "no interval" });
+    expect(comparison.notes).toContainEqual(expect.stringContaining("held-out figures without answers: no interval"));
+  });
+
+  test("figures of other names have no difference", async () => {
+    const comparison = await compareFolders(pastRun(), pastRun({ figure: "reward" }));
+    expect(measure(comparison, "held-out/sampled").differences).toEqual([null, null]);
+    expect(comparison.notes).toContainEqual(
+      expect.stringContaining("have different held-out figures, pass@1 and reward"),
+    );
+  });
+});
+
+describe("whether runs may be compared", () => {
+  test("recipes, rewards, prompts and held-out problems that differ are said", async () => {
+    const first = pastRun({ config: { data: "a", rewards: [1], evaluation: { data: "x", every: 1 } } });
+    const second = pastRun({
+      recipe: "other",
+      config: { data: "b", rewards: [2], evaluation: { data: "y", every: 2 } },
+      finished: false,
+    });
+    const { notes, settings, runs } = await compareFolders(first, second);
+    expect(settings.map(({ key }) => key)).toEqual(["data", "rewards", "evaluation.data", "evaluation.every"]);
+    expect(runs[1]).toMatchObject({ recipe: "other", finished: false });
+    expect(notes).toEqual([
+      `${second}: not finished, 20 steps so far`,
+      expect.stringContaining("the recipes differ: rlvr, other"),
+      expect.stringContaining("the rewards are not the same"),
+      "the prompts of training are not the same",
+      expect.stringContaining("the held-out problems are not the same"),
+    ]);
+  });
+
+  test("one run is none to compare", async () => {
+    const runs = [await readPastRun(pastRun())];
+    expect(() => compareRuns(runs)).toThrow(expect.objectContaining({ code: "COMPARE_RUNS" }));
+  });
+});
+
+describe("reading a run folder", () => {
+  const refused = (code: string, text: string) =>
+    expect.objectContaining({ code, message: expect.stringContaining(text) });
+  const line = (record: object) => `${JSON.stringify(record)}\n`;
+  const recipe = line({ recipe: "quickstart", config: {} });
+
+  test.each<[string, Record<string, string>, string, string]>([
+    ["no run folder", {}, "COMPARE_FOLDER", "expected a run folder with recipe.json, got none"],
+    ["another recipe.json", { "recipe.json": line({ a: 1 }) }, "COMPARE_FOLDER", "expected {recipe, config}"],
+    ["no JSON in recipe.json", { "recipe.json": "{" }, "COMPARE_FOLDER", "expected JSON"],
+    [
+      "no metrics",
+      { "recipe.json": recipe },
+      "COMPARE_METRICS",
+      "expected steps with reward/mean in metrics.jsonl, got none",
+    ],
+    [
+      "no policy",
+      { "recipe.json": recipe, "metrics.jsonl": line({ phase: "sft", step: 1, loss: 1 }) },
+      "COMPARE_METRICS",
+      "trained a policy",
+    ],
+    [
+      "a line of another kind",
+      { "recipe.json": recipe, "metrics.jsonl": `${line({ step: 1 })}${line({ phase: "a", step: 1 })}` },
+      "JSONL_LINE",
+      "metrics.jsonl:1] expected a line as a run writes it",
+    ],
+    [
+      "damage in the middle",
+      { "recipe.json": recipe, "metrics.jsonl": `{"phase": "gr\n${line({ phase: "a", step: 1 })}` },
+      "JSONL_LINE",
+      "metrics.jsonl:1] expected one JSON value",
+    ],
+  ])("%s", async (_, files, code, text) => {
+    await expect(readPastRun(folderOf(files))).rejects.toThrow(refused(code, text));
+  });
+
+  test("nothing there", async () => {
+    await expect(readPastRun("/no/such/run")).rejects.toThrow(refused("COMPARE_FOLDER", "[/no/such/run]"));
+  });
+
+  test("what a killed run leaves: half a line at the end of either file is passed over and told", async () => {
+    for (const file of ["metrics.jsonl", "held-out.jsonl"]) {
+      const folder = pastRun();
+      const path = join(folder, file);
+      const size = readFileSync(path).length;
+      truncateSync(path, size - 5);
+      const { notes, steps, evaluations } = await readPastRun(folder);
+      expect(notes).toEqual([
+        expect.stringMatching(/^its last line is left out: .*jsonl:\d+\] expected one JSON value/),
+      ]);
+      expect([steps.length, evaluations[0]?.answers?.length]).toEqual([20, file === "held-out.jsonl" ? 9 : 10]);
+    }
+    const zeros = pastRun();
+    appendFileSync(join(zeros, "metrics.jsonl"), Buffer.alloc(64));
+    expect((await readPastRun(zeros)).notes).toHaveLength(1);
+  });
+
+  test("of several parts the first is taken, and another by its name", async () => {
+    const lines = [
+      { phase: "sft", step: 1, loss: 2 },
+      { phase: "evaluate-sft", step: 1, "pass@1": 0.1 },
+      { phase: "grpo", step: 1, "reward/mean": 0.2 },
+      { phase: "evaluate-grpo", step: 1, "pass@1": 0.3 },
+      { phase: "evaluate-grpo", step: 2, "pass@1": 0.4 },
+      { phase: "control", step: 1, "reward/mean": 0.5 },
+      { phase: "control", step: 2, "reward/mean": 0.6 },
+      { phase: "evaluate-control", step: 1, "pass@1": 0.7 },
+    ];
+    const folder = folderOf({ "recipe.json": recipe, "metrics.jsonl": lines.map(line).join("") });
+    const sketch = ({ phase, steps, evaluations }: RunRecord) => [
+      phase,
+      steps.length,
+      evaluations.map(({ when, step, decoded, mean }) => [when, step, decoded, mean]),
+    ];
+    const first = await readPastRun(folder);
+    expect(sketch(first)).toEqual([
+      "grpo",
+      1,
+      [
+        ["before", 0, "sampled", 0.1],
+        ["after", 1, "sampled", 0.3],
+        ["after", 1, "greedy", 0.4],
+      ],
+    ]);
+    expect(first.notes).toEqual([`part grpo; it has also trained in control: name one as ${folder}#control`]);
+    expect(sketch(await readPastRun(`${folder}#control`))).toEqual([
+      "control",
+      2,
+      [
+        ["before", 0, "sampled", 0.3],
+        ["before", 0, "greedy", 0.4],
+        ["after", 2, "sampled", 0.7],
+      ],
+    ]);
+    await expect(readPastRun(`${folder}#nothing`)).rejects.toThrow(
+      refused("COMPARE_FOLDER", "one of the parts grpo, control"),
+    );
+  });
+
+  test("a file's last byte may be missing", async () => {
+    const folder = pastRun();
+    const path = join(folder, "metrics.jsonl");
+    writeFileSync(path, readFileSync(path, "utf8").trimEnd());
+    expect(await readPastRun(folder)).toMatchObject({ notes: [] });
+  });
+});
+
+describe("a second judge", () => {
+  const set = async (answer: (problem: number) => string, problems = 8) => {
+    const heldOut = Object.fromEntries(Array.from({ length: problems }, (_, problem) => [problem, 0]));
+    return (await readPastRun(pastRun({ heldOut, answer }))).evaluations[0]!;
+  };
+  const length = async (answers: readonly { answer: string }[]) => answers.map(({ answer }) => answer.length);
+
+  test("wins, ties and losses, problem by problem; ties count half", async () => {
+    const a = await judgeSet(await set(() => "four"), length);
+    const b = await judgeSet(await set((problem) => "x".repeat(problem)), length);
+    expect(winRate(a, b)).toEqual({
+      n: 8,
+      wins: 3,
+      ties: 1,
+      losses: 4,
+      rate: 3.5 / 8,
+      interval: wilson(3.5, 8).interval,
+    });
+    expect(winRate(b, a).rate).toBe(1 - 3.5 / 8); // the order of the two is of no account
+    expect(b).toMatchObject({ figure: "score", mean: 3.5 });
+  });
+
+  test("an answer that could not be scored is in no pair", async () => {
+    const a = await judgeSet(await set(() => "four"), length);
+    const b = await judgeSet(await set(String), async (answers) => answers.map((_, i) => (i < 2 ? Number.NaN : 9)));
+    expect(winRate(a, b)).toMatchObject({ n: 6, wins: 6 });
+  });
+
+  test("no problems in common, no rate", async () => {
+    const a = await judgeSet(await set(String, 0 + 2), length);
+    expect(winRate(a, { ...a, answers: [] })).toEqual({
+      n: 0,
+      wins: 0,
+      ties: 0,
+      losses: 0,
+      rate: null,
+      interval: null,
+    });
+  });
+
+  test("is part of a comparison", async () => {
+    const runs = await Promise.all([pastRun({ answer: () => "a" }), pastRun({ answer: () => "bb" })].map(readPastRun));
+    const sets = await Promise.all(runs.map(({ evaluations }) => judgeSet(evaluations[0]!, length)));
+    const comparison = compareRuns(runs, { judge: "lengths", sets });
+    expect(measure(comparison, "judge/score").differences[1]).toMatchObject({ mean: 1, how: "paired problems" });
+    expect(measure(comparison, "judge/win_rate").values).toEqual([
+      null,
+      { mean: 1, n: 10, interval: wilson(10, 10).interval },
+    ]);
+    expect(comparison.notes).toEqual([
+      expect.stringMatching(/^lengths judges .*: 10 wins, 0 ties, 0 losses on 10 problems$/),
+    ]);
+  });
+});
