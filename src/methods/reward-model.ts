@@ -9,7 +9,6 @@ import { Engine } from "../engine/engine.js";
 import { loadedSpec } from "../engine/head.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import type { Workload } from "../engine/memory.js";
-import { modelFolders } from "../engine/peft.js";
 import { readModelSpec, scalarSpec } from "../engine/spec.js";
 import type { EngineOptions, HeadInit, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
@@ -22,6 +21,7 @@ import { Run } from "../train/run.js";
 import { copyTokenizer } from "../train/run-folder.js";
 import { chatPart } from "./data-settings.js";
 import { foreseeMemory, mostTokens, type PolicyModel, takeMemory } from "./memory.js";
+import { foldersOf } from "./model-folders.js";
 import { openPairs } from "./pair-data.js";
 import { pairsPart } from "./pair-rows.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
@@ -101,7 +101,7 @@ export const rewardModelRecipe = makeRewardModel(Engine);
 
 async function rewardModel(engines: EngineSource, config: RewardModelConfig, context: RunContext): Promise<RunSummary> {
   requireData(config);
-  const folder = config.model === "" ? config.tokenizer : (await modelFolders(config.model, baseOf(config))).tokenizer;
+  const folder = config.model === "" ? config.tokenizer : (await foldersOf(config.model, config.lora)).tokenizer;
   using tokenizer = await loadTokenizer(folder);
   const padTokenId = await paddingOf(folder, tokenizer);
   await using engine = await openPolicy(context, name, await origin(engines, config, tokenizer, padTokenId));
@@ -154,8 +154,6 @@ function loadTokenizer(folder: string): Promise<Tokenizer> {
     );
   return Tokenizer.load(folder);
 }
-
-const baseOf = ({ lora }: RewardModelConfig): string | undefined => (lora.base === "" ? undefined : lora.base);
 
 /** The padding token, by which transformers finds the end of a sequence in a batch: none where it is an end token too. */
 async function paddingOf(folder: string, tokenizer: Tokenizer): Promise<number | undefined> {
@@ -255,7 +253,7 @@ async function fromScratch(config: RewardModelConfig): Promise<PolicyModel> {
 }
 
 async function fromFolder(config: RewardModelConfig): Promise<PolicyModel> {
-  const folders = await modelFolders(config.model, baseOf(config));
+  const folders = await foldersOf(config.model, config.lora);
   const spec = loadedSpec(await readModelSpec(folders.base), folders, { head: "scalar" });
   return { spec, ...(folders.adapter && { lora: folders.adapter.lora }) };
 }

@@ -269,7 +269,12 @@ describe("forwardBackward", () => {
       "expected a Float32Array of 5",
     ],
     ["a reference for sft that is long", { refLogprobs: new Float32Array(6) }, { kind: "sft" }, "of 5, got 6"],
-    ["another loss", {}, { kind: "kto" } as unknown as LossSpec, "[loss kind] expected sft, policy or dpo, got kto"],
+    [
+      "another loss",
+      {},
+      { kind: "kto" } as unknown as LossSpec,
+      "[loss kind] expected sft, policy, dpo, value or bradley-terry, got kto",
+    ],
     [
       "no advantages",
       { advantages: undefined },

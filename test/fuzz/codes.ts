@@ -9,6 +9,7 @@ export const root = fileURLToPath(new URL("../../", import.meta.url));
 /** Literals in capitals that are no error codes. */
 export const NOT_CODES: ReadonlySet<string> = new Set([
   ...["CAUSAL_LM", "SEQ_CLS", "LORA", "LORA_DROPOUT"], // fields of adapter_config.json, and a warning
+  "LABEL_0", // of config.json
   ...["BF16", "BOOL"], // dtypes of safetensors
   ...["ENOENT", "ENOTDIR", "ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EINVAL", "ENOTSUP"], // of the system
   ...["SIGKILL", "SIGINT", "JSON", "YAML"],

@@ -144,6 +144,7 @@ const target: Target = {
   name: "recipe",
   inputs: { quick: 300, full: 12_000 },
   readers: READERS.recipe,
+  elsewhere: { BAD_ARGUMENT: "test/config/resolve.test.ts" }, // of arguments of the library
   make,
   read,
   directed: [
