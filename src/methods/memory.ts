@@ -11,6 +11,7 @@ import type { EngineOptions, LoraOptions, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { heldOutSampling } from "../rollout/sampling.js";
 import type { DpoSettings } from "../train/dpo.js";
+import type { PpoSettings } from "../train/ppo.js";
 import type { Run } from "../train/run.js";
 import type { Demonstration } from "../train/sft.js";
 import { foldersOf } from "./model-folders.js";
@@ -119,5 +120,25 @@ export function dpoWorkload(
     train: { ...batch, together: 2 },
     score: batch,
     generate: [{ prompts, promptTokens, samplesPerPrompt, maxTokens }],
+  };
+}
+
+/** What policy and critic of PPO are asked for. */
+export function ppoWorkloads(
+  { prompts, samplesPerPrompt, sampling, loss }: PpoSettings,
+  { maxPositions }: ModelSpec,
+  promptTokens: number,
+): { readonly policy: Workload; readonly critic: Workload } {
+  const { maxTokens } = sampling;
+  const longest = Math.min(promptTokens + maxTokens, maxPositions);
+  const sequences = prompts * samplesPerPrompt;
+  const batch = { tokens: Math.min(MOST_TOKENS, sequences * longest), longest, sequences };
+  return {
+    policy: {
+      train: batch,
+      ...(loss.klCoefficient > 0 && { score: batch }),
+      generate: [{ prompts, promptTokens, samplesPerPrompt, maxTokens }],
+    },
+    critic: { train: batch, score: batch },
   };
 }

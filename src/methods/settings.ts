@@ -318,6 +318,58 @@ export function dpoPart(defaults: DpoDefaults) {
   }).refine((it) => it.minValid <= it.samplesPerPrompt, "minValid of at most samplesPerPrompt");
 }
 
+export interface PpoDefaults {
+  readonly steps: number;
+  readonly prompts: number;
+  readonly samplesPerPrompt?: number;
+  readonly sampling: Partial<SamplingSettings>;
+  readonly optimizer?: Partial<OptimizerSettings>;
+}
+
+const share = (value: number) => z.number().min(0).max(1).default(value);
+
+/** A part of proximal policy optimisation with a critic: Schulman et al. 2017. */
+export function ppoPart(defaults: PpoDefaults) {
+  return group({
+    steps: z.int().min(1).max(10_000_000).default(defaults.steps).describe("Rollouts.").meta(onResume("raise")),
+    prompts: z.int().min(1).max(65_536).default(defaults.prompts).describe("Problems a step."),
+    samplesPerPrompt: z
+      .int()
+      .min(1)
+      .max(4096)
+      .default(defaults.samplesPerPrompt ?? 1)
+      .describe("Samples a problem; the critic is the baseline, so one is enough."),
+    sampling: trainingSampling(defaults.sampling),
+    gamma: share(1).describe("Discount of the next token's worth."),
+    lambda: share(1).describe("1: advantages are whole returns, 0: one step and the critic's word for the rest."),
+    whitenRewards: z.boolean().default(false).describe("Scale the rewards of tokens to variance 1, their mean kept."),
+    whitenAdvantages: z.boolean().default(true).describe("Advantages of mean 0 and variance 1 over a rollout."),
+    aggregate: aggregate(),
+    constantLength: z.int().min(1).default(1024).describe("Tokens that a sequence counts as under aggregate constant."),
+    loss: loss({ klCoefficient: 1e-3, klEstimator: "k1", klIn: "reward", entropyCoefficient: 1e-3 }),
+    rewardWeights: rewardWeights(),
+    optimizer: optimizer({ learningRate: 1e-6, ...defaults.optimizer }),
+    critic: group({
+      model: z
+        .string()
+        .default("")
+        .describe("Folder of the model that the critic begins as, such as the reward model; empty: the policy's."),
+      valueClip: z
+        .number()
+        .min(0)
+        .max(1e6)
+        .default(0.5)
+        .describe("How far a value may move from the rollout's before its loss is clipped; 0 is off."),
+      coefficient: z.number().gt(0).max(1e6).default(0.5).describe("Weight of the critic's loss."),
+      optimizer: optimizer({ learningRate: 1e-5 }),
+    }),
+    epochs: z.int().min(1).max(64).default(1).describe("Times each rollout is gone through."),
+    miniBatches: z.int().min(1).max(4096).default(1).describe("Optimizer steps an epoch, of policy and critic each."),
+    maxErrorShare: maxErrorShare(),
+  });
+}
+
+export type PpoPartSettings = z.output<ReturnType<typeof ppoPart>>;
 export type DpoPartSettings = z.output<ReturnType<typeof dpoPart>>;
 export type SftSettings = z.output<ReturnType<typeof sftPart>>;
 export type GrpoSettings = z.output<ReturnType<typeof grpoPart>>;

@@ -1,14 +1,18 @@
-// Checkpoints of a run: RUN/checkpoints/step-000040 with a model folder, the optimizer's state and state.json. One is written aside,
-// put on the disk, and renamed: a process that ends at any moment leaves it whole or not at all. state.json has the SHA-256 of every
-// other file, state.json.sha256 its own (as sha256sum -c reads it). Leaves out when to write one.
+// Checkpoints of a run: RUN/checkpoints/step-000040 with a model folder, the optimizer's state, a folder of the same where a critic is
+// trained beside it, and state.json. One is written aside, put on the disk, and renamed: a process that ends at any moment leaves it whole
+// or not at all. state.json has the SHA-256 of every other file, state.json.sha256 its own (as sha256sum -c reads it). Leaves out when to
+// write one.
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync, readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { readSmallText } from "../config/files.js";
 import type { EngineLike } from "../engine/like.js";
 import { ZazenError } from "../errors.js";
 import { type Disk, diskError } from "./disk.js";
 import { parseState, type RunState } from "./run-state.js";
+
+/** What a checkpoint takes weights and training state from: an engine, or several that train together. */
+export type Saved = Pick<EngineLike, "save" | "saveState">;
 
 /** Writes a model's tokenizer beside its weights. */
 export type TokenizerWriter = (folder: string) => void | Promise<void>;
@@ -41,7 +45,7 @@ export class Checkpoints {
   }
 
   /** Writes the checkpoint of `state`. What fails leaves the ones before it as they were. Throws ZazenError, `DISK` among them. */
-  async write(engine: EngineLike, tokenizer: TokenizerWriter, state: Omit<RunState, "sha256">): Promise<void> {
+  async write(engine: Saved, tokenizer: TokenizerWriter, state: Omit<RunState, "sha256">): Promise<void> {
     const { disk } = this;
     const path = join(this.#folder, checkpointName(state.trained));
     const aside = path + half;
@@ -51,11 +55,11 @@ export class Checkpoints {
       await engine.save(checkpointModel(aside));
       await tokenizer(checkpointModel(aside));
       await engine.saveState(aside);
-      const names = filesOf(aside);
+      const { files: names, folders } = contentsOf(aside);
       const text = `${JSON.stringify({ ...state, sha256: await sumsOf(aside, names) }, null, 1)}\n`;
       disk.write(join(aside, stateFile), text);
       disk.write(join(aside, sumFile), `${sumOf(text)}  ${stateFile}\n`);
-      for (const name of [...names, stateFile, sumFile, "model", "."]) disk.sync(join(aside, name));
+      for (const name of [...names, stateFile, sumFile, ...folders, "."]) disk.sync(join(aside, name));
       disk.rename(aside, path);
       for (const folder of [this.#folder, this.run]) disk.sync(folder);
     } catch (error) {
@@ -159,11 +163,13 @@ const isDiskFault = (error: unknown): boolean =>
 
 const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 
-function filesOf(folder: string): string[] {
-  const below = (name: string) => readdirSync(join(folder, name), { withFileTypes: true });
-  const here = below(".").filter((entry) => entry.isFile());
-  const inModel = below("model").map((entry) => join("model", entry.name));
-  return [...here.map((entry) => entry.name), ...inModel].sort();
+/** Files and folders below a folder, by their paths from it. */
+function contentsOf(folder: string): { readonly files: string[]; readonly folders: string[] } {
+  const all = readdirSync(folder, { recursive: true, withFileTypes: true });
+  const paths = (entries: typeof all) =>
+    entries.map(({ parentPath, name }) => relative(folder, join(parentPath, name)));
+  const files = paths(all.filter((entry) => entry.isFile())).sort();
+  return { files, folders: paths(all.filter((entry) => entry.isDirectory())).sort() };
 }
 
 async function sumsOf(folder: string, names: readonly string[]): Promise<Record<string, string>> {

@@ -1,6 +1,5 @@
 // When a run writes a checkpoint, and which ones it keeps. Leaves out what is in one.
-import type { EngineLike } from "../engine/like.js";
-import { Checkpoints, type TokenizerWriter } from "./checkpoint.js";
+import { Checkpoints, type Saved, type TokenizerWriter } from "./checkpoint.js";
 import type { Disk } from "./disk.js";
 import type { RunState } from "./run-state.js";
 
@@ -53,7 +52,7 @@ export class Keeper {
   }
 
   /** Writes a checkpoint, where none was written at this state's step, and removes those that need not be kept. */
-  async save(engine: EngineLike, state: Omit<RunState, "sha256">): Promise<void> {
+  async save(engine: Saved, state: Omit<RunState, "sha256">): Promise<void> {
     const { trained, best } = state;
     if (trained !== this.#trained) await this.#store.write(engine, this.keeping.tokenizer, state);
     this.#trained = trained;

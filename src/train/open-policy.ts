@@ -1,5 +1,6 @@
 // The engine that a part of a run trains: as its checkpoint has it where the run goes on within that part, else from its origin. Its head
 // is the one that the options ask for: none is a language model's.
+import { join } from "node:path";
 import { requireHead } from "../engine/head.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import type { EngineOptions, ModelSpec } from "../engine/types.js";
@@ -13,14 +14,16 @@ export interface PolicyOrigin {
   readonly options: EngineOptions;
 }
 
+/** `place`: where in a checkpoint it is kept, for one that is trained beside another. */
 export async function openPolicy(
   host: Pick<RunHost, "resume">,
   part: string,
   origin: PolicyOrigin,
+  place = ".",
 ): Promise<EngineLike> {
   const { engines, from, options } = origin;
   const checkpoint = host.resume?.checkpoint ?? null;
-  if (checkpoint?.state.part === part) return restored(engines, checkpoint.path, options);
+  if (checkpoint?.state.part === part) return restored(engines, join(checkpoint.path, place), options);
   if (typeof from !== "string") return engines.create(from.spec, { seed: from.seed }, options);
   const engine = await engines.load(from, options);
   try {

@@ -36,13 +36,19 @@ export interface Collected<P> {
   readonly metrics: Metrics;
 }
 
-export interface PolicyPlan<P> extends PrepareSettings, DiagnosisSettings {
-  readonly steps: number;
+/** What an optimizer step of the policy goes by. */
+export interface UpdateSettings {
+  readonly temperature: number;
+  readonly loss: LossSettings;
   readonly aggregate: Aggregate;
   /** Tokens a sequence is divided by under the aggregate "constant". */
   readonly constantLength: number;
-  readonly reference: ReferenceSettings;
   readonly optimizer: OptimizerSettings;
+}
+
+export interface PolicyPlan<P> extends UpdateSettings, PrepareSettings, DiagnosisSettings {
+  readonly steps: number;
+  readonly reference: ReferenceSettings;
   /** Times each rollout is gone through. */
   readonly epochs: number;
   /** Optimizer steps an epoch; groups are cut evenly, in order. */
@@ -73,7 +79,7 @@ export async function trainPolicy<P>(run: Run, engine: EngineLike, plan: PolicyP
     const updates: PolicyUpdate[] = [];
     for (let epoch = 0; epoch < plan.epochs; epoch++) {
       for (const part of split(trained, plan.miniBatches)) {
-        updates.push(await update(run, engine, plan, part, lr, step));
+        updates.push(await updatePolicy(run, engine, plan, part, lr, step));
       }
     }
     const { every, mix } = plan.reference.sync;
@@ -105,12 +111,17 @@ function lossOf(temperature: number, settings: LossSettings): PolicyLoss {
   return { kind: "policy", temperature, ratio, objective, ...bounds, klCoefficient, klEstimator, entropyCoefficient };
 }
 
+/** A group that the policy is updated on, with an advantage for each sample [S] or for each token of its completion [S][C]. */
+export type UpdateGroup<P> = Omit<TrainedGroup<P>, "advantages"> & {
+  readonly advantages: Float32Array | readonly Float32Array[];
+};
+
 /** One optimizer step on some groups. */
-async function update<P>(
+export async function updatePolicy<P>(
   run: Run,
   engine: EngineLike,
-  plan: PolicyPlan<P>,
-  part: readonly TrainedGroup<P>[],
+  plan: UpdateSettings,
+  part: readonly UpdateGroup<P>[],
   lr: number,
   step: number,
 ): Promise<PolicyUpdate> {
@@ -135,8 +146,8 @@ async function update<P>(
 async function batchOf<P>(
   run: Run,
   engine: EngineLike,
-  plan: PolicyPlan<P>,
-  part: readonly TrainedGroup<P>[],
+  plan: UpdateSettings,
+  part: readonly UpdateGroup<P>[],
   loss: PolicyLoss,
 ): Promise<{ readonly batch: TrainBatch; readonly metrics: Metrics }> {
   const groups = part.map(({ group }) => group);
@@ -178,14 +189,14 @@ function meanWhere(values: Float32Array, weights: Float32Array): number {
 }
 
 /** Cuts `items` into at most `parts` runs of like length; none when there are no items. */
-function split<T>(items: readonly T[], parts: number): T[][] {
+export function split<T>(items: readonly T[], parts: number): T[][] {
   const count = Math.min(parts, items.length);
   const edge = (part: number) => Math.round((part * items.length) / count);
   return Array.from({ length: count }, (_, part) => items.slice(edge(part), edge(part + 1)));
 }
 
 /** The first update of a rollout is on the policy that sampled it, so its log-probs are the recorded ones, bit for bit. */
-function warnOfMismatch(run: Run, step: number, first: PolicyUpdate | undefined): void {
+export function warnOfMismatch(run: Run, step: number, first: PolicyUpdate | undefined): void {
   const mismatch = first?.loss.mismatchMaxAbs ?? 0;
   if (mismatch === 0) return;
   run.note(

@@ -63,7 +63,7 @@ function teaches({ advantage, loss }: PrepareSettings, columns: readonly Float64
 }
 
 /** Log-probs [G][S][C] of completions under the reference. */
-async function referenceLogprobs(
+export async function referenceLogprobs(
   engine: EngineLike,
   groups: readonly Group<unknown>[],
   temperature: number,

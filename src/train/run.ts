@@ -4,9 +4,8 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Json, Resumable } from "../data/resumable.js";
 import { fingerprint } from "../engine/fingerprint.js";
-import type { EngineLike } from "../engine/like.js";
 import type { RunEvent, TableEvent } from "../report/events.js";
-import type { Checkpoint } from "./checkpoint.js";
+import type { Checkpoint, Saved } from "./checkpoint.js";
 import { type PartPlan, RunClock } from "./clock.js";
 import { type Disk, nodeDisk } from "./disk.js";
 import { Keeper, type Keeping } from "./keeper.js";
@@ -148,7 +147,7 @@ export class Run {
   }
 
   /** Writes a checkpoint where the run keeps any. `best` is the number of training steps at the best one. */
-  async save(engine: EngineLike, state: Resumable, best: number | null): Promise<void> {
+  async save(engine: Saved, state: Resumable, best: number | null): Promise<void> {
     if (this.#keeper?.on !== true) return;
     await this.#keeper.save(engine, {
       ...this.#identity,

@@ -1,7 +1,7 @@
 // The steps of a training part: where they begin, when they end, and what goes on between two of them. A loop over them is the algorithm
 // and nothing else: `for await (const step of trainingSteps(run, plan))`.
 import { type Json, type Resumable, resumables } from "../data/resumable.js";
-import type { EngineLike } from "../engine/like.js";
+import type { Saved } from "./checkpoint.js";
 import { BestSoFar, type HeldOut } from "./held-out.js";
 import type { Run } from "./run.js";
 
@@ -40,7 +40,8 @@ export class Tally implements Resumable {
 }
 
 export interface StepsPlan {
-  readonly engine: EngineLike;
+  /** What checkpoints are written of. */
+  readonly engine: Saved;
   /** Steps of the part, asked for after each; its seconds or its patience may end it before. */
   readonly steps: number;
   /** All that moves from step to step, weights and moments aside. */

@@ -217,6 +217,14 @@ export const faults = [
   },
   {
     law: 5,
+    name: "a critic goes on without its moments",
+    file: "src/train/critic.ts",
+    find: "await critic.saveState(join(folder, criticFolder));",
+    replace: "await policy.saveState(join(folder, criticFolder));",
+    tests: ["test/train/ppo.test.ts"],
+  },
+  {
+    law: 5,
     name: "random numbers depend on who else is sampled",
     file: "native/runtime/sampler.cc",
     find: "const auto problem = args_->problems[static_cast<size_t>(sequence.prompt)];",
@@ -315,7 +323,7 @@ export const faults = [
     law: 5,
     name: "the files of a checkpoint are not put on the disk before it has its name",
     file: "src/train/checkpoint.ts",
-    find: 'for (const name of [...names, stateFile, sumFile, "model", "."]) disk.sync(join(aside, name));',
+    find: 'for (const name of [...names, stateFile, sumFile, ...folders, "."]) disk.sync(join(aside, name));',
     replace: "",
     tests: resumeLaw,
   },

@@ -129,6 +129,7 @@ export function remains(out: string): Record<string, unknown> {
   const last = listCheckpoints(out)[0]!.path;
   const { loop, results, part, step, trained, best } = JSON.parse(readFileSync(join(last, "state.json"), "utf8"));
   const folders = ["model", "model-sft"].map((name) => join(out, name)).filter(existsSync);
+  const critic = ["critic", "critic/model"].map((name) => join(last, name)).filter(existsSync);
   return {
     metrics: readLines(out, "metrics.jsonl").map(timeless),
     rollouts: readLines(out, "rollouts.jsonl"),
@@ -136,7 +137,7 @@ export function remains(out: string): Record<string, unknown> {
     heldOut: readLines(out, "held-out.jsonl"),
     state: timeless({ loop, results, part, step, trained, best }),
     files: Object.fromEntries(
-      [...folders, last, checkpointModel(last)].map((folder) => [folder.slice(out.length), sums(folder)]),
+      [...folders, last, checkpointModel(last), ...critic].map((folder) => [folder.slice(out.length), sums(folder)]),
     ),
     checkpoints: listCheckpoints(out).map(({ trained }) => trained),
     best: bestOf(out),

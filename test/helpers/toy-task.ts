@@ -1,5 +1,7 @@
 // A task that a tiny engine learns in seconds: completions earn the number of sevens in them. And the run of one part of a method on it,
 // which can be killed at any write and resumed.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { sampling } from "../../src/config/fragments.js";
 import { Engine } from "../../src/engine/engine.js";
 import type { EngineLike } from "../../src/engine/like.js";
@@ -10,6 +12,8 @@ import { openPolicy } from "../../src/train/open-policy.js";
 import type { PolicyTask } from "../../src/train/reinforce.js";
 import type { Numbered } from "../../src/train/rollout-log.js";
 import { Run, type RunHost } from "../../src/train/run.js";
+import { type Cut, mortalDisk, PowerCut, remains, resuming } from "./crash.js";
+import { testHost } from "./run-host.js";
 
 export const toySpec = llamaSpec({
   vocabSize: 16,
@@ -72,3 +76,37 @@ export async function meanSevens(engine: EngineLike): Promise<number> {
 /** What each step of a run left in metrics.jsonl, by the field. */
 export const column = (lines: readonly Record<string, unknown>[], field: string): number[] =>
   lines.flatMap((line) => (typeof line[field] === "number" ? [line[field]] : []));
+
+/** What the run leaves that nothing stops, and the writes that it asks for. */
+export async function wholeRun(train: (host: RunHost) => Promise<void>) {
+  const host = testHost();
+  const disk = mortalDisk(null);
+  await train({ ...host, disk });
+  return { left: remains(host.out), writes: disk.writes };
+}
+
+/** What it leaves when the disk dies at each of the cuts, one resumption after another, and it is resumed to its end. */
+export async function interruptedRun(train: (host: RunHost) => Promise<void>, cuts: readonly Cut[]) {
+  const host = testHost();
+  for (const [place, cut] of cuts.entries()) {
+    const disk = mortalDisk(cut);
+    const running = train(place === 0 ? { ...host, disk } : await resuming(host, disk));
+    await running.catch((error: unknown) => {
+      if (!(error instanceof PowerCut)) throw error;
+    });
+  }
+  if (!existsSync(join(host.out, "summary.json")))
+    await train(existsSync(join(host.out, "recipe.json")) ? await resuming(host) : host);
+  return remains(host.out);
+}
+
+/** Cuts at some of the writes of a run, from its beginning to its end, each for a run of its own; and one that is cut twice. */
+export function someCuts(writes: readonly string[]): Cut[][] {
+  const places = [0.2, 0.4, 0.55, 0.7, 0.85, 0.97].map((share) => Math.round(share * writes.length));
+  const early = 20;
+  const twice = [
+    { at: places[2]!, half: false },
+    { at: early, half: true },
+  ];
+  return [...places.map((at) => [{ at, half: true }]), twice];
+}
