@@ -126,13 +126,13 @@ export type EvaluationSamplingSettings = {
 };
 
 /** How held-out problems are answered where not as in training: null is what training has. How an answer may end and look is the same. */
-export function evaluationSampling() {
-  const asTraining = (range: z.ZodNumber, what: string) =>
-    range.nullable().default(null).describe(`${what} of held-out samples; null is what grpo.sampling says.`);
+export function evaluationSampling({ topP = null }: Partial<EvaluationSamplingSettings> = {}) {
+  const asTraining = (range: z.ZodNumber, what: string, value: number | null = null) =>
+    range.nullable().default(value).describe(`${what} of held-out samples; null is what grpo.sampling says.`);
   return group({
     temperature: asTraining(drawing.temperature, "Temperature"),
     topK: asTraining(drawing.topK, "Top-k"),
-    topP: asTraining(drawing.topP, "Top-p"),
+    topP: asTraining(drawing.topP, "Top-p", topP),
     minP: asTraining(drawing.minP, "Min-p"),
     repetitionPenalty: asTraining(drawing.repetitionPenalty, "Repetition penalty"),
     presencePenalty: asTraining(drawing.presencePenalty, "Presence penalty"),

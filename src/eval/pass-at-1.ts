@@ -1,19 +1,14 @@
 // pass@1 on held-out problems: one sample a problem, sampled or greedy, in one generate call, with the share's 95% interval.
 // Leaves out what a right answer is: the caller grades.
 import type { EngineLike } from "../engine/like.js";
-import type { GenerateStats, SamplingParams } from "../engine/types.js";
+import type { GenerateStats } from "../engine/types.js";
 import { type Share, wilson } from "../objective/intervals.js";
-import { sampleCompletions } from "../rollout/sample.js";
 import type { Sample } from "../rollout/types.js";
+import { type HeldOutRequest, sampleHeldOut } from "./held-out.js";
 
-export interface PassRequest<P> {
-  readonly problems: readonly P[];
-  readonly promptOf: (problem: P) => Int32Array;
+export interface PassRequest<P> extends HeldOutRequest<P> {
   /** Whether a sample's answer is right; or whether those of all problems are, one sample each. */
   readonly isCorrect: ((problem: P, sample: Sample) => boolean) | { readonly all: JudgeAll<P> };
-  readonly sampling: SamplingParams;
-  readonly seed: number;
-  readonly signal?: AbortSignal;
 }
 
 export type JudgeAll<P> = (problems: readonly P[], samples: readonly Sample[]) => Promise<readonly boolean[]>;
@@ -30,24 +25,13 @@ export interface PassResult {
   readonly stats: GenerateStats;
 }
 
-/** Step number of evaluation samples in the random key: training steps count up from 1 and never reach it. */
-const evaluationStep = 0x7fffffff;
-
 export async function passAt1<P>(engine: EngineLike, request: PassRequest<P>): Promise<PassResult> {
-  const { samples, tokens, seconds, stats } = await sampleCompletions(engine, {
-    prompts: request.problems.map(request.promptOf),
-    samplesPerPrompt: 1,
-    sampling: request.sampling,
-    seed: request.seed,
-    step: evaluationStep,
-    ...(request.signal && { signal: request.signal }),
-  });
-  const flat = samples.map((one) => one[0]!);
+  const { samples: flat, seconds, tokensPerSecond, stats } = await sampleHeldOut(engine, request);
   const { problems, isCorrect } = request;
   const correct =
     typeof isCorrect === "function"
       ? flat.map((sample, p) => isCorrect(problems[p]!, sample))
       : await isCorrect.all(problems, flat);
   const share = wilson(correct.filter(Boolean).length, correct.length);
-  return { pass: { ...share, seconds, tokensPerSecond: tokens / seconds }, samples: flat, correct, stats };
+  return { pass: { ...share, seconds, tokensPerSecond }, samples: flat, correct, stats };
 }

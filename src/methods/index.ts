@@ -2,8 +2,16 @@
 import { quickstartRecipe } from "./quickstart.js";
 import type { Recipe } from "./recipe.js";
 import { rewardModelRecipe } from "./reward-model.js";
+import { rlmtRecipe } from "./rlmt.js";
 import { rlvrRecipe } from "./rlvr.js";
 import { sftRecipe } from "./sft.js";
 import { teachRecipe } from "./teach.js";
 
-export const recipes: readonly Recipe[] = [quickstartRecipe, sftRecipe, rewardModelRecipe, rlvrRecipe, teachRecipe];
+export const recipes: readonly Recipe[] = [
+  quickstartRecipe,
+  sftRecipe,
+  rewardModelRecipe,
+  rlvrRecipe,
+  rlmtRecipe,
+  teachRecipe,
+];

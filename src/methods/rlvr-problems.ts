@@ -1,13 +1,9 @@
 // The task `problems` of recipe `rlvr`: rows of data, asked as text or by chat template, graded by the rewards of the settings.
-import { isObject } from "../config/files.js";
 import { Mixture } from "../data/mixture.js";
 import { type LoadedSource, loadRecords } from "../data/records.js";
 import { InputError } from "../errors.js";
-import type { Message } from "../prompt/chat.js";
 import { beforeStop } from "../prompt/stop-strings.js";
 import { NULL_ANSWER, splitThinking, THINKING_FORMATS, type ThinkingFormat } from "../prompt/thinking.js";
-import type { TokenBytes } from "../prompt/token-bytes.js";
-import { tokensThrough } from "../prompt/token-split.js";
 import { Tokenizer } from "../prompt/tokenizer.js";
 import { failureText } from "../reward/combine.js";
 import type { RewardInput } from "../reward/input.js";
@@ -16,21 +12,12 @@ import { RewardPool } from "../reward/pool.js";
 import { type RewardSpec, rewardList } from "../reward/spec.js";
 import { recordCheck } from "../reward/verifiers.js";
 import type { Sample } from "../rollout/types.js";
-import type { Numbered } from "../train/rollout-log.js";
 import { copyTokenizer } from "../train/run-folder.js";
-import type { ReadSample } from "../train/watch.js";
-import { templateOptions } from "./data-settings.js";
-import { askRecord, isCountdown, type ProblemRecord, promptTexts, refuseLeak } from "./problems.js";
+import { type AskedProblem, type AskedRow, askRow, askSources } from "./asked.js";
+import { isCountdown, type ProblemRecord, refuseLeak } from "./problems.js";
 import type { RlvrTask, TaskConfig } from "./rlvr-task.js";
+import { tokenCounter, UNCOUNTED } from "./token-counter.js";
 import { standInPrompt } from "./words.js";
-
-/** A problem from a row with its prompt. */
-export interface AskedProblem extends Numbered {
-  readonly record: ProblemRecord;
-  readonly asked: readonly Message[];
-  readonly promptText: string;
-  readonly prompt: Int32Array;
-}
 
 /**
  * Problems from data. `warn` is told of problems that are left out, and of rewards that fail in evaluation. Throws InputError where the
@@ -54,8 +41,9 @@ export async function problemsVerified(
   const pool = await RewardPool.create(rewards, config.rewardWorkers === 0 ? {} : { workers: config.rewardWorkers });
   try {
     const tokenizer = await Tokenizer.load(config.tokenizer);
-    const problems = await askSources(train, config, tokenizer, warn);
-    const asked = (await askSources(held, config, tokenizer, warn)).flatMap(({ records }) => records);
+    const asking = { ...config, format: THINKING_FORMATS[config.format], tooLong: "drop" } as const;
+    const problems = await askSources(train, asking, tokenizer, warn);
+    const asked = (await askSources(held, asking, tokenizer, warn)).flatMap(({ records }) => records);
     const all = [...problems.flatMap(({ records }) => records), ...asked];
     const heldOut = asked.slice(0, config.evaluation.problems);
     return {
@@ -82,7 +70,7 @@ function taskOf(
   const source = new Mixture(problems, { seed: config.seed, exhausted: config.mixture.exhausted });
   const format = THINKING_FORMATS[config.format];
   const inputOf = inputReader(tokenizer, format);
-  const tokensOf = tokenCounter(tokenizer, format, warn);
+  const tokensOf = tokenCounter(tokenizer, format, "first", warn);
   const { maxErrorShare } = config.grpo;
   return {
     problems: (_, count) => source.next(count),
@@ -104,7 +92,7 @@ function taskOf(
     read: (problem, sample) => {
       const { thinking, answer } = inputOf(problem, sample);
       const malformed = answer === null;
-      return { thinking, answer: answer ?? NULL_ANSWER, malformed, ...tokensOf(sample, !malformed) };
+      return { thinking, answer: answer ?? NULL_ANSWER, malformed, ...(malformed ? UNCOUNTED : tokensOf(sample)) };
     },
     messagesOf: (problem) => problem.asked,
     metrics: () => ({}),
@@ -160,34 +148,6 @@ function inputReader(tokenizer: Tokenizer, format: ThinkingFormat) {
   };
 }
 
-/** Tokens of thought and answer, by what tokens write; unknown, and said once, where the tokenizer does not write them one by one. */
-function tokenCounter(tokenizer: Tokenizer, format: ThinkingFormat, warn: (text: string) => void) {
-  const written = format.answerOpen === null ? null : writtenBytes(tokenizer, warn);
-  return ({ completion }: Sample, wellFormed: boolean): Pick<ReadSample, "thoughtTokens" | "answerTokens"> => {
-    const unknown = { thoughtTokens: null, answerTokens: null };
-    if (!wellFormed) return unknown;
-    if (format.answerOpen === null) return { thoughtTokens: 0, answerTokens: completion.length };
-    const marked = written === null ? null : tokensThrough(completion, format.answerOpen, "first", written);
-    return marked === null ? unknown : { thoughtTokens: marked, answerTokens: completion.length - marked };
-  };
-}
-
-function writtenBytes(tokenizer: Tokenizer, warn: (text: string) => void): TokenBytes | null {
-  try {
-    return tokenizer.writtenBytes();
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    warn(`lengths of thought and answer are not counted: ${error.message}`);
-    return null;
-  }
-}
-
-/** A row and what it asks. */
-interface Row {
-  readonly record: ProblemRecord;
-  readonly asked: readonly Message[];
-}
-
 /** Reads rows; the first one says what is graded where no rewards are set. */
 class RowReader {
   readonly #question: string;
@@ -206,66 +166,15 @@ class RowReader {
   }
 
   /** Throws an Error for a row that cannot be asked or graded. */
-  readonly read = (record: unknown): Row => {
-    if (!isObject(record)) throw new Error(`expected an object, got ${JSON.stringify(record)}; correct the line`);
-    this.#check ??= this.#begin(record);
-    this.#check(record);
-    return { record, asked: askRecord(record, this.#question) };
+  readonly read = (value: unknown): AskedRow => {
+    const row = askRow(value, this.#question);
+    this.#check ??= this.#begin(row.record);
+    this.#check(row.record);
+    return row;
   };
 
   #begin(first: ProblemRecord): (record: ProblemRecord) => void {
     this.#rewards = rewardList().parse([{ kind: isCountdown(first) ? "countdown" : "maths" }]);
     return recordCheck(this.#rewards);
   }
-}
-
-/** The problems of each source with their prompts, numbered through all of them. */
-async function askSources(
-  sources: readonly LoadedSource<Row>[],
-  config: TaskConfig,
-  tokenizer: Tokenizer,
-  warn: (text: string) => void,
-): Promise<LoadedSource<AskedProblem>[]> {
-  const problems: LoadedSource<AskedProblem>[] = [];
-  let count = 0;
-  for (const source of sources) {
-    const asked = await askAll(source.records, count, config, tokenizer);
-    problems.push({ ...source, records: withinLimit(asked, source.report.source, config.maxPromptTokens, warn) });
-    count += source.records.length;
-  }
-  return problems;
-}
-
-function withinLimit(asked: readonly AskedProblem[], source: string, limit: number, warn: (text: string) => void) {
-  if (limit === 0) return asked;
-  const kept = asked.filter(({ prompt }) => prompt.length <= limit);
-  const left = asked.length - kept.length;
-  if (kept.length === 0) {
-    throw new InputError(
-      "DATA_EMPTY",
-      `[${source}] expected prompts of at most ${limit} tokens, got none among ${left}; raise maxPromptTokens`,
-    );
-  }
-  if (left > 0)
-    warn(`${source}: ${left} of ${asked.length} problems are left out: prompts of more than ${limit} tokens`);
-  return kept;
-}
-
-async function askAll(
-  rows: readonly Row[],
-  firstId: number,
-  { tokenizer: folder, format, chat }: TaskConfig,
-  tokenizer: Tokenizer,
-): Promise<AskedProblem[]> {
-  const asked = rows.map((row) => row.asked);
-  const texts = await promptTexts(asked, THINKING_FORMATS[format], folder, templateOptions(chat));
-  const addSpecialTokens = THINKING_FORMATS[format].prompt.style === "plain"; // a chat template writes its own
-  const prompts = await tokenizer.encodeAll(texts, { addSpecialTokens });
-  return rows.map(({ record }, i) => ({
-    id: firstId + i,
-    record,
-    asked: asked[i]!,
-    promptText: texts[i]!,
-    prompt: prompts[i]!,
-  }));
 }

@@ -5,7 +5,7 @@ import { dataSetting, showSources } from "../config/data.js";
 import { evaluationSampling, group, type SamplingSettings } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
-import type { EngineOptions, ModelSpec } from "../engine/types.js";
+import type { ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { type Pass, type PassResult, passAt1 } from "../eval/pass-at-1.js";
 import { showShare } from "../objective/intervals.js";
@@ -20,20 +20,11 @@ import { Run } from "../train/run.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
 import { foreseeMemory, grpoWorkload, mostTokens, policyModel, takeMemory } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
+import { policyOptions, requireFixedReference, requireRoom } from "./policy-start.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { problemsVerified } from "./rlvr-problems.js";
 import { type RlvrTask, rewardWords, taskSettings, trialVerified } from "./rlvr-task.js";
-import {
-  checkpoints,
-  engineOptions,
-  engineSettings,
-  grpoPart,
-  heldOutSettings,
-  logging,
-  loraOptions,
-  loraPart,
-  seed,
-} from "./settings.js";
+import { checkpoints, engineSettings, grpoPart, heldOutSettings, logging, loraPart, seed } from "./settings.js";
 import { loraLines, samplingLines, sayNext, saySize } from "./words.js";
 
 const schema = z.strictObject({
@@ -84,7 +75,7 @@ export function makeRlvr(engines: EngineSource): Recipe<RlvrConfig> {
 export const rlvrRecipe = makeRlvr(Engine);
 
 async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunContext): Promise<RunSummary> {
-  if (config.lora.rank > 0 && config.grpo.reference.sync.every > 0) throw fixedReference();
+  requireFixedReference("rlvr", config);
   const open = () => openPolicy(context, "grpo", { engines, from: config.model, options: policyOptions(config) });
   const { tokenizer } = await foldersOf(config.model, config.lora);
   const asked = { ...config, tokenizer };
@@ -95,30 +86,8 @@ async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunConte
   const warn = (text: string) => context.emit({ type: "note", level: "warning", text });
   await using task = await problemsVerified(asked, warn);
   await using engine = await open();
-  requireRoom(task.longestPrompt, engine.spec.maxPositions);
+  requireRoom("rlvr", task.longestPrompt, engine.spec.maxPositions);
   return await trainOn(task, engine, config, context);
-}
-
-/** Options of the policy's engine. */
-function policyOptions(config: RlvrConfig): EngineOptions {
-  const { lora, grpo, seed } = config;
-  return { ...engineOptions(config), ...loraOptions(lora, seed), reference: grpo.loss.klCoefficient > 0 };
-}
-
-/** Throws InputError DATA_LENGTH where a prompt leaves no room for an answer. */
-function requireRoom(longest: number, positions: number): void {
-  if (longest < positions) return;
-  throw new InputError(
-    "DATA_LENGTH",
-    `[recipe rlvr] expected prompts of fewer tokens than the model's ${positions} positions, got one of ${longest}; ` +
-      "set maxPromptTokens to leave such problems out",
-  );
-}
-
-/** With adapters the reference is the frozen base. */
-function fixedReference(): InputError {
-  const message = "[recipe rlvr] grpo.reference.sync.every: expected 0 with lora.rank > 0, whose reference is the base";
-  return new InputError("RECIPE_VALUE", `${message}; set it to 0, or train every weight`);
 }
 
 async function trainOn<P extends Numbered>(

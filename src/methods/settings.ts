@@ -5,6 +5,7 @@ import {
   aggregate,
   dynamicSampling,
   group,
+  type LossSettings,
   loss,
   type OptimizerSettings,
   onResume,
@@ -202,6 +203,7 @@ export interface GrpoDefaults {
   readonly samplesPerPrompt: number;
   readonly sampling: Partial<SamplingSettings>;
   readonly optimizer: Partial<OptimizerSettings>;
+  readonly loss?: Partial<LossSettings>;
 }
 
 /** Sampling whose samples differ, since a group of equal ones teaches nothing. */
@@ -243,7 +245,7 @@ export function grpoPart(defaults: GrpoDefaults) {
     advantage: advantage(),
     aggregate: aggregate(),
     constantLength: z.int().min(1).default(1024).describe("Tokens that a sequence counts as under aggregate constant."),
-    loss: loss(),
+    loss: loss(defaults.loss),
     dynamicSampling: dynamicSampling(),
     overlong: overlong(),
     reference: reference(),

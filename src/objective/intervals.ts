@@ -28,12 +28,26 @@ export function showShare(share: Share): string {
   return `${percent(share.rate)} [${percent(share.interval[0])}, ${percent(share.interval[1])}]`;
 }
 
-/** mean(after - before) with its 95% interval; plain JSON. */
-export interface Difference {
+/** A mean with its 95% interval; plain JSON. */
+export interface Mean {
   readonly n: number;
   readonly mean: number;
   readonly interval: readonly [low: number, high: number];
 }
+
+/** Mean of values [n], n > 1. Normal approximation: meant for hundreds of them. */
+export function meanOf(values: ArrayLike<number>): Mean {
+  const all = Float64Array.from(values);
+  const n = all.length;
+  if (n < 2) throw new InputError("PAIRS", `[meanOf] expected at least 2 values, got ${n}; take more`);
+  const mean = all.reduce((sum, value) => sum + value, 0) / n;
+  const variance = all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
+  const half = z95 * Math.sqrt(variance / n);
+  return { n, mean, interval: [mean - half, mean + half] };
+}
+
+/** mean(after - before) with its 95% interval. */
+export type Difference = Mean;
 
 /** Scores [n] of two arms on the same problems, n > 1. Normal approximation: meant for hundreds of problems. */
 export function pairedDifference(before: ArrayLike<number>, after: ArrayLike<number>): Difference {
@@ -44,9 +58,5 @@ export function pairedDifference(before: ArrayLike<number>, after: ArrayLike<num
       `[pairedDifference] expected two lists of the same length, at least 2, got ${n} and ${after.length}`,
     );
   }
-  const differences = Float64Array.from(after, (score, i) => score - before[i]!);
-  const mean = differences.reduce((sum, difference) => sum + difference, 0) / n;
-  const variance = differences.reduce((sum, difference) => sum + (difference - mean) ** 2, 0) / (n - 1);
-  const half = z95 * Math.sqrt(variance / n);
-  return { n, mean, interval: [mean - half, mean + half] };
+  return meanOf(Float64Array.from(after, (score, i) => score - before[i]!));
 }

@@ -16,6 +16,25 @@ export interface RolloutLog<P> {
   readonly describe: (problem: P, sample: Sample) => Omit<ShownSample, "reward">;
 }
 
+/** Whose sample it is. */
+export interface RolloutPlace {
+  readonly phase: string;
+  readonly step: number;
+  /** Number of the problem. */
+  readonly problem: number;
+  /** Place in its group. */
+  readonly sample: number;
+}
+
+/** A line of rollouts.jsonl; a reward that is not a number is null there. */
+export function rolloutRecord(
+  place: RolloutPlace,
+  { finish, completion }: Sample,
+  { prompt, thinking, answer, reward }: ShownSample,
+): Readonly<Record<string, unknown>> {
+  return { ...place, prompt, thinking, answer, reward, finish, tokens: completion.length };
+}
+
 /** Writes and shows the rollouts of a step. */
 export function logRollouts<P extends Numbered>(
   run: Run,
@@ -26,11 +45,9 @@ export function logRollouts<P extends Numbered>(
 ): void {
   for (const group of groups.slice(0, log.groups)) {
     for (const [index, sample] of group.samples.entries()) {
-      const { prompt, thinking, answer } = log.describe(group.problem, sample);
-      const { finish, completion } = sample;
-      const reward = group.rewards[index]!;
       const place = { phase, step, problem: group.problem.id, sample: index };
-      run.folder.rollout({ ...place, prompt, thinking, answer, reward, finish, tokens: completion.length });
+      const shown = { ...log.describe(group.problem, sample), reward: group.rewards[index]! };
+      run.folder.rollout(rolloutRecord(place, sample, shown));
     }
   }
   const shown = groups[0];

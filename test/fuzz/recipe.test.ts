@@ -23,7 +23,7 @@ const resolve = (recipe: Recipe, settings: Settings): Settings =>
 const SEEDS: readonly Settings[] = [
   ...recipes.map((recipe) => ({
     recipe: recipe.name,
-    ...resolve(recipe, recipe.name === "rlvr" ? { model: "m" } : {}),
+    ...resolve(recipe, ["rlvr", "rlmt"].includes(recipe.name) ? { model: "m" } : {}),
   })),
   {
     recipe: "sft",

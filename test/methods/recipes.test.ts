@@ -4,25 +4,29 @@ import { describeSettings } from "../../src/config/describe.js";
 import { resolveSettings } from "../../src/config/resolve.js";
 import { recipes } from "../../src/methods/index.js";
 
+/** Settings that have no default. */
+const needed = (name: string) => (["rlvr", "rlmt"].includes(name) ? { model: "m" } : {});
+
 describe("every recipe", () => {
   test("is listed once with a summary", () => {
-    expect(recipes.map((recipe) => recipe.name)).toEqual(["quickstart", "sft", "reward-model", "rlvr", "teach"]);
+    const names = ["quickstart", "sft", "reward-model", "rlvr", "rlmt", "teach"];
+    expect(recipes.map((recipe) => recipe.name)).toEqual(names);
     for (const recipe of recipes) expect(recipe.summary.length).toBeGreaterThan(20);
   });
 
-  test("has help and a default for every setting; only rlvr's model must be given", () => {
+  test("has help and a default for every setting; only the model of rlvr and rlmt must be given", () => {
     for (const recipe of recipes) {
       const settings = describeSettings(recipe.schema);
       expect(settings.filter((setting) => setting.help === "").map((setting) => setting.key)).toEqual([]);
       const whole = settings.filter((setting) => !setting.key.includes("[].")); // an entry of a list may be of another kind
       const required = whole.filter((setting) => setting.default === undefined).map((setting) => setting.key);
-      expect([recipe.name, ...required]).toEqual(recipe.name === "rlvr" ? ["rlvr", "model"] : [recipe.name]);
+      expect([recipe.name, ...required]).toEqual([recipe.name, ...Object.keys(needed(recipe.name))]);
     }
   });
 
   test("resolves, plans, and refuses unknown keys by their nearest", () => {
     for (const recipe of recipes) {
-      const given = recipe.name === "rlvr" ? { model: "m" } : {};
+      const given = needed(recipe.name);
       const config = resolveSettings(recipe.name, recipe.schema, given);
       expect(recipe.plan(config).length).toBeGreaterThan(2);
       expect(() => resolveSettings(recipe.name, recipe.schema, { ...given, sede: 1 })).toThrow(/"sede".*seed/s);

@@ -1,0 +1,119 @@
+// Problems from rows of data: what each row asks, its text and its ids by a format of thinking, and the limit on its length. Leaves out how
+// answers are graded.
+import { isObject } from "../config/files.js";
+import type { LoadedSource } from "../data/records.js";
+import { drop, type SourceReport } from "../data/source.js";
+import { InputError } from "../errors.js";
+import type { Message } from "../prompt/chat.js";
+import type { ThinkingFormat } from "../prompt/thinking.js";
+import type { Tokenizer } from "../prompt/tokenizer.js";
+import type { Numbered } from "../train/rollout-log.js";
+import { type ChatSettings, templateOptions } from "./data-settings.js";
+import { askRecord, type ProblemRecord, promptTexts } from "./problems.js";
+
+/** A row and what it asks. */
+export interface AskedRow {
+  readonly record: ProblemRecord;
+  readonly asked: readonly Message[];
+}
+
+/** A problem from a row with its prompt, as text and as ids. */
+export interface AskedProblem extends Numbered, AskedRow {
+  readonly promptText: string;
+  readonly prompt: Int32Array; // [P]
+}
+
+/** How rows become prompts. */
+export interface Asking {
+  /** Folder of the tokenizer and the chat template. */
+  readonly tokenizer: string;
+  readonly chat: ChatSettings;
+  readonly format: ThinkingFormat;
+  /** Longest prompt; 0 is no limit. */
+  readonly maxPromptTokens: number;
+  /** What becomes of a longer one: the row is left out, or the prompt keeps its last tokens. Both are counted. */
+  readonly tooLong: "drop" | "truncate";
+}
+
+/** What a row asks, by a template of its fields or its own prompt. Throws an Error for one that asks nothing. */
+export function askRow(value: unknown, question: string): AskedRow {
+  if (!isObject(value)) throw new Error(`expected an object, got ${JSON.stringify(value)}; correct the line`);
+  return { record: value, asked: askRecord(value, question) };
+}
+
+/** The problems of each source with their prompts, numbered through all of them. */
+export async function askSources(
+  sources: readonly LoadedSource<AskedRow>[],
+  asking: Asking,
+  tokenizer: Tokenizer,
+  warn: (text: string) => void,
+): Promise<LoadedSource<AskedProblem>[]> {
+  const problems: LoadedSource<AskedProblem>[] = [];
+  let count = 0;
+  for (const source of sources) {
+    const asked = await askAll(source.records, count, asking, tokenizer);
+    const within = asking.tooLong === "drop" ? withoutLong : withLongCut;
+    const records =
+      asking.maxPromptTokens === 0 ? asked : within(asked, source.report, asking.maxPromptTokens, { tokenizer, warn });
+    problems.push({ ...source, records });
+    count += source.records.length;
+  }
+  return problems;
+}
+
+interface Limiter {
+  readonly tokenizer: Tokenizer;
+  readonly warn: (text: string) => void;
+}
+
+function withoutLong(asked: readonly AskedProblem[], report: SourceReport, limit: number, { warn }: Limiter) {
+  const kept = asked.filter(({ prompt }) => prompt.length <= limit);
+  const left = asked.length - kept.length;
+  const { source } = report;
+  if (kept.length === 0) {
+    throw new InputError(
+      "DATA_EMPTY",
+      `[${source}] expected prompts of at most ${limit} tokens, got none among ${left}; raise maxPromptTokens`,
+    );
+  }
+  for (let i = 0; i < left; i++) drop(report, `prompt longer than ${limit} tokens`);
+  if (left > 0)
+    warn(`${source}: ${left} of ${asked.length} problems are left out: prompts of more than ${limit} tokens`);
+  return kept;
+}
+
+/** Long prompts lose their beginning. */
+function withLongCut(
+  asked: readonly AskedProblem[],
+  report: SourceReport,
+  limit: number,
+  { tokenizer, warn }: Limiter,
+): readonly AskedProblem[] {
+  const cut = asked.map((problem) => {
+    if (problem.prompt.length <= limit) return problem;
+    report.truncated++;
+    const prompt = problem.prompt.slice(-limit);
+    return { ...problem, prompt, promptText: tokenizer.decode(prompt) };
+  });
+  const { source, truncated } = report;
+  if (truncated > 0)
+    warn(`${source}: ${truncated} of ${asked.length} prompts are cut to their last ${limit} tokens (maxPromptTokens)`);
+  return cut;
+}
+
+async function askAll(
+  rows: readonly AskedRow[],
+  firstId: number,
+  { tokenizer: folder, format, chat }: Asking,
+  tokenizer: Tokenizer,
+): Promise<AskedProblem[]> {
+  const texts = await promptTexts(
+    rows.map(({ asked }) => asked),
+    format,
+    folder,
+    templateOptions(chat),
+  );
+  const addSpecialTokens = format.prompt.style === "plain"; // a chat template writes its own
+  const prompts = await tokenizer.encodeAll(texts, { addSpecialTokens });
+  return rows.map((row, i) => ({ ...row, id: firstId + i, promptText: texts[i]!, prompt: prompts[i]! }));
+}

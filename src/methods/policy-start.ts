@@ -1,0 +1,33 @@
+// What recipes that train a policy by reinforcement check and say alike before they begin.
+import type { EngineOptions } from "../engine/types.js";
+import { InputError } from "../errors.js";
+import { type EngineSettings, engineOptions, type GrpoSettings, type LoraSettings, loraOptions } from "./settings.js";
+
+export interface PolicyStart extends EngineSettings {
+  readonly seed: number;
+  readonly lora: LoraSettings;
+  readonly grpo: GrpoSettings;
+}
+
+/** Options of the policy's engine. */
+export function policyOptions(config: PolicyStart): EngineOptions {
+  const { lora, grpo, seed } = config;
+  return { ...engineOptions(config), ...loraOptions(lora, seed), reference: grpo.loss.klCoefficient > 0 };
+}
+
+/** Throws InputError RECIPE_VALUE where the reference is to follow the policy and cannot: with adapters it is the frozen base. */
+export function requireFixedReference(recipe: string, { lora, grpo }: PolicyStart): void {
+  if (lora.rank === 0 || grpo.reference.sync.every === 0) return;
+  const message = `[recipe ${recipe}] grpo.reference.sync.every: expected 0 with lora.rank > 0, whose reference is the base`;
+  throw new InputError("RECIPE_VALUE", `${message}; set it to 0, or train every weight`);
+}
+
+/** Throws InputError DATA_LENGTH where a prompt leaves no room for an answer. */
+export function requireRoom(recipe: string, longest: number, positions: number): void {
+  if (longest < positions) return;
+  throw new InputError(
+    "DATA_LENGTH",
+    `[recipe ${recipe}] expected prompts of fewer tokens than the model's ${positions} positions, got one of ${longest}; ` +
+      "set maxPromptTokens to leave such problems out",
+  );
+}

@@ -1,0 +1,327 @@
+// Recipe `rlmt`: reinforcement learning with model-rewarded thinking (Bhaskar et al., "Language models that think, chat better", 2025). The
+// policy thinks, z, and answers, y; the reward sees the prompt x and y alone; the gradient covers every token. Objective: max E r(x, y).
+// Its defaults are the paper's GRPO. The paper's comparison is two runs, thinking=true and thinking=false, with all else equal.
+import { z } from "zod";
+import { dataSetting, mixturePart, showSources } from "../config/data.js";
+import { evaluationSampling, group, type SamplingSettings } from "../config/fragments.js";
+import { Engine } from "../engine/engine.js";
+import type { EngineLike, EngineSource } from "../engine/like.js";
+import type { ModelSpec } from "../engine/types.js";
+import { InputError } from "../errors.js";
+import { sampleHeldOut } from "../eval/held-out.js";
+import { type Difference, type Mean, meanOf, pairedDifference } from "../objective/intervals.js";
+import type { ThinkingFormat } from "../prompt/thinking.js";
+import { rewardList } from "../reward/spec.js";
+import { heldOutSampling } from "../rollout/sampling.js";
+import type { HeldOut } from "../train/held-out.js";
+import { mean, roomMetrics } from "../train/metrics.js";
+import { openPolicy } from "../train/open-policy.js";
+import { reinforce, taskSampling } from "../train/reinforce.js";
+import { rolloutRecord } from "../train/rollout-log.js";
+import { type Metrics, Run } from "../train/run.js";
+import { chatPart } from "./data-settings.js";
+import { formatFrom, formatSettings } from "./format-settings.js";
+import { ignoredRecommendations, withVocabulary } from "./generation.js";
+import { foreseeMemory, grpoWorkload, mostTokens, policyModel, takeMemory } from "./memory.js";
+import { foldersOf } from "./model-folders.js";
+import { policyOptions, requireFixedReference, requireRoom } from "./policy-start.js";
+import type { Recipe, RunContext, RunSummary } from "./recipe.js";
+import { type Judged, openRlmtTask, type RlmtTask } from "./rlmt-task.js";
+import { rewardWords } from "./rlvr-task.js";
+import {
+  checkpoints,
+  engineSettings,
+  type GrpoSettings,
+  grpoPart,
+  heldOutSettings,
+  logging,
+  loraPart,
+  seed,
+} from "./settings.js";
+import { loraLines, samplingLines, sayNext, saySize, standInPrompt } from "./words.js";
+
+const EVALUATE_EVERY = 10; // steps
+
+const schema = z.strictObject({
+  seed: seed(),
+  ...engineSettings,
+  lora: loraPart(),
+  model: z.string().min(1).describe("Folder of the model to start from; the reference of the KL is a frozen copy."),
+  data: dataSetting("", "Prompts: rows with a prompt, question, problem or messages."),
+  mixture: mixturePart(),
+  chat: chatPart(),
+  question: z
+    .string()
+    .default("")
+    .describe("Text that asks, with {field} for a row's fields; empty: the row's prompt."),
+  maxPromptTokens: z.int().min(0).default(1024).describe("Tokens of a prompt at most; 0 is no limit."),
+  longPrompts: z
+    .enum(["truncate", "drop"])
+    .default("truncate")
+    .describe("Longer prompts keep their last tokens, or are left out; both are counted."),
+  ...formatSettings,
+  rewards: rewardList().default([]).describe("What answers earn, summed by weight; they see what follows the thought."),
+  rewardWorkers: z.int().min(0).max(1024).default(0).describe("Workers that grade; 0 takes the cores of this process."),
+  grpo: grpoPart({
+    steps: 120,
+    prompts: 64,
+    samplesPerPrompt: 8,
+    sampling: { temperature: 0.7, maxTokens: 4096 },
+    loss: { dualClip: 3, klCoefficient: 0.001, entropyCoefficient: 0.001 },
+    optimizer: { learningRate: 1e-6, weightDecay: 0.01, beta2: 0.999 },
+  }),
+  evaluation: group({
+    problems: z
+      .int()
+      .min(0)
+      .max(100_000)
+      .default(256)
+      .describe("Held-out prompts judged before, while and after; 0 is none."),
+    data: dataSetting("", "Held-out prompts; empty takes a tenth of data at most, which training leaves out."),
+    sampling: evaluationSampling({ topP: 0.95 }),
+    ...heldOutSettings,
+    every: heldOutSettings.every.default(EVALUATE_EVERY),
+  }),
+  checkpoint: checkpoints({ every: 10 }),
+  logging: logging(),
+});
+
+export type RlmtConfig = z.output<typeof schema>;
+
+/** The recipe on engines from `engines`. */
+export function makeRlmt(engines: EngineSource): Recipe<RlmtConfig> {
+  return {
+    name: "rlmt",
+    summary: "Thinking before chat answers, rewarded by a model (RLMT): prompts from data, GRPO.",
+    schema,
+    plan: describePlan,
+    memory: foresee,
+    run: (config, context) => rlmt(engines, config, context),
+  };
+}
+
+export const rlmtRecipe = makeRlmt(Engine);
+
+async function rlmt(engines: EngineSource, config: RlmtConfig, context: RunContext): Promise<RunSummary> {
+  requireFixedReference("rlmt", config);
+  requireReward(config);
+  const format = formatFrom(config);
+  requireTemplateUsed(format, config);
+  const { tokenizer } = await foldersOf(config.model, config.lora);
+  const warn = (text: string) => context.emit({ type: "note", level: "warning", text });
+  await using task = await openRlmtTask(taskConfig(config, tokenizer, format), warn);
+  await using engine = await openPolicy(context, "grpo", {
+    engines,
+    from: config.model,
+    options: policyOptions(config),
+  });
+  requireRoom("rlmt", task.longestPrompt, engine.spec.maxPositions);
+  return await train({ task, engine, format, config, grpo: ending(config.grpo, task) }, context);
+}
+
+/** Who learns what. */
+interface Setup {
+  readonly task: RlmtTask;
+  readonly engine: EngineLike;
+  readonly format: ThinkingFormat;
+  readonly config: RlmtConfig;
+  /** The settings with the end of the assistant's turn among the tokens that end a sample. */
+  readonly grpo: GrpoSettings;
+}
+
+async function train(setup: Setup, context: RunContext): Promise<RunSummary> {
+  const { task, engine, config, grpo } = setup;
+  const { seed, logging, thinking, start } = config;
+  const { tokenizer, heldOut } = task;
+  const { stopTokenIds } = taskSampling(engine, task, grpo.sampling);
+  await withVocabulary(engine, heldOut.length > 0 ? evaluated(setup) : grpo.sampling, task.vocabulary);
+  const ignored = await ignoredRecommendations(config, context);
+  using run = new Run(context, "rlmt", config, parts(config, heldOut.length), { ...config.checkpoint, tokenizer });
+  saySize(run, engine);
+  const evaluation = { ...config.evaluation, problems: heldOut.length };
+  await takeMemory(run, engine, grpoWorkload(grpo, engine.spec, task.longestPrompt, evaluation));
+  const part = { phase: "grpo", steps: grpo.steps, seed, logging, heldOut: watch(run, setup) };
+  const before = await judge(run, setup, "evaluate-before");
+  const cost = await run.part("grpo", () => reinforce(run, engine, task, grpo, part));
+  const model = await run.folder.saveModel("model", engine, tokenizer);
+  const after = await judge(run, setup, "evaluate-after");
+  const difference = before === null || after === null ? null : compared(before, after);
+  if (before !== null && after !== null) showTable(run, before, after, difference);
+  sayNext(run, model, standInPrompt);
+  const summary = {
+    recipe: "rlmt",
+    seed,
+    thinking,
+    start,
+    parameters: engine.parameters,
+    model,
+    train: cost,
+    before: before && figuresOf(before),
+    after: after && figuresOf(after),
+    difference,
+    data: task.sources,
+    sampling: { stopTokenIds, ignored },
+  };
+  run.folder.summary(summary);
+  return summary;
+}
+
+/** Rewards of held-out prompts with what they were given for; plain JSON. */
+interface Evaluation {
+  readonly rewards: readonly (number | null)[]; // null where it could not be graded
+  readonly reward: Mean;
+  readonly malformed: number;
+  readonly tokensPerSecond: number;
+}
+
+/** How held-out prompts are answered: evaluation stops where the answer closes. */
+function evaluated({ grpo, config, format }: Setup): SamplingSettings {
+  const sampling = heldOutSampling(grpo.sampling, config.evaluation.sampling);
+  const { answerClose } = format;
+  return { ...sampling, stopStrings: [...sampling.stopStrings, ...(answerClose === null ? [] : [answerClose])] };
+}
+
+async function evaluate(run: Run, setup: Setup) {
+  const { task, engine, config } = setup;
+  const { samples, tokensPerSecond, stats } = await sampleHeldOut(engine, {
+    problems: task.heldOut,
+    promptOf: task.promptOf,
+    sampling: taskSampling(engine, task, evaluated(setup)),
+    seed: config.seed,
+    signal: run.signal,
+  });
+  return { judged: await task.judge(task.heldOut, samples), tokensPerSecond, stats };
+}
+
+function heldOutMetrics(judged: readonly Judged[]): Metrics {
+  const rewards = judged.map(({ reward }) => reward).filter(Number.isFinite);
+  return { "eval/reward": mean(rewards), "eval/malformed": mean(judged.map(({ malformed }) => Number(malformed))) };
+}
+
+/** Before training or after it: every held-out sample goes to rollouts.jsonl. Null where there are no held-out prompts. */
+async function judge(run: Run, setup: Setup, phase: string): Promise<Evaluation | null> {
+  if (setup.task.heldOut.length === 0) return null;
+  return run.part(phase, async () => {
+    const { judged, tokensPerSecond, stats } = await evaluate(run, setup);
+    for (const { problem, sample, thought, answer, malformed, reward } of judged) {
+      const place = { phase, step: 1, problem: problem.id, sample: 0 };
+      const shown = { prompt: problem.promptText, thinking: thought, answer, reward };
+      run.folder.rollout({ ...rolloutRecord(place, sample, shown), malformed });
+    }
+    run.step(1, { ...heldOutMetrics(judged), tokens_per_second: tokensPerSecond, ...roomMetrics([stats]) });
+    return evaluationOf(judged, tokensPerSecond);
+  });
+}
+
+function evaluationOf(judged: readonly Judged[], tokensPerSecond: number): Evaluation {
+  const rewards = judged.map(({ reward }) => (Number.isFinite(reward) ? reward : null));
+  const malformed = mean(judged.map((each) => Number(each.malformed)));
+  return { rewards, reward: meanOf(rewards.filter((reward) => reward !== null)), malformed, tokensPerSecond };
+}
+
+const figuresOf = ({ rewards: _, ...figures }: Evaluation) => figures;
+
+/** after - before on the prompts that were graded both times. */
+function compared(before: Evaluation, after: Evaluation): Difference {
+  const both = before.rewards.flatMap((reward, p) => {
+    const later = after.rewards[p]!;
+    return reward === null || later === null ? [] : [[reward, later] as const];
+  });
+  return pairedDifference(
+    both.map(([reward]) => reward),
+    both.map(([, later]) => later),
+  );
+}
+
+/** The held-out reward while training, which says what the best checkpoint is. */
+function watch(run: Run, setup: Setup): HeldOut | undefined {
+  const { evaluation } = setup.config;
+  if (evaluation.every === 0 || setup.task.heldOut.length === 0) return undefined;
+  const measure = async () => {
+    const { judged, stats } = await evaluate(run, setup);
+    return { ...heldOutMetrics(judged), ...roomMetrics([stats]) };
+  };
+  return { ...evaluation, figure: "eval/reward", better: "higher", measure };
+}
+
+const showMean = ({ mean, interval: [low, high] }: Mean): string =>
+  `${mean.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
+
+function showTable(run: Run, before: Evaluation, after: Evaluation, difference: Difference | null): void {
+  const row = (name: string, { reward, malformed }: Evaluation) => [
+    name,
+    showMean(reward),
+    (100 * malformed).toFixed(1),
+  ];
+  run.table({
+    title: `Held-out reward [95% interval], ${after.reward.n} prompts`,
+    columns: ["policy", "reward", "malformed in %"],
+    rows: [
+      row("before", before),
+      row("after GRPO", after),
+      ...(difference === null ? [] : [["difference, paired", showMean(difference), ""]]),
+    ],
+  });
+}
+
+function requireReward({ rewards }: RlmtConfig): void {
+  if (rewards.length > 0) return;
+  throw new InputError("RECIPE_VALUE", "[recipe rlmt] rewards: expected at least one reward, got none; set rewards");
+}
+
+/** Settings of a chat template that nothing would read are a mistake about the start. */
+function requireTemplateUsed({ prompt, name }: ThinkingFormat, { chat }: RlmtConfig): void {
+  if (prompt.style !== "plain" || (chat.template === "" && Object.keys(chat.kwargs).length === 0)) return;
+  throw new InputError(
+    "RECIPE_VALUE",
+    `[recipe rlmt] chat: expected no settings of a chat template with the format ${name}, whose prompts are plain text, got some; ` +
+      "set start=warm for an instruct model, or remove them",
+  );
+}
+
+function ending(grpo: GrpoSettings, { endIds }: RlmtTask): GrpoSettings {
+  const eosTokenIds = [...new Set([...grpo.sampling.eosTokenIds, ...endIds])];
+  return { ...grpo, sampling: { ...grpo.sampling, eosTokenIds } };
+}
+
+const taskConfig = (config: RlmtConfig, tokenizer: string, format: ThinkingFormat) => ({
+  ...config,
+  tokenizer,
+  format,
+  tooLong: config.longPrompts,
+  maxErrorShare: config.grpo.maxErrorShare,
+});
+
+function parts({ grpo, evaluation }: RlmtConfig, heldOut: number) {
+  const sampled = grpo.steps * grpo.prompts * grpo.samplesPerPrompt;
+  const training = 2; // a sample that is trained on costs about as much again
+  const watched = evaluation.every === 0 ? 0 : Math.floor(grpo.steps / evaluation.every);
+  const judging = { steps: 1, work: heldOut };
+  return [
+    { name: "evaluate-before", title: `Evaluation on ${heldOut} held-out prompts`, ...judging },
+    { name: "grpo", title: "RLMT by GRPO", steps: grpo.steps, work: training * sampled + watched * heldOut },
+    { name: "evaluate-after", title: `Evaluation on ${heldOut} held-out prompts`, ...judging },
+  ].filter((part) => part.work > 0);
+}
+
+function foresee(config: RlmtConfig): Promise<string> {
+  const { model, lora, grpo, evaluation, maxPromptTokens } = config;
+  const longest = ({ maxPositions }: ModelSpec) => mostTokens(maxPromptTokens, maxPositions - 1);
+  return foreseeMemory({
+    model: () => policyModel(model, lora),
+    options: policyOptions(config),
+    workload: (spec) => grpoWorkload(grpo, spec, longest(spec), evaluation),
+    bounded: true,
+  });
+}
+
+function describePlan({ model, data, start, thinking, rewards, grpo, lora }: RlmtConfig): readonly string[] {
+  return [
+    `model: ${model}`,
+    ...loraLines(lora),
+    `prompts: ${showSources(data)}, ${start} start, ${thinking ? "thinking" : "no thinking"}`,
+    `rewards: ${rewardWords(rewards)}`,
+    `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
+    ...samplingLines(grpo),
+  ];
+}
