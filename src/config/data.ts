@@ -63,6 +63,7 @@ export function sourcesOf(data: DataSettings): readonly SourceSettings[] {
 
 /** Sources in a few words: their paths and names. */
 export function showSources(data: DataSettings): string {
+  if (data === "") return "none, set data";
   return sourcesOf(data)
     .map(({ source, hub }) => (hub === "" ? source : `hub:${hub}`))
     .join(", ");

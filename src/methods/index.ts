@@ -3,6 +3,7 @@ import { quickstartRecipe } from "./quickstart.js";
 import type { Recipe } from "./recipe.js";
 import { rewardModelRecipe } from "./reward-model.js";
 import { rlmtRecipe } from "./rlmt.js";
+import { warmStartRecipe } from "./rlmt-warm-start.js";
 import { rlvrRecipe } from "./rlvr.js";
 import { sftRecipe } from "./sft.js";
 import { teachRecipe } from "./teach.js";
@@ -12,6 +13,7 @@ export const recipes: readonly Recipe[] = [
   sftRecipe,
   rewardModelRecipe,
   rlvrRecipe,
+  warmStartRecipe,
   rlmtRecipe,
   teachRecipe,
 ];

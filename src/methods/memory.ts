@@ -70,9 +70,9 @@ export async function foreseeMemory({ model, options, workload, bounded }: Memor
 
 export const demonstrationLength = ({ prompt, completion }: Demonstration): number => prompt.length + completion.length;
 
-/** Steps on demonstrations of up to `longest` tokens, and the loss on held-out ones. */
+/** Steps of so many tokens on demonstrations of up to `longest`, and the loss on held-out ones. */
 export function sftWorkload(
-  { tokensPerStep }: SftSettings,
+  { tokensPerStep }: Pick<SftSettings, "tokensPerStep">,
   longest: number,
   heldOut: readonly Demonstration[] = [],
 ): Workload {

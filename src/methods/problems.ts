@@ -72,7 +72,7 @@ export async function promptTexts(
 const user = (content: string): Message => ({ role: "user", content });
 
 /** The messages after the format's instruction, which goes before what their own system message says. */
-function instructed(messages: readonly Message[], instruction: string): readonly Message[] {
+export function instructed(messages: readonly Message[], instruction: string): readonly Message[] {
   if (instruction === "") return messages;
   const [first, ...others] = messages;
   if (first?.role !== "system") return [{ role: "system", content: instruction }, ...messages];

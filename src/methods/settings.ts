@@ -197,6 +197,48 @@ export function sftPart(defaults: SftDefaults) {
   });
 }
 
+export interface EpochDefaults {
+  readonly epochs: number;
+  readonly batch: number;
+  readonly warmupShare: number;
+  readonly optimizer: Partial<OptimizerSettings>;
+}
+
+/** A supervised part over all of the data, so many times. */
+export function epochsPart(defaults: EpochDefaults) {
+  return group({
+    epochs: z
+      .number()
+      .gt(0)
+      .max(10_000)
+      .default(defaults.epochs)
+      .describe("Times that all demonstrations are gone through."),
+    batch: z
+      .int()
+      .min(1)
+      .max(65_536)
+      .default(defaults.batch)
+      .describe("Demonstrations a step; the last step has what is left."),
+    warmupShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(defaults.warmupShare)
+      .describe("Share of the steps in which the learning rate rises, where optimizer.warmupSteps is 0."),
+    optimizer: optimizer(defaults.optimizer),
+  });
+}
+
+export type EpochSettings = z.output<ReturnType<typeof epochsPart>>;
+
+/** Steps of epochs over `demonstrations`, and their optimizer with its warm-up in steps. */
+export function epochSteps({ epochs, batch, warmupShare, optimizer }: EpochSettings, demonstrations: number) {
+  const total = Math.ceil(epochs * demonstrations);
+  const steps = Math.ceil(total / batch);
+  const warmupSteps = optimizer.warmupSteps > 0 ? optimizer.warmupSteps : Math.ceil(warmupShare * steps);
+  return { steps, sequences: { perStep: batch, total }, optimizer: { ...optimizer, warmupSteps } };
+}
+
 export interface GrpoDefaults {
   readonly steps: number;
   readonly prompts: number;

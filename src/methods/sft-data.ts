@@ -29,7 +29,12 @@ export interface Learner {
   readonly folder: string;
   readonly tokenizer: Tokenizer;
   readonly spec: ModelSpec;
+  /** What ends a demonstration; absent: the end token of the tokenizer or the model. */
+  readonly endId?: number | undefined;
 }
+
+/** Rows of another form as those that demonstrations are made of; null where one is left out, and counted in the report. */
+export type RowShape = (row: Row, report: SourceReport) => Row | null;
 
 /** Who is told of downloads, and may stop them. */
 export interface DataHost {
@@ -39,6 +44,7 @@ export interface DataHost {
 
 export interface Demonstrations extends DemonstrationSource, Disposable {
   readonly reports: readonly SourceReport[];
+  readonly count: number;
   /** Tokens of the longest one. */
   readonly longest: number;
   /** The first of them, source by source, at most `count`. */
@@ -57,6 +63,7 @@ export async function openDemonstrations(
   settings: DemonstrationSettings,
   learner: Learner,
   host: DataHost,
+  shape?: RowShape,
 ): Promise<Demonstrations> {
   const encoder = new ExampleEncoder(settings, learner);
   const stores: RecordStore<Demonstration>[] = [];
@@ -70,7 +77,7 @@ export async function openDemonstrations(
     for (const source of sources) {
       const store = new RecordStore(demonstrationCodec, { memoryBytes: Math.floor(MEMORY_BYTES / sources.length) });
       stores.push(store);
-      const filled = await fill(store, source, encoder, host);
+      const filled = await fill(store, source, { encoder, host, shape });
       reports.push(filled.report);
       longest = Math.max(longest, filled.longest);
     }
@@ -82,6 +89,7 @@ export async function openDemonstrations(
   const mixture = new Mixture(parts, { seed: settings.seed, exhausted: settings.mixture.exhausted });
   return {
     reports,
+    count: stores.reduce((sum, { length }) => sum + length, 0),
     longest,
     first: (count) => {
       const all = stores.flatMap((store) =>
@@ -96,17 +104,23 @@ export async function openDemonstrations(
   };
 }
 
+interface Filling {
+  readonly encoder: ExampleEncoder;
+  readonly host: DataHost;
+  readonly shape: RowShape | undefined;
+}
+
 async function fill(
   store: RecordStore<Demonstration>,
   settings: SourceSettings,
-  encoder: ExampleEncoder,
-  host: DataHost,
+  { encoder, host, shape }: Filling,
 ): Promise<{ readonly report: SourceReport; readonly longest: number }> {
   const { report, rows } = await openSource(settings, { signal: host.signal, onProgress: downloadNotes(host) });
   let longest = 0;
   for await (const batch of batches(rows())) {
     host.signal.throwIfAborted();
-    for (const one of await encoder.encode(batch, report)) {
+    const shaped = shape === undefined ? batch : batch.flatMap((row) => shape(row, report) ?? []);
+    for (const one of await encoder.encode(shaped, report)) {
       store.push(one);
       longest = Math.max(longest, demonstrationLength(one));
     }

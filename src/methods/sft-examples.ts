@@ -61,7 +61,7 @@ export class ExampleEncoder {
     const { maxPositions, eosTokenIds } = learner.spec;
     this.#settings = settings;
     this.#learner = learner;
-    this.#endId = learner.tokenizer.eosId ?? eosTokenIds[0] ?? null;
+    this.#endId = learner.endId ?? learner.tokenizer.eosId ?? eosTokenIds[0] ?? null;
     this.#maxTokens = maxTokens === 0 ? maxPositions : Math.min(maxTokens, maxPositions);
   }
 

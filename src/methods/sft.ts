@@ -3,21 +3,15 @@
 import { z } from "zod";
 import { dataSetting, mixturePart, showSources } from "../config/data.js";
 import { group } from "../config/fragments.js";
-import type { SourceReport } from "../data/source.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import type { EngineOptions, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { Tokenizer } from "../prompt/tokenizer.js";
 import { TRIAL_VOCAB_SIZE, trialSplit } from "../tasks/countdown-trial.js";
-import type { TokenizerWriter } from "../train/checkpoint.js";
-import type { HeldOut } from "../train/held-out.js";
 import { openPolicy, type PolicyOrigin } from "../train/open-policy.js";
-import { Run } from "../train/run.js";
-import { copyTokenizer } from "../train/run-folder.js";
-import { type Demonstration, type DemonstrationSource, meanLoss, trainSft } from "../train/sft.js";
 import { chatPart, examplesPart } from "./data-settings.js";
-import { foreseeMemory, mostTokens, policyModel, sftWorkload, takeMemory } from "./memory.js";
+import { foreseeMemory, mostTokens, policyModel, sftWorkload } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import {
@@ -33,9 +27,9 @@ import {
   seed,
   sftPart,
 } from "./settings.js";
-import { type Learner, openDemonstrations, reportLine } from "./sft-data.js";
+import { fileData, type SupervisedData, supervise } from "./supervised.js";
 import { demonstrationPart, heldOutDemonstrations, trialDemonstrations, trialSpec, trialTokenizer } from "./trial.js";
-import { loraLines, sayNext, saySize, standInPrompt, trialPrompt } from "./words.js";
+import { loraLines, trialPrompt } from "./words.js";
 
 const trialName = "countdown-trial";
 
@@ -83,30 +77,9 @@ export function makeSft(engines: EngineSource): Recipe<SftConfig> {
 export const sftRecipe = makeSft(Engine);
 
 async function sft(engines: EngineSource, config: SftConfig, context: RunContext): Promise<RunSummary> {
-  const { steps } = config.sft;
   await using engine = await openPolicy(context, "sft", await origin(engines, config));
   using data = await openData(config, engine, context);
-  const { demonstrations, tokenizer, tryPrompt, reports } = data;
-  const parts = [{ name: "sft", title: "SFT on demonstrations", steps, work: 1 }];
-  // Only now: bad input leaves the folder empty, and the corrected command may use it.
-  using run = new Run(context, "sft", config, parts, { ...config.checkpoint, tokenizer });
-  saySize(run, engine);
-  await takeMemory(run, engine, sftWorkload(config.sft, data.longest, data.heldOut));
-  for (const line of reports.map(reportLine)) if (line !== null) run.note("info", line);
-  const heldOut = watch(run, engine, data.heldOut, config);
-  const cost = await run.part("sft", () => trainSft(run, engine, { ...config.sft, demonstrations, heldOut }));
-  const model = await run.folder.saveModel("model", engine, tokenizer);
-  sayNext(run, model, tryPrompt);
-  const summary = {
-    recipe: "sft",
-    seed: config.seed,
-    parameters: engine.parameters,
-    model,
-    train: cost,
-    data: reports,
-  };
-  run.folder.summary(summary);
-  return summary;
+  return await supervise(engine, { recipe: "sft", config, data, plan: config.sft }, context);
 }
 
 async function origin(engines: EngineSource, config: SftConfig): Promise<PolicyOrigin> {
@@ -133,18 +106,6 @@ function noBase(): InputError {
   return new InputError("RECIPE_VALUE", message);
 }
 
-/** The loss on held-out demonstrations while training. */
-function watch(
-  run: Run,
-  engine: EngineLike,
-  demonstrations: readonly Demonstration[],
-  { evaluation }: SftConfig,
-): HeldOut | undefined {
-  if (demonstrations.length === 0) return undefined;
-  const measure = async () => ({ "eval/loss": await meanLoss(engine, demonstrations, run.signal) });
-  return { ...evaluation, figure: "eval/loss", better: "lower", measure };
-}
-
 async function fileSpec({ scratch, tokenizer: folder }: SftConfig) {
   if (folder === "") {
     throw new InputError(
@@ -157,24 +118,14 @@ async function fileSpec({ scratch, tokenizer: folder }: SftConfig) {
   return llamaSpec({ ...scratch, vocabSize, bosTokenId: bosId, eosTokenId: eosId });
 }
 
-interface Data extends Disposable {
-  readonly demonstrations: DemonstrationSource;
-  /** Tokens of the longest demonstration. */
-  readonly longest: number;
-  /** None where the settings ask for no evaluation. */
-  readonly heldOut: readonly Demonstration[];
-  readonly tokenizer: TokenizerWriter;
-  /** What a user may ask the trained model. */
-  readonly tryPrompt: string;
-  /** What became of the rows of each source; none of the built-in trial. */
-  readonly reports: readonly SourceReport[];
+async function openData(config: SftConfig, engine: EngineLike, context: RunContext): Promise<SupervisedData> {
+  if (config.data === trialName) return trialData(config, engine);
+  const { model, lora } = config;
+  const folder = model === "" ? config.tokenizer : (await foldersOf(model, lora)).tokenizer;
+  return fileData("sft", config, { folder, engine }, context);
 }
 
-async function openData(config: SftConfig, engine: EngineLike, context: RunContext): Promise<Data> {
-  return config.data === trialName ? trialData(config, engine) : fileData(config, engine, context);
-}
-
-function trialData(config: SftConfig, { spec }: EngineLike): Data {
+function trialData(config: SftConfig, { spec }: EngineLike): SupervisedData {
   if (spec.vocabSize !== TRIAL_VOCAB_SIZE) {
     throw new InputError(
       "RECIPE_VALUE",
@@ -194,37 +145,6 @@ function trialData(config: SftConfig, { spec }: EngineLike): Data {
     reports: [],
     [Symbol.dispose]: () => {},
   };
-}
-
-async function fileData(config: SftConfig, { spec }: EngineLike, context: RunContext): Promise<Data> {
-  const { model, lora } = config;
-  const folder = model === "" ? config.tokenizer : (await foldersOf(model, lora)).tokenizer;
-  using tokenizer = await Tokenizer.load(folder);
-  const learner = { folder, tokenizer, spec };
-  const watched = await loadHeldOut(config, learner, context);
-  const demonstrations = await openDemonstrations(config, learner, context);
-  return {
-    demonstrations,
-    longest: demonstrations.longest,
-    heldOut: watched.demonstrations,
-    tokenizer: copyTokenizer(folder),
-    tryPrompt: standInPrompt,
-    reports: [...demonstrations.reports, ...watched.reports],
-    [Symbol.dispose]: () => demonstrations[Symbol.dispose](),
-  };
-}
-
-async function loadHeldOut(config: SftConfig, learner: Learner, context: RunContext) {
-  const { data, every, demonstrations: count } = config.evaluation;
-  if (every === 0) return { demonstrations: [], reports: [] };
-  if (data === "") {
-    throw new InputError(
-      "RECIPE_VALUE",
-      "[recipe sft] evaluation.data: expected held-out demonstrations, got nothing; set it, or evaluation.every to 0",
-    );
-  }
-  using held = await openDemonstrations({ ...config, data }, learner, context);
-  return { demonstrations: held.first(count), reports: held.reports };
 }
 
 function foresee(config: SftConfig): Promise<string> {

@@ -23,6 +23,8 @@ export interface SftPlan {
   readonly steps: number;
   /** Tokens of a step's sequences, prompts included; a step has as many demonstrations as fit, at least one. */
   readonly tokensPerStep: number;
+  /** In the place of tokens: demonstrations a step, and of all steps together; the last step takes what is left. */
+  readonly sequences?: { readonly perStep: number; readonly total: number } | undefined;
   readonly optimizer: OptimizerSettings;
   readonly demonstrations: DemonstrationSource;
   readonly heldOut?: HeldOut | undefined;
@@ -38,12 +40,12 @@ export interface DemonstrationSource extends Resumable {
  * steps that they are expected to hold. Throws TrainError when the loss or the gradient is not finite.
  */
 export async function trainSft(run: Run, engine: EngineLike, plan: SftPlan): Promise<TrainCost> {
-  const filler = new Filler(plan.demonstrations, plan.tokensPerStep);
+  const filler = new Filler(plan);
   const tally = new Tally();
   const state = resumables({ tally, filler });
   for await (const step of trainingSteps(run, { engine, steps: plan.steps, state, heldOut: plan.heldOut })) {
     const last = Math.max(step, run.stepsInTime(step - 1, plan.steps));
-    const batch = packDemonstrations(filler.next());
+    const batch = packDemonstrations(filler.next(step));
     const attempt = {
       engine,
       folder: run.folder.path,
@@ -93,21 +95,24 @@ function trainedTokens({ completion, mask }: Demonstration): number {
   return mask === undefined ? completion.length : Array.from(mask).reduce((sum, one) => sum + one, 0);
 }
 
-/** Demonstrations for one step: as many as fit in `tokens`; the one that did not fit is the first of the next step. */
+/** Demonstrations for one step: as many as fit in its tokens, the one that did not fit being the first of the next step; or a fixed number. */
 class Filler implements Resumable {
   #held: Demonstration | null = null;
 
-  constructor(
-    readonly source: DemonstrationSource,
-    readonly tokens: number,
-  ) {}
+  constructor(readonly plan: Pick<SftPlan, "demonstrations" | "tokensPerStep" | "sequences">) {}
 
-  next(): Demonstration[] {
+  /** `step` is counted from 1. */
+  next(step: number): Demonstration[] {
+    const { demonstrations, tokensPerStep, sequences } = this.plan;
+    if (sequences !== undefined) {
+      const left = sequences.total - sequences.perStep * (step - 1);
+      return Array.from({ length: Math.min(sequences.perStep, left) }, () => demonstrations.next());
+    }
     const length = (d: Demonstration) => d.prompt.length + d.completion.length;
-    const batch = [this.#held ?? this.source.next()];
+    const batch = [this.#held ?? demonstrations.next()];
     for (let used = length(batch[0]!); ; used += length(this.#held)) {
-      this.#held = this.source.next();
-      if (used + length(this.#held) > this.tokens) return batch;
+      this.#held = demonstrations.next();
+      if (used + length(this.#held) > tokensPerStep) return batch;
       batch.push(this.#held);
     }
   }
@@ -118,12 +123,12 @@ class Filler implements Resumable {
       completion: Array.from(completion),
       ...(mask === undefined ? {} : { mask: Array.from(mask) }),
     });
-    return { held: this.#held === null ? null : ids(this.#held), source: this.source.save() };
+    return { held: this.#held === null ? null : ids(this.#held), source: this.plan.demonstrations.save() };
   }
 
   restore(state: Json): void {
     const { held, source } = state as { held: Demonstration | null; source: Json };
     this.#held = held;
-    this.source.restore(source);
+    this.plan.demonstrations.restore(source);
   }
 }

@@ -23,7 +23,7 @@ const resolve = (recipe: Recipe, settings: Settings): Settings =>
 const SEEDS: readonly Settings[] = [
   ...recipes.map((recipe) => ({
     recipe: recipe.name,
-    ...resolve(recipe, ["rlvr", "rlmt"].includes(recipe.name) ? { model: "m" } : {}),
+    ...resolve(recipe, ["rlvr", "rlmt-warm-start", "rlmt"].includes(recipe.name) ? { model: "m" } : {}),
   })),
   {
     recipe: "sft",

@@ -5,16 +5,16 @@ import { resolveSettings } from "../../src/config/resolve.js";
 import { recipes } from "../../src/methods/index.js";
 
 /** Settings that have no default. */
-const needed = (name: string) => (["rlvr", "rlmt"].includes(name) ? { model: "m" } : {});
+const needed = (name: string) => (["rlvr", "rlmt-warm-start", "rlmt"].includes(name) ? { model: "m" } : {});
 
 describe("every recipe", () => {
   test("is listed once with a summary", () => {
-    const names = ["quickstart", "sft", "reward-model", "rlvr", "rlmt", "teach"];
+    const names = ["quickstart", "sft", "reward-model", "rlvr", "rlmt-warm-start", "rlmt", "teach"];
     expect(recipes.map((recipe) => recipe.name)).toEqual(names);
     for (const recipe of recipes) expect(recipe.summary.length).toBeGreaterThan(20);
   });
 
-  test("has help and a default for every setting; only the model of rlvr and rlmt must be given", () => {
+  test("has help and a default for every setting; only the model of the last three must be given", () => {
     for (const recipe of recipes) {
       const settings = describeSettings(recipe.schema);
       expect(settings.filter((setting) => setting.help === "").map((setting) => setting.key)).toEqual([]);

@@ -1,0 +1,162 @@
+// Recipe `rlmt-warm-start`: supervised fine-tuning on prompts, thoughts and responses before `rlmt` (Bhaskar et al., "Language models that
+// think, chat better", 2025, "SFT warm start"). Filters and defaults are the paper's. thinking=false is its other arm: the same rows in the
+// same order, their thoughts dropped.
+import { z } from "zod";
+import { dataSetting, mixturePart, showSources } from "../config/data.js";
+import { group } from "../config/fragments.js";
+import { Engine } from "../engine/engine.js";
+import type { EngineSource } from "../engine/like.js";
+import type { EngineOptions } from "../engine/types.js";
+import { InputError } from "../errors.js";
+import { ChatTemplate } from "../prompt/chat.js";
+import { type ThinkingFormat, writeCompletion } from "../prompt/thinking.js";
+import type { Tokenizer } from "../prompt/tokenizer.js";
+import { languageDetector, STRAY_TAGS } from "../prompt/warm-start.js";
+import { openPolicy } from "../train/open-policy.js";
+import { type ChatSettings, chatPart, examplesPart, templateOptions } from "./data-settings.js";
+import { endOfTurnIds, formatFrom, formatSettings } from "./format-settings.js";
+import { foreseeMemory, mostTokens, policyModel, sftWorkload } from "./memory.js";
+import { foldersOf } from "./model-folders.js";
+import type { Recipe, RunContext, RunSummary } from "./recipe.js";
+import {
+  checkpoints,
+  engineOptions,
+  engineSettings,
+  epochSteps,
+  epochsPart,
+  heldOutSettings,
+  logging,
+  loraOptions,
+  loraPart,
+  seed,
+} from "./settings.js";
+import { fileData, type Shaping, supervise } from "./supervised.js";
+import { warmStartShape } from "./warm-start-rows.js";
+import { loraLines } from "./words.js";
+
+const filter = (what: string) => z.boolean().default(true).describe(what);
+
+const schema = z.strictObject({
+  seed: seed(),
+  ...engineSettings,
+  lora: loraPart(),
+  model: z.string().min(1).describe("Folder of the model to start from."),
+  data: dataSetting(
+    "",
+    "Rows of {prompt, thinking, response}, or of {prompt, completion} or {messages} whose answer is one text with <think> and <response>.",
+  ),
+  mixture: mixturePart(),
+  chat: chatPart(),
+  examples: examplesPart(),
+  ...formatSettings,
+  filters: group({
+    oneTurn: filter("Only one turn of the user and one of the assistant."),
+    wellFormed: filter(
+      "One text starts with <think>, has one thinking block and a response block, and nothing else; off: the response's tags may be missing.",
+    ),
+    strayTags: z
+      .array(z.string().min(1))
+      .default([...STRAY_TAGS])
+      .describe("Texts that neither thought nor response may hold."),
+    english: filter("Only English, told by n-grams of letters; what cannot be told stays."),
+    uniquePrompts: filter("Only the first row of a prompt."),
+  }),
+  sft: epochsPart({
+    epochs: 2,
+    batch: 16,
+    warmupShare: 0.1,
+    optimizer: { learningRate: 4e-6, schedule: "cosine", weightDecay: 1e-4, beta1: 0.9, beta2: 0.95 },
+  }),
+  evaluation: group({
+    data: dataSetting("", "Held-out rows of the same form."),
+    demonstrations: z.int().min(1).max(100_000).default(256).describe("Held-out demonstrations, at most."),
+    ...heldOutSettings,
+  }),
+  checkpoint: checkpoints({ every: 100 }),
+  logging: logging(),
+});
+
+export type WarmStartConfig = z.output<typeof schema>;
+
+/** The recipe on engines from `engines`. */
+export function makeWarmStart(engines: EngineSource): Recipe<WarmStartConfig> {
+  return {
+    name: "rlmt-warm-start",
+    summary: "Supervised fine-tuning on prompts, thoughts and responses, before rlmt.",
+    schema,
+    plan: describePlan,
+    memory: foresee,
+    run: (config, context) => warmStart(engines, config, context),
+  };
+}
+
+export const warmStartRecipe = makeWarmStart(Engine);
+
+async function warmStart(engines: EngineSource, config: WarmStartConfig, context: RunContext): Promise<RunSummary> {
+  if (config.data === "") {
+    throw new InputError("RECIPE_VALUE", "[recipe rlmt-warm-start] data: expected rows, got nothing; set data");
+  }
+  const format = formatFrom(config);
+  const { tokenizer: folder } = await foldersOf(config.model, config.lora);
+  if (format.prompt.style === "chat") await requireWholeTurns(folder, format, config.chat);
+  const { filters } = config;
+  const rules = { ...filters, languageOf: filters.english ? await languageDetector() : null };
+  const shaping = (tokenizer: Tokenizer): Shaping => ({
+    endId: endOfTurnIds(format, tokenizer)[0],
+    shape: () => warmStartShape(format, rules),
+  });
+  await using engine = await openPolicy(context, "sft", {
+    engines,
+    from: config.model,
+    options: policyOptions(config),
+  });
+  using data = await fileData("rlmt-warm-start", config, { folder, engine }, context, shaping);
+  const plan = { ...epochSteps(config.sft, data.count), tokensPerStep: config.sft.batch * data.longest };
+  return await supervise(engine, { recipe: "rlmt-warm-start", config, data, plan }, context);
+}
+
+/** Options of the policy's engine. */
+const policyOptions = (config: WarmStartConfig): EngineOptions => ({
+  ...engineOptions(config),
+  ...loraOptions(config.lora, config.seed),
+});
+
+/** Some templates take the thought out of what the assistant says. Throws InputError CHAT_TEMPLATE_CONTENT for one. */
+async function requireWholeTurns(folder: string, format: ThinkingFormat, chat: ChatSettings): Promise<void> {
+  const template = await ChatTemplate.load(folder, templateOptions(chat));
+  if (template === null) return; // the first row says so, with its place
+  const completion = writeCompletion(format, "A thought", "An answer");
+  const turns = [
+    { role: "user", content: "A question" },
+    { role: "assistant", content: completion },
+  ] as const;
+  const text = await template.render(turns, { addGenerationPrompt: false });
+  if (text.includes(completion)) return;
+  throw new InputError(
+    "CHAT_TEMPLATE_CONTENT",
+    `[${folder}] expected a chat template that writes the assistant's turn as it is, ${JSON.stringify(completion)}, got ` +
+      `${JSON.stringify(text)}; set format.completion to what it leaves whole, chat.kwargs or chat.template`,
+  );
+}
+
+function foresee(config: WarmStartConfig): Promise<string> {
+  const { model, examples, sft, lora } = config;
+  return foreseeMemory({
+    model: () => policyModel(model, lora),
+    options: policyOptions(config),
+    workload: ({ maxPositions }) => {
+      const longest = mostTokens(examples.maxTokens, maxPositions);
+      return sftWorkload({ tokensPerStep: sft.batch * longest }, longest);
+    },
+    bounded: true,
+  });
+}
+
+function describePlan({ model, data, start, thinking, sft, lora }: WarmStartConfig): readonly string[] {
+  return [
+    `model: ${model}`,
+    ...loraLines(lora),
+    `data: ${showSources(data)}, ${start} start, ${thinking ? "thinking" : "no thinking: thoughts are dropped"}`,
+    `SFT: ${sft.epochs} epochs in steps of ${sft.batch} demonstrations, learning rate ${sft.optimizer.learningRate}`,
+  ];
+}
