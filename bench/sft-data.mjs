@@ -1,4 +1,5 @@
-// How fast supervised data becomes packed batches: rows read, rendered, encoded in the tokenizer's process, masked, stored, packed.
+// How fast supervised data becomes packed batches: rows read, rendered, encoded in the tokenizer's process, masked, stored, packed; of a warm
+// start also filtered, its language told.
 // node bench/sft-data.mjs TOKENIZER_FOLDER QUESTIONS.jsonl [TOKENS]: rows of {question, answer}, as GSM8K has them, gone through until
 // there are TOKENS (1,000,000). Needs a build and a chat template in the folder. Ends with one JSON document.
 import { createReadStream, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -8,7 +9,10 @@ import { createInterface } from "node:readline";
 import { resolveSettings } from "../dist/config/resolve.js";
 import { sftRecipe } from "../dist/methods/sft.js";
 import { openDemonstrations } from "../dist/methods/sft-data.js";
+import { warmStartShape } from "../dist/methods/warm-start-rows.js";
+import { formatOf } from "../dist/prompt/thinking.js";
 import { Tokenizer } from "../dist/prompt/tokenizer.js";
+import { languageDetector, STRAY_TAGS } from "../dist/prompt/warm-start.js";
 import { packDemonstrations } from "../dist/train/sft.js";
 
 const [folder, questions, tokens = "1000000"] = process.argv.slice(2);
@@ -36,6 +40,19 @@ function* chatRows() {
   }
 }
 
+/** As a teacher writes them: a thought about as long as the response, and every prompt another one. */
+function* warmRows() {
+  let i = 0;
+  for (const { prompt, completion } of plainRows()) {
+    yield { prompt: `${++i}. ${prompt}`, thinking: `${prompt}\n${completion}`, response: completion };
+  }
+}
+
+const warmStart = async () => {
+  const rules = { oneTurn: true, wellFormed: true, uniquePrompts: true, strayTags: STRAY_TAGS };
+  return warmStartShape(formatOf("warm", true), { ...rules, languageOf: await languageDetector() });
+};
+
 function write(path, source) {
   const lines = [];
   for (let characters = 0; characters < CHARACTERS_A_TOKEN * Number(tokens); ) {
@@ -48,7 +65,7 @@ function write(path, source) {
 
 const seconds = (from) => (performance.now() - from) / 1000;
 
-async function measure(path, count) {
+async function measure(path, count, shapeOf) {
   const loading = performance.now();
   const tokenizer = await Tokenizer.load(folder);
   const load = seconds(loading);
@@ -56,8 +73,10 @@ async function measure(path, count) {
   const config = resolveSettings("sft", sftRecipe.schema, { data: path });
   const host = { signal: new AbortController().signal, emit: () => {} };
   const opening = performance.now();
-  const source = await openDemonstrations(config, { folder, tokenizer, spec }, host);
+  const source = await openDemonstrations(config, { folder, tokenizer, spec }, host, await shapeOf?.());
   const open = seconds(opening);
+  if (source.count !== count)
+    throw new Error(`expected ${count} demonstrations, got ${JSON.stringify(source.reports)}`);
   const packing = performance.now();
   const batch = packDemonstrations(Array.from({ length: count }, () => source.next()));
   const pack = seconds(packing);
@@ -71,9 +90,10 @@ async function measure(path, count) {
 
 const scratch = mkdtempSync(join(tmpdir(), "zazen-bench-"));
 const result = {};
-for (const [name, source] of Object.entries({ plain: plainRows(), chat: chatRows() })) {
+const kinds = { plain: [plainRows()], chat: [chatRows()], warm: [warmRows(), warmStart] };
+for (const [name, [source, shapeOf]] of Object.entries(kinds)) {
   const path = join(scratch, `${name}.jsonl`);
-  result[name] = await measure(path, write(path, source));
+  result[name] = await measure(path, write(path, source), shapeOf);
 }
 rmSync(scratch, { recursive: true });
 console.log(JSON.stringify({ bench: "sft-data", cpu: cpus()[0].model, node: process.version, ...result }, null, 2));
