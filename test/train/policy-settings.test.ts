@@ -3,19 +3,12 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import {
-  advantage,
-  dynamicSampling,
-  loss,
-  optimizer,
-  overlong,
-  reference,
-  sampling,
-} from "../../src/config/fragments.js";
+import { advantage, loss, optimizer, overlong, reference } from "../../src/config/fragments.js";
 import { type PolicyTask, type ReinforceSettings, reinforce } from "../../src/train/reinforce.js";
 import type { Numbered } from "../../src/train/rollout-log.js";
 import { Run } from "../../src/train/run.js";
 import { FakeEngine, type FakeFaults, fakeSpec } from "../helpers/fake-engine.js";
+import { reinforceSettings } from "../helpers/reinforce-settings.js";
 import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
 
 /** Problem i asks to begin with token 3; nobody can get an odd one wrong. */
@@ -27,23 +20,7 @@ const task: PolicyTask<Numbered> = {
   metrics: () => ({}),
 };
 
-const settings: ReinforceSettings = {
-  prompts: 4,
-  samplesPerPrompt: 6,
-  sampling: sampling({ maxTokens: 4 }).parse({}),
-  advantage: advantage().parse({}),
-  aggregate: "token-mean",
-  constantLength: 64,
-  loss: loss().parse({}),
-  dynamicSampling: dynamicSampling().parse({}),
-  overlong: overlong().parse({}),
-  reference: reference().parse({}),
-  rewardWeights: {},
-  optimizer: optimizer({ learningRate: 0.1 }).parse({}),
-  epochs: 1,
-  miniBatches: 1,
-  maxErrorShare: 0,
-};
+const settings = reinforceSettings({ maxTokens: 4 }, { learningRate: 0.1 });
 
 const fakeEngine = (faults: FakeFaults = {}) => new FakeEngine(fakeSpec(6, 0), faults);
 

@@ -1,18 +1,11 @@
 // The policy loop on a bigram table: it learns, skips groups without spread, notices when log-probs are not the recorded ones.
 import { describe, expect, test } from "vitest";
-import {
-  advantage,
-  dynamicSampling,
-  loss,
-  optimizer,
-  overlong,
-  reference,
-  sampling,
-} from "../../src/config/fragments.js";
+import { loss } from "../../src/config/fragments.js";
 import { type PolicyTask, type ReinforceSettings, reinforce } from "../../src/train/reinforce.js";
 import type { Numbered } from "../../src/train/rollout-log.js";
 import { Run } from "../../src/train/run.js";
 import { FakeEngine, type FakeFaults, fakeSpec } from "../helpers/fake-engine.js";
+import { reinforceSettings } from "../helpers/reinforce-settings.js";
 import { eventsOf, readLines, type TestHost, testHost } from "../helpers/run-host.js";
 
 const wanted = 3;
@@ -29,23 +22,7 @@ const task: PolicyTask<Numbered> = {
 /** The reward of problem 0 fails. */
 const faulty: PolicyTask<Numbered> = { ...task, reward: ({ id }) => (id === 0 ? Number.NaN : id % 2) };
 
-const settings: ReinforceSettings = {
-  prompts: 4,
-  samplesPerPrompt: 6,
-  sampling: sampling({ maxTokens: 3, temperature: 0.9 }).parse({}),
-  advantage: advantage().parse({}),
-  aggregate: "token-mean",
-  constantLength: 64,
-  loss: loss().parse({}),
-  dynamicSampling: dynamicSampling().parse({}),
-  overlong: overlong().parse({}),
-  reference: reference().parse({}),
-  rewardWeights: {},
-  optimizer: optimizer({ learningRate: 0.1, warmupSteps: 2 }).parse({}),
-  epochs: 1,
-  miniBatches: 1,
-  maxErrorShare: 0,
-};
+const settings = reinforceSettings({ maxTokens: 3, temperature: 0.9 }, { learningRate: 0.1, warmupSteps: 2 });
 
 interface Ran {
   readonly host: TestHost;

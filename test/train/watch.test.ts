@@ -1,22 +1,15 @@
 // What the watch sees in a rollout, figure by figure on samples made by hand; what the policy loop writes of it; and when it warns.
 import { describe, expect, test } from "vitest";
-import {
-  advantage,
-  dynamicSampling,
-  loss,
-  optimizer,
-  overlong,
-  reference,
-  sampling,
-} from "../../src/config/fragments.js";
+import { loss } from "../../src/config/fragments.js";
 import type { Group, Sample } from "../../src/rollout/types.js";
 import { Diagnosis } from "../../src/train/diagnosis.js";
 import type { HeldOut } from "../../src/train/held-out.js";
-import { type PolicyTask, type ReinforceSettings, reinforce } from "../../src/train/reinforce.js";
+import { type PolicyTask, reinforce } from "../../src/train/reinforce.js";
 import type { Numbered } from "../../src/train/rollout-log.js";
 import { Run } from "../../src/train/run.js";
 import { type ReadSample, watchMetrics } from "../../src/train/watch.js";
 import { FakeEngine, fakeSpec } from "../helpers/fake-engine.js";
+import { reinforceSettings } from "../helpers/reinforce-settings.js";
 import { readLines, testHost } from "../helpers/run-host.js";
 
 const sample = (...ids: readonly number[]): Sample => ({
@@ -94,23 +87,7 @@ describe("the figures of a rollout", () => {
   });
 });
 
-const settings: ReinforceSettings = {
-  prompts: 4,
-  samplesPerPrompt: 6,
-  sampling: sampling({ maxTokens: 12, temperature: 1 }).parse({}),
-  advantage: advantage().parse({}),
-  aggregate: "token-mean",
-  constantLength: 64,
-  loss: loss().parse({}),
-  dynamicSampling: dynamicSampling().parse({}),
-  overlong: overlong().parse({}),
-  reference: reference().parse({}),
-  rewardWeights: {},
-  optimizer: optimizer({ learningRate: 0.1, warmupSteps: 0 }).parse({}),
-  epochs: 1,
-  miniBatches: 1,
-  maxErrorShare: 0,
-};
+const settings = reinforceSettings({ maxTokens: 12, temperature: 1 }, { learningRate: 0.1, warmupSteps: 0 });
 
 /** Pays for every token: the fault that the watch is for. */
 const paysLength: PolicyTask<Numbered> = {
