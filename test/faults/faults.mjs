@@ -11,41 +11,43 @@ export const faults = [
   {
     law: 1,
     name: "rollouts read a copy of the weights made at the first call",
-    file: "native/runtime/engine.h",
-    find: "return generator_.run(weights_.view(), args, control); }",
-    replace: `if (stale_.empty()) {
-      stale_.reset(weights_.view().type, parameters_.elements());
-      std::memcpy(stale_.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
-    }
-    return generator_.run(stale_.view(), args, control);
+    file: "native/runtime/engine.cc",
+    find: "  return generator_.run(weights_.view(), args, control);\n}",
+    replace: `  static std::vector<std::pair<const Engine*, TensorBuffer>> copies;
+  const auto is_own = [&](const auto& copy) { return copy.first == this; };
+  auto stale = std::find_if(copies.begin(), copies.end(), is_own);
+  if (stale == copies.end()) {
+    stale = copies.emplace(copies.end(), this, TensorBuffer(weights_.view().type, parameters_.elements()));
+    std::memcpy(stale->second.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
   }
-  TensorBuffer stale_;`,
+  return generator_.run(stale->second.view(), args, control);
+}`,
     tests: policyLaw,
   },
   {
     law: 1,
     name: "rollouts read weights that the adapters are merged into",
-    file: "native/runtime/engine.h",
-    find: "return generator_.run(weights_.view(), args, control); }",
-    replace: `if (!is_adapted()) return generator_.run(weights_.view(), args, control);
-    TensorBuffer merged(weights_.view().type, parameters_.elements());
-    std::memcpy(merged.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
-    const WeightStore store{merged.ref()};
-    const auto at = [&](const Parameter& p, int64_t i) { return weight_of(weights_.view(), p, i); };
-    for (int64_t i = 0; i < config_.spec.layers; ++i) {
-      const LayerParameters& l = parameters_.layer(i);
-      for (const LinearParameters* p : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) {
-        for (int64_t e = 0; p->is_adapted() && e < p->count(); ++e) {
-          float sum = at(*p, e);
-          for (int64_t r = 0; r < p->a.rows; ++r)
-            sum += config_.spec.lora.scale * at(p->b, e / p->columns * p->a.rows + r) * at(p->a, r * p->columns + e % p->columns);
-          store.set(*p, e, sum);
-        }
-        for (int64_t e = 0; p->is_adapted() && e < p->b.count(); ++e) store.set(p->b, e, 0.0f);
+    file: "native/runtime/engine.cc",
+    find: "  return generator_.run(weights_.view(), args, control);\n}",
+    replace: `  if (!is_adapted()) return generator_.run(weights_.view(), args, control);
+  TensorBuffer merged(weights_.view().type, parameters_.elements());
+  std::memcpy(merged.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
+  const WeightStore store{merged.ref()};
+  const auto at = [&](const Parameter& p, int64_t i) { return weight_of(weights_.view(), p, i); };
+  for (int64_t i = 0; i < config_.spec.layers; ++i) {
+    const LayerParameters& l = parameters_.layer(i);
+    for (const LinearParameters* p : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) {
+      for (int64_t e = 0; p->is_adapted() && e < p->count(); ++e) {
+        float sum = at(*p, e);
+        for (int64_t r = 0; r < p->a.rows; ++r)
+          sum += config_.spec.lora.scale * at(p->b, e / p->columns * p->a.rows + r) * at(p->a, r * p->columns + e % p->columns);
+        store.set(*p, e, sum);
       }
+      for (int64_t e = 0; p->is_adapted() && e < p->b.count(); ++e) store.set(p->b, e, 0.0f);
     }
-    return generator_.run(merged.view(), args, control);
-  }`,
+  }
+  return generator_.run(merged.view(), args, control);
+}`,
     tests: policyLaw,
   },
   {
