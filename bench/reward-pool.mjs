@@ -24,6 +24,7 @@ const input = (answer, record, expected) => ({
   expected,
   input: {
     prompt: "?",
+    messages: [{ role: "user", content: "?" }],
     completion: `${thought}</think>${answer}`,
     thinking: thought,
     answer,

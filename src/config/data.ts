@@ -1,5 +1,5 @@
-// The setting `data` of recipes: a path or a hub reference, or a list of sources with weights. Ranges, defaults and help live here; what
-// the settings do is in the folder data.
+// The setting `data` of recipes: a path or a hub reference, or a list of sources with weights; and the date that texts are made for. Ranges,
+// defaults and help live here; what the settings do is in the folder data.
 import { z } from "zod";
 import { group } from "./fragments.js";
 
@@ -68,3 +68,12 @@ export function showSources(data: DataSettings): string {
     .map(({ source, hub }) => (hub === "" ? source : `hub:${hub}`))
     .join(", ");
 }
+
+/** What chat templates take for today. */
+export const dateSetting = () =>
+  z
+    .string()
+    .regex(/^\d{4}-\d\d-\d\d$/)
+    .refine((date) => !Number.isNaN(Date.parse(date)), "a date such as 2025-01-31")
+    .default(() => new Date().toISOString().slice(0, "2025-01-31".length))
+    .describe("What chat templates take for today; the run's first day, kept with its settings.");

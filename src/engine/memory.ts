@@ -209,13 +209,28 @@ export function partsLine({ parts }: MemoryPlan): string {
   return there.map(([name, bytes]) => `${NAMES[name as keyof MemoryParts]} ${gib(bytes)}`).join(", ");
 }
 
+/** What another part of a run takes beside the engine of a plan, such as a reward model. */
+export interface OtherMemory {
+  readonly name: string;
+  readonly bytes: number;
+  /** Of these, taken already. */
+  readonly held: number;
+}
+
 /** "memory: 7.42 GiB of 9.80 GiB that may be used (weights ...); 2.38 GiB are left", or that it does not fit. */
-export function memoryLine(plan: MemoryPlan, held = 0, room = memoryRoom()): string {
-  const usable = usableBytes(room, held);
-  const rest = usable - plan.bytes;
+export function memoryLine(
+  plan: MemoryPlan,
+  held = 0,
+  room = memoryRoom(),
+  others: readonly OtherMemory[] = [],
+): string {
+  const taken = others.reduce((sum, other) => sum + other.held, held);
+  const bytes = others.reduce((sum, other) => sum + other.bytes, plan.bytes);
+  const rest = usableBytes(room, taken) - bytes;
   const verdict = rest >= 0 ? `${gib(rest)} are left` : `${gib(-rest)} too much`;
-  const limit = `${gib(room.available + held)} available of ${gib(room.limit)}${room.constrained ? " (container limit)" : ""}`;
-  return `memory: ${gib(plan.bytes)} (${partsLine(plan)}); ${limit}; ${verdict}`;
+  const limit = `${gib(room.available + taken)} available of ${gib(room.limit)}${room.constrained ? " (container limit)" : ""}`;
+  const parts = [partsLine(plan), ...others.map((other) => `${other.name} ${gib(other.bytes)}`)].filter(Boolean);
+  return `memory: ${gib(bytes)} (${parts.join(", ")}); ${limit}; ${verdict}`;
 }
 
 const gib = (bytes: number): string => `${(bytes / GiB).toFixed(bytes < GiB / 10 ? 4 : 2)} GiB`;

@@ -1,5 +1,6 @@
 // Settings that turn data into prompts and examples: how conversations become text, what of them is trained on, what happens to long ones.
 import { z } from "zod";
+import { dateSetting } from "../config/data.js";
 import { group } from "../config/fragments.js";
 import type { TemplateOptions } from "../prompt/chat.js";
 
@@ -14,12 +15,7 @@ export function chatPart() {
       .record(z.string(), z.json())
       .default({})
       .describe("Variables for the chat template (chat_template_kwargs): {enable_thinking: false}."),
-    date: z
-      .string()
-      .regex(/^\d{4}-\d\d-\d\d$/)
-      .refine((date) => !Number.isNaN(Date.parse(date)), "a date such as 2025-01-31")
-      .default(() => new Date().toISOString().slice(0, "2025-01-31".length))
-      .describe("What chat templates take for today; the run's first day, kept with its settings."),
+    date: dateSetting(),
   });
 }
 

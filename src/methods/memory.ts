@@ -4,7 +4,7 @@ import type { EvaluationSamplingSettings } from "../config/fragments.js";
 import { planMemory } from "../engine/engine.js";
 import { loadedSpec, requireHead } from "../engine/head.js";
 import type { EngineLike } from "../engine/like.js";
-import { memoryLine, type Proposals, type Workload } from "../engine/memory.js";
+import { memoryLine, type OtherMemory, type Proposals, type Workload } from "../engine/memory.js";
 import { memoryRoom } from "../engine/memory-limit.js";
 import { readModelSpec } from "../engine/spec.js";
 import type { EngineOptions, LoraOptions, ModelSpec } from "../engine/types.js";
@@ -25,10 +25,15 @@ export function sayMemory(run: Run, engine: EngineLike, workload: Workload, prop
   run.note("info", memoryLine(engine.planMemory(workload, proposals), engine.memory().bytes));
 }
 
-/** The same, and takes it. */
-export async function takeMemory(run: Run, engine: EngineLike, workload: Workload): Promise<void> {
+/** The same, and takes it; `others` is what other parts of the run hold, such as reward models. */
+export async function takeMemory(
+  run: Run,
+  engine: EngineLike,
+  workload: Workload,
+  others: readonly OtherMemory[] = [],
+): Promise<void> {
   const [held, room] = [engine.memory().bytes, memoryRoom()];
-  run.note("info", memoryLine(await engine.reserve(workload), held, room));
+  run.note("info", memoryLine(await engine.reserve(workload), held, room, others));
 }
 
 /** A policy before there is an engine of it; `lora` is what a folder of adapters brings. */
@@ -52,15 +57,18 @@ export interface MemoryQuestion {
   readonly model: () => Promise<PolicyModel> | PolicyModel;
   readonly options: EngineOptions;
   readonly workload: (spec: ModelSpec) => Workload;
+  /** What others will take, such as reward models. */
+  readonly beside?: () => Promise<readonly OtherMemory[]>;
   /** Sequences are as long as settings and model allow, since no data are read. */
   readonly bounded: boolean;
 }
 
 /** The plan of a run that is not made. What stands in its way is said, not thrown. */
-export async function foreseeMemory({ model, options, workload, bounded }: MemoryQuestion): Promise<string> {
+export async function foreseeMemory({ model, options, workload, beside, bounded }: MemoryQuestion): Promise<string> {
   try {
     const { spec, lora } = await model();
-    const line = memoryLine(planMemory(spec, { ...options, ...(lora && { lora }) }, workload(spec)));
+    const plan = planMemory(spec, { ...options, ...(lora && { lora }) }, workload(spec));
+    const line = memoryLine(plan, undefined, undefined, await beside?.());
     return bounded ? `${line}; for sequences as long as settings and model allow, no data were read` : line;
   } catch (error) {
     if (error instanceof InputError) return `memory: unknown, ${error.message}`;

@@ -187,9 +187,10 @@ function reader(tokenizer: Tokenizer, format: ThinkingFormat, phase: "training" 
 }
 
 function rewardInput(
-  { promptText, record }: AskedProblem,
+  { promptText: prompt, asked: messages, record }: AskedProblem,
   { completion, finish }: Sample,
   { text, thought, answer }: ReadSample,
 ): RewardInput {
-  return { prompt: promptText, completion: text, thinking: thought, answer, record, tokens: completion.length, finish };
+  const tokens = completion.length;
+  return { prompt, messages, completion: text, thinking: thought, answer, record, tokens, finish };
 }

@@ -7,7 +7,7 @@ import { NULL_ANSWER, splitThinking, THINKING_FORMATS, type ThinkingFormat } fro
 import { Tokenizer } from "../prompt/tokenizer.js";
 import { failureText } from "../reward/combine.js";
 import type { RewardInput } from "../reward/input.js";
-import { isModule } from "../reward/kinds.js";
+import { isModel, isModule } from "../reward/kinds.js";
 import { RewardPool } from "../reward/pool.js";
 import { type RewardSpec, rewardList } from "../reward/spec.js";
 import { recordCheck } from "../reward/verifiers.js";
@@ -38,7 +38,12 @@ export async function problemsVerified(
     config.question,
     rewards.flatMap((spec) => ("field" in spec ? [spec.field] : [])),
   );
-  const pool = await RewardPool.create(rewards, config.rewardWorkers === 0 ? {} : { workers: config.rewardWorkers });
+  const judge = judgeOf(rewards);
+  if (judge === null && held.length > 0) throw noJudge();
+  const pool = await RewardPool.create(rewards, {
+    ...(config.rewardWorkers > 0 && { workers: config.rewardWorkers }),
+    ...(config.threads > 0 && { threads: config.threads }),
+  });
   try {
     const tokenizer = await Tokenizer.load(config.tokenizer);
     const asking = { ...config, format: THINKING_FORMATS[config.format], tooLong: "drop" } as const;
@@ -48,7 +53,7 @@ export async function problemsVerified(
     const heldOut = asked.slice(0, config.evaluation.problems);
     return {
       longestPrompt: all.reduce((most, { prompt }) => Math.max(most, prompt.length), 0),
-      ...taskOf(config, pool, judgeOf(rewards), tokenizer, problems, warn),
+      ...taskOf(config, pool, judge === null ? null : pool.names[judge]!, tokenizer, problems, warn),
       heldOut,
       watched: heldOut,
       sources: [...train, ...held].map(({ report }) => report),
@@ -62,7 +67,7 @@ export async function problemsVerified(
 function taskOf(
   config: TaskConfig,
   pool: RewardPool,
-  judge: number,
+  judge: string | null,
   tokenizer: Tokenizer,
   problems: readonly LoadedSource<AskedProblem>[],
   warn: (text: string) => void,
@@ -98,15 +103,16 @@ function taskOf(
     metrics: () => ({}),
     areCorrect: async (asked, samples) => {
       const inputs = samples.map((sample, p) => [inputOf(asked[p]!, sample)]);
-      const { parts, failures } = await pool.score(inputs, { maxErrorShare });
+      const { parts, failures } = await pool.score(inputs, { maxErrorShare, only: judge === null ? [] : [judge] });
       if (failures.length > 0) {
         warn(
           `evaluation: ${failures.length} rewards failed and count as wrong; the first, ${failureText(failures[0]!)}`,
         );
       }
-      return parts[judge]!.rewards.map(([reward]) => reward! >= 1);
+      return parts[0]!.rewards.map(([reward]) => reward! >= 1);
     },
     tokenizer: copyTokenizer(config.tokenizer),
+    models: pool.models,
     tryPrompt: standInPrompt,
     [Symbol.asyncDispose]: async () => {
       tokenizer[Symbol.dispose]();
@@ -115,17 +121,23 @@ function taskOf(
   };
 }
 
-/** The reward that says whether an answer is right: the first that is not about its form. */
-const judgeOf = (rewards: readonly RewardSpec[]): number =>
-  Math.max(
-    0,
-    rewards.findIndex((spec) => isModule(spec) || spec.kind !== "format"),
-  );
+/** The reward that says whether an answer is right: the first that is not about its form; null of reward models, whose scores do not say it. */
+function judgeOf(rewards: readonly RewardSpec[]): number | null {
+  const first = rewards.findIndex((spec) => !isModel(spec) && (isModule(spec) || spec.kind !== "format"));
+  const any = first >= 0 ? first : rewards.findIndex((spec) => !isModel(spec));
+  return any >= 0 ? any : null;
+}
+
+function noJudge(): InputError {
+  const message =
+    "[recipe rlvr] evaluation.data: expected none with reward models alone, whose scores say no answer right";
+  return new InputError("RECIPE_VALUE", `${message}; add a verifier or a module to rewards, with weight 0 if need be`);
+}
 
 /** Samples as rewards see them, without the end token or the stop string that ended them; each is decoded once. */
 function inputReader(tokenizer: Tokenizer, format: ThinkingFormat) {
   const inputs = new WeakMap<Sample, RewardInput>();
-  const read = ({ promptText, record }: AskedProblem, sample: Sample): RewardInput => {
+  const read = ({ promptText, asked, record }: AskedProblem, sample: Sample): RewardInput => {
     const { completion, finish, stopString = null, stopToken = null } = sample;
     const written = stopToken === null ? completion : completion.subarray(0, -1);
     const text = beforeStop(tokenizer.decode(written), stopString);
@@ -133,6 +145,7 @@ function inputReader(tokenizer: Tokenizer, format: ThinkingFormat) {
     const tokens = completion.length;
     return {
       prompt: promptText,
+      messages: asked,
       completion: text,
       thinking,
       answer: wellFormed ? answer : null,

@@ -4,10 +4,11 @@ import { z } from "zod";
 import { type DataSettings, dataSetting, type MixtureSettings, mixturePart } from "../config/data.js";
 import type { SourceReport } from "../data/source.js";
 import type { EngineLike } from "../engine/like.js";
+import type { OtherMemory } from "../engine/memory.js";
 import type { TokenBytes } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import type { Message } from "../prompt/chat.js";
-import { isModule } from "../reward/kinds.js";
+import { isModel, isModule } from "../reward/kinds.js";
 import { type RewardSpec, rewardList } from "../reward/spec.js";
 import type { Sample } from "../rollout/types.js";
 import { gradeTrial, TRIAL_VOCAB_SIZE, type TrialProblem, trialSplit } from "../tasks/countdown-trial.js";
@@ -53,6 +54,7 @@ export const taskSettings = {
 
 export interface TaskConfig {
   readonly seed: number;
+  readonly threads: number;
   /** Folder of the tokenizer and the chat template. */
   readonly tokenizer: string;
   readonly task: "problems" | "countdown-trial";
@@ -84,6 +86,8 @@ export interface RlvrTask<P extends Numbered> extends PolicyTask<P>, AsyncDispos
   /** What tokens write, for stop strings and constraints. */
   vocabulary(): TokenBytes;
   readonly tokenizer: TokenizerWriter;
+  /** What its reward models take. */
+  readonly models: readonly OtherMemory[];
   /** What became of the rows of each source; none of the built-in trial. */
   readonly sources: readonly SourceReport[];
   /** What a user may ask the trained model; a stand-in where prompts are long. */
@@ -113,6 +117,7 @@ export function trialVerified(
     vocabulary: trialVocabulary,
     longestPrompt: spec.maxPositions - 1,
     tokenizer: copyTokenizer(tokenizer),
+    models: [],
     sources: [],
     tryPrompt: trialPrompt(split.evaluation[0]!, thinking),
     [Symbol.asyncDispose]: async () => {},
@@ -122,5 +127,6 @@ export function trialVerified(
 /** Rewards in words. */
 export function rewardWords(rewards: readonly RewardSpec[]): string {
   if (rewards.length === 0) return "countdown or maths, by the first row";
-  return rewards.map((spec) => `${isModule(spec) ? spec.module : spec.kind} x ${spec.weight}`).join(", ");
+  const what = (spec: RewardSpec) => (isModule(spec) ? spec.module : isModel(spec) ? spec.model : spec.kind);
+  return rewards.map((spec) => `${what(spec)} x ${spec.weight}`).join(", ");
 }

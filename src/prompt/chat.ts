@@ -5,7 +5,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { InputError } from "../errors.js";
-import { findTemplate, type TemplateFile } from "./template-file.js";
+import { findTemplate, readTemplate, type TemplateFile } from "./template-file.js";
 
 export interface Message {
   readonly role: "system" | "user" | "assistant";
@@ -16,6 +16,8 @@ export interface Message {
 export interface TemplateOptions {
   /** Which of several named templates. Default: the one called default. */
   readonly name?: string;
+  /** A file in the place of the folder's own; "" is none. */
+  readonly file?: string;
   /** Variables of the template's own, such as {enable_thinking: false}. */
   readonly kwargs?: Readonly<Record<string, unknown>>;
   /** What the template takes for today, as 2025-01-31. Default: today. */
@@ -73,19 +75,19 @@ export class ChatTemplate {
 
   /**
    * The template of a model folder, from chat_template.jinja, additional_chat_templates or tokenizer_config.json; null when it has none.
-   * Throws InputError CHAT_TEMPLATE_MISSING for a name that it does not have, CHAT_TEMPLATE_SETTING for options that cannot be, and
+   * Throws InputError CHAT_TEMPLATE_MISSING for a name or a file that there is not, CHAT_TEMPLATE_SETTING for options that cannot be, and
    * TOKENIZER_INVALID for a tokenizer_config.json that is not JSON, and for either when it is too large or no file.
    */
   static async load(
     folder: string,
-    { name = "", kwargs = {}, date }: TemplateOptions = {},
+    { name = "", file = "", kwargs = {}, date }: TemplateOptions = {},
   ): Promise<ChatTemplate | null> {
     const reserved = Object.keys(kwargs).find((key) => RESERVED.includes(key));
     if (reserved !== undefined) throw settingError("variables of the template's own", reserved);
     const now = date === undefined ? Date.now() : Date.parse(date);
     if (Number.isNaN(now)) throw settingError("a date such as 2025-01-31", String(date));
-    const file = await findTemplate(folder, name);
-    return file === null ? null : new ChatTemplate(file, { ...file.specialTokens, ...kwargs }, now);
+    const found = file === "" ? await findTemplate(folder, name) : await readTemplate(file, folder);
+    return found === null ? null : new ChatTemplate(found, { ...found.specialTokens, ...kwargs }, now);
   }
 
   /** Whether the template says which parts the assistant generates, by {% generation %}. */

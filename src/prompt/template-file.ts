@@ -28,17 +28,24 @@ export async function findTemplate(folder: string, name: string): Promise<Templa
   const config = (await readJsonObject(configFile, FILE)) ?? {};
   const found = await templates(folder, configFile, config);
   const chosen = found.get(name === "" ? DEFAULT : name);
-  if (chosen !== undefined) {
-    const source = await chosen();
-    const specialTokens = Object.fromEntries(SPECIAL_TOKENS.map((token) => [token, tokenText(config[token])]));
-    return { ...source, specialTokens };
-  }
+  if (chosen !== undefined) return { ...(await chosen()), specialTokens: specialTokens(config) };
   if (name === "") return null;
   const known = found.size === 0 ? "none" : [...found.keys()].join(", ");
   throw new InputError(
     "CHAT_TEMPLATE_MISSING",
     `[${folder}] expected a chat template called "${name}", got ${known}; set chat.template to one of them`,
   );
+}
+
+/** A file of its own, with the special tokens of the folder. */
+export async function readTemplate(path: string, folder: string): Promise<TemplateFile> {
+  const source = await readSmallText(path, FILE);
+  if (source === undefined) {
+    const message = `[${path}] expected a file with a chat template, got nothing there; check the path`;
+    throw new InputError("CHAT_TEMPLATE_MISSING", message);
+  }
+  const config = (await readJsonObject(join(folder, "tokenizer_config.json"), FILE)) ?? {};
+  return { path, source, specialTokens: specialTokens(config) };
 }
 
 /** Readers of the templates by name; files go before the configuration. */
@@ -69,6 +76,9 @@ function named(value: unknown): (readonly [string, string])[] {
     return [[entry.name, entry.template] as const];
   });
 }
+
+const specialTokens = (config: JsonObject): TemplateFile["specialTokens"] =>
+  Object.fromEntries(SPECIAL_TOKENS.map((token) => [token, tokenText(config[token])]));
 
 /** Special tokens are strings or `{content}`; absent ones are the empty text, as templates expect. */
 function tokenText(value: unknown): string {

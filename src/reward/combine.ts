@@ -16,6 +16,13 @@ export interface RewardPart {
   readonly rewards: readonly Float64Array[]; // [P][n], NaN where it failed
 }
 
+/** One reward of a call, what failed of it, and what was counted, by the metric's name. */
+export interface GradedPart {
+  readonly part: RewardPart;
+  readonly failures: readonly RewardFailure[]; // in index order
+  readonly counts?: Readonly<Record<string, number>>;
+}
+
 const SHOWN_CHARACTERS = 120; // of a sample in a message
 
 export const failureOf = (index: number, fault: Fault, sample: string): RewardFailure => ({
@@ -23,6 +30,15 @@ export const failureOf = (index: number, fault: Fault, sample: string): RewardFa
   error: faultError(fault),
   sample: sample.length > SHOWN_CHARACTERS ? `${sample.slice(0, SHOWN_CHARACTERS)}...` : sample,
 });
+
+/** Flat rewards [S] as rows as long as the problems' own. */
+export function rowsOf(flat: Float64Array, inputs: readonly (readonly unknown[])[]): readonly Float64Array[] {
+  let next = 0;
+  return inputs.map(({ length }) => {
+    next += length;
+    return flat.slice(next - length, next);
+  });
+}
 
 /** Sum over rewards of weight times reward, [P][n]; NaN where one of them failed, since a sum without it means something else. */
 export function combineRewards(parts: readonly RewardPart[]): readonly Float64Array[] {

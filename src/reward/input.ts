@@ -1,10 +1,13 @@
 // What a reward sees of a sample, and the two forms of a reward function. Plain data: it is copied to the worker that grades.
 import type { FinishReason } from "../engine/types.js";
+import type { Message } from "../prompt/chat.js";
 
 /** One sample of one problem. */
 export interface RewardInput {
   /** The prompt as the model read it. */
   readonly prompt: string;
+  /** The problem as a conversation, before any template: what a reward model reads. */
+  readonly messages: readonly Message[];
   /** All that the model wrote, without the end token. */
   readonly completion: string;
   /** The thought; null where its marks are missing. */

@@ -1,20 +1,21 @@
-// Rewards by settings: built-in verifiers on threads, users' modules in processes or on threads, each sample under a deadline. One pool serves a
-// whole run; its workers start when they are needed, keep no process alive, and end with `dispose`.
+// Rewards by settings: built-in verifiers on threads, users' modules in processes or on threads, each sample under a deadline; reward models.
+// One pool serves a whole run; its workers start when they are needed, keep no process alive, and end with `dispose`.
 import { mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
+import type { OtherMemory } from "../engine/memory.js";
 import { InputError } from "../errors.js";
-import { combineRewards, failureOf, type RewardFailure, type RewardPart, refuseTooMany } from "./combine.js";
+import { combineRewards, type GradedPart, type RewardPart } from "./combine.js";
 import { RewardError } from "./faults.js";
 import type { Host } from "./host.js";
 import type { RewardInput } from "./input.js";
-import { isModule } from "./kinds.js";
-import { ProcessHost } from "./process-host.js";
-import { type Graded, gradeItems, isFault } from "./scheduler.js";
+import { isModel, isModule } from "./kinds.js";
+import { foreseeModel, RewardModel } from "./model/model.js";
+import { gradeByModel } from "./model/part.js";
+import { gradePart, loadModule, makePlaces, type Place } from "./places.js";
 import { type Scores, scoreDefaults } from "./score.js";
 import { follow } from "./signals.js";
-import { type ModuleSpec, type RewardSettings, type RewardSpec, rewardNames, rewardSpec } from "./spec.js";
-import { ThreadHost } from "./thread-host.js";
+import { type RewardSettings, type RewardSpec, rewardNames, rewardSpec } from "./spec.js";
 import { recordCheck } from "./verifiers.js";
 
 export interface RewardPoolOptions {
@@ -22,12 +23,16 @@ export interface RewardPoolOptions {
   readonly workers?: number;
   /** Milliseconds in which a module has to be imported. Default 60,000. */
   readonly loadMs?: number;
+  /** Threads of reward models that set none of their own. Default: the cores that this process may use. */
+  readonly threads?: number;
 }
 
 export interface PoolScoreOptions {
   /** Share of each reward's values that may fail before the run stops. Default 0.05. */
   readonly maxErrorShare?: number;
   readonly signal?: AbortSignal;
+  /** Names of the rewards that are asked for. Default: all. */
+  readonly only?: readonly string[];
 }
 
 export interface PoolScores extends Scores {
@@ -36,56 +41,59 @@ export interface PoolScores extends Scores {
 }
 
 const LOAD_MS = 60_000;
-const VERIFIER_MEMORY_MB = 512;
 const never = new AbortController().signal;
 
-/** A reward and where it runs. */
-interface Place {
+/** A reward of the settings and what grades it. */
+interface Grading {
   readonly name: string;
-  readonly spec: RewardSpec;
-  readonly host: Host;
-  /** Place of the reward in the host's setup. */
-  readonly at: number;
+  readonly weight: number;
+  grade(inputs: readonly (readonly RewardInput[])[], maxErrorShare: number, signal: AbortSignal): Promise<GradedPart>;
+}
+
+/** What a pool owns. */
+interface Parts {
+  readonly gradings: readonly Grading[];
+  readonly hosts: readonly Host[];
+  readonly models: readonly OpenModel[];
+  readonly cache: string | null;
+}
+
+interface OpenModel {
+  readonly name: string;
+  readonly model: RewardModel;
 }
 
 export class RewardPool {
   readonly names: readonly string[];
   readonly weights: readonly number[];
-  readonly #places: readonly Place[];
-  readonly #hosts: readonly Host[];
+  readonly #parts: Parts;
   readonly #check: (record: RewardInput["record"]) => void;
-  readonly #cache: string | null;
   readonly #end = new AbortController();
 
-  private constructor(
-    places: readonly Place[],
-    hosts: readonly Host[],
-    check: (record: RewardInput["record"]) => void,
-    cache: string | null,
-  ) {
-    this.#places = places;
-    this.#hosts = hosts;
+  private constructor(parts: Parts, check: (record: RewardInput["record"]) => void) {
+    this.#parts = parts;
     this.#check = check;
-    this.#cache = cache;
-    this.names = places.map(({ name }) => name);
-    this.weights = places.map(({ spec }) => spec.weight);
+    this.names = parts.gradings.map(({ name }) => name);
+    this.weights = parts.gradings.map(({ weight }) => weight);
   }
 
   /**
-   * Imports every module once, in its worker. Throws InputError: REWARD_NONE, REWARD_NAME, REWARD_SPEC for settings that are none,
-   * REWARD_MODULE_MISSING, REWARD_MODULE_EXPORT and REWARD_MODULE_LOAD (it throws, hangs or ends its worker), FORMAT_PATTERN,
-   * CHOICE_OPTIONS. Paths of modules are relative to the working directory.
+   * Imports every module once, in its worker, and opens every reward model. Throws InputError: REWARD_NONE, REWARD_NAME, REWARD_SPEC for
+   * settings that are none, REWARD_MODULE_MISSING, REWARD_MODULE_EXPORT and REWARD_MODULE_LOAD (it throws, hangs or ends its worker),
+   * FORMAT_PATTERN, CHOICE_OPTIONS, and as RewardModel.open. Paths are relative to the working directory.
    */
   static async create(settings: readonly RewardSettings[], options: RewardPoolOptions = {}): Promise<RewardPool> {
     const specs = settings.map(parseSpec);
     if (specs.length === 0) throw new InputError("REWARD_NONE", "[rewards] expected at least one reward, got none");
     const names = rewardNames(specs);
     const check = recordCheck(specs);
-    const cache = specs.some(isModule) ? await mkdtemp(join(tmpdir(), "zazen-rewards-")) : null;
-    const { places, hosts } = await makePlaces(specs, names, cache ?? "", options);
-    const pool = new RewardPool(places, hosts, check, cache);
+    const { places, ...parts } = await openParts(
+      specs.map((spec, k) => ({ name: names[k]!, spec })),
+      options,
+    );
+    const pool = new RewardPool(parts, check);
     try {
-      await Promise.all(places.map((place) => loadModule(place)));
+      await Promise.all(places.map(loadModule));
       return pool;
     } catch (error) {
       await pool.dispose();
@@ -95,7 +103,12 @@ export class RewardPool {
 
   /** Workers that are alive. */
   get workers(): number {
-    return this.#hosts.reduce((sum, host) => sum + host.alive, 0);
+    return this.#parts.hosts.reduce((sum, host) => sum + host.alive, 0);
+  }
+
+  /** What each reward model takes, in the order of the settings. */
+  get models(): readonly OtherMemory[] {
+    return this.#parts.models.map(({ name, model: { bytes } }) => ({ name: memoryName(name), bytes, held: bytes }));
   }
 
   /** Throws an Error where a verifier cannot grade answers to this record: it has no reference, or a bad one. */
@@ -109,13 +122,14 @@ export class RewardPool {
    * REWARD_WORKER where workers end again and again before they begin; REWARD_DISPOSED; the signal's reason after an abort.
    */
   async score(inputs: readonly (readonly RewardInput[])[], options: PoolScoreOptions = {}): Promise<PoolScores> {
-    const { maxErrorShare = scoreDefaults.maxErrorShare, signal = never } = options;
+    const { maxErrorShare = scoreDefaults.maxErrorShare, signal = never, only } = options;
+    const asked = this.#parts.gradings.filter(({ name }) => only?.includes(name) ?? true);
     const stop = new AbortController();
     const unlink = [signal, this.#end.signal].map((each) => follow(each, stop));
     try {
       const graded = await Promise.allSettled(
-        this.#places.map((place) =>
-          gradePart(place, inputs, maxErrorShare, stop.signal).catch((error: unknown) => {
+        asked.map((each) =>
+          each.grade(inputs, maxErrorShare, stop.signal).catch((error: unknown) => {
             stop.abort(error);
             throw error;
           }),
@@ -125,23 +139,81 @@ export class RewardPool {
       if (done.length < graded.length) throw stop.signal.reason;
       const parts = done.map(({ part }) => part);
       const failures = done.flatMap((each) => each.failures).sort((a, b) => a.index - b.index);
-      return { rewards: combineRewards(parts), failures, parts };
+      const counts = Object.assign({}, ...done.map((each) => each.counts ?? {}));
+      return { rewards: combineRewards(parts), failures, parts, counts };
     } finally {
       for (const each of unlink) each();
     }
   }
 
-  /** Ends all workers; what they grade is lost. May be called again. */
+  /** Ends all workers and reward models; what they grade is lost. May be called again. */
   async dispose(): Promise<void> {
     this.#end.abort(new RewardError("REWARD_DISPOSED", "[rewards] expected a pool, got one that was disposed"));
-    await Promise.all(this.#hosts.map((host) => host.dispose()));
-    if (this.#cache !== null) await rm(this.#cache, { recursive: true, force: true });
+    const { hosts, models, cache } = this.#parts;
+    await Promise.all([
+      ...hosts.map((host) => host.dispose()),
+      ...models.map(({ model }) => model[Symbol.asyncDispose]()),
+    ]);
+    if (cache !== null) await rm(cache, { recursive: true, force: true });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
 }
+
+async function openParts(
+  named: readonly { readonly name: string; readonly spec: RewardSpec }[],
+  { workers = availableParallelism(), loadMs = LOAD_MS, ...options }: RewardPoolOptions,
+): Promise<Parts & { readonly places: readonly Place[] }> {
+  const models = await openModels(named, options); // first: the largest, and what is most often wrong
+  const byWorkers = named.flatMap(({ name, spec }) => (isModel(spec) ? [] : [{ name, spec }]));
+  const cache = named.some(({ spec }) => isModule(spec)) ? await mkdtemp(join(tmpdir(), "zazen-rewards-")) : null;
+  const places = await makePlaces(byWorkers, { workers, loadMs, cache: cache ?? "" });
+  const gradings = named.map(({ name, spec }): Grading => {
+    const place = places.find((one) => one.name === name)!;
+    const model = models.find((one) => one.name === name)?.model;
+    return {
+      name,
+      weight: spec.weight,
+      grade: (...args) => (isModel(spec) ? gradeByModel(model!, { name, spec }, ...args) : gradePart(place, ...args)),
+    };
+  });
+  return { gradings, places, hosts: [...new Set(places.map(({ host }) => host))], models, cache };
+}
+
+/** Opens reward models one after another: each sees what memory the ones before have taken. */
+async function openModels(
+  named: readonly { readonly name: string; readonly spec: RewardSpec }[],
+  { threads }: RewardPoolOptions,
+): Promise<readonly OpenModel[]> {
+  const opened: OpenModel[] = [];
+  try {
+    for (const { name, spec } of named) {
+      if (!isModel(spec)) continue;
+      const own = threads === undefined ? {} : { threads };
+      opened.push({ name, model: await RewardModel.open(spec, { where: `reward ${name}`, ...own }) });
+    }
+    return opened;
+  } catch (error) {
+    await Promise.all(opened.map(({ model }) => model[Symbol.asyncDispose]()));
+    throw error;
+  }
+}
+
+/** What the reward models among some rewards will take, without opening them. Throws as RewardModel.open does about their folders. */
+export async function foreseeRewardModels(specs: readonly RewardSpec[]): Promise<readonly OtherMemory[]> {
+  const names = rewardNames(specs);
+  const named = specs.map((spec, k) => ({ name: names[k]!, spec }));
+  return Promise.all(
+    named.flatMap(({ name, spec }) => {
+      if (!isModel(spec)) return [];
+      return [foreseeModel(spec, `reward ${name}`).then((bytes) => ({ name: memoryName(name), bytes, held: 0 }))];
+    }),
+  );
+}
+
+const memoryName = (name: string): string => (name === "model" ? "reward model" : `reward model ${name}`);
 
 function parseSpec(settings: RewardSettings, at: number): RewardSpec {
   const parsed = rewardSpec.safeParse(settings);
@@ -152,90 +224,4 @@ function parseSpec(settings: RewardSettings, at: number): RewardSpec {
     "REWARD_SPEC",
     `[${place}] expected settings of a reward, got ${JSON.stringify(settings)}: ${issue?.message}`,
   );
-}
-
-/** Verifiers share threads; a module has workers of its own, so that its limits are its own. */
-async function makePlaces(
-  specs: readonly RewardSpec[],
-  names: readonly string[],
-  cache: string,
-  { workers = availableParallelism(), loadMs = LOAD_MS }: RewardPoolOptions,
-) {
-  const setup = (rewards: readonly RewardSpec[]) => {
-    const where = rewards.map((spec) => `reward ${isModule(spec) ? spec.module : names[specs.indexOf(spec)]}`);
-    return { rewards: rewards.map(located), where, cache };
-  };
-  const threads = (rewards: readonly RewardSpec[], memoryMb: number) =>
-    ThreadHost.create(setup(rewards), { workers, memoryMb, loadMs });
-  const own = (spec: ModuleSpec): Host | Promise<Host> =>
-    spec.isolate === "thread"
-      ? threads([spec], spec.memoryMb)
-      : new ProcessHost(setup([spec]), { workers, memoryMb: spec.memoryMb, loadMs });
-  const built = specs.filter((spec) => !isModule(spec));
-  const shared = built.length > 0 ? await threads(built, VERIFIER_MEMORY_MB) : null;
-  const places = await Promise.all(
-    specs.map(async (spec, k): Promise<Place> => {
-      if (isModule(spec)) return { name: names[k]!, spec, host: await own(spec), at: 0 };
-      return { name: names[k]!, spec, host: shared!, at: built.indexOf(spec) };
-    }),
-  );
-  return { places, hosts: [...new Set(places.map(({ host }) => host))] };
-}
-
-/** With a path that holds in a worker, whatever its folder. */
-const located = (spec: RewardSpec): RewardSpec => (isModule(spec) ? { ...spec, module: resolve(spec.module) } : spec);
-
-/** A batch of nothing imports the module and tells why it cannot be. */
-async function loadModule({ spec, host, at }: Place): Promise<void> {
-  if (isModule(spec)) await host.run({ reward: at, items: [], timeoutMs: spec.timeoutMs }, never);
-}
-
-/** One reward of all samples. */
-async function gradePart(
-  { name, spec, host, at }: Place,
-  inputs: readonly (readonly RewardInput[])[],
-  maxErrorShare: number,
-  signal: AbortSignal,
-): Promise<{ readonly part: RewardPart; readonly failures: readonly RewardFailure[] }> {
-  const perGroup = isModule(spec) && spec.per === "group";
-  const samples = inputs.flat();
-  const items = perGroup ? inputs.filter((group) => group.length > 0) : samples.map((sample) => [sample]);
-  const starts = offsets(items);
-  const failures: RewardFailure[] = [];
-  const graded = await gradeItems(host, items, {
-    reward: at,
-    timeoutMs: spec.timeoutMs,
-    concurrency: isModule(spec) ? spec.concurrency : 1,
-    signal,
-    onFault: (item, fault) => {
-      items[item]!.forEach((sample, i) => void failures.push(failureOf(starts[item]! + i, fault, sample.completion)));
-      failures.sort((a, b) => a.index - b.index);
-      refuseTooMany(failures, samples.length, maxErrorShare, `reward ${name}`);
-    },
-  });
-  return { part: { name, weight: spec.weight, rewards: byProblem(graded, items, inputs) }, failures };
-}
-
-function offsets(items: readonly (readonly unknown[])[]): readonly number[] {
-  let next = 0;
-  return items.map((item) => {
-    next += item.length;
-    return next - item.length;
-  });
-}
-
-/** Graded items, in order, to rows as long as the problems'. */
-function byProblem(
-  graded: readonly Graded[],
-  items: readonly (readonly unknown[])[],
-  inputs: readonly (readonly unknown[])[],
-): readonly Float64Array[] {
-  const flat = graded.flatMap((each, item) =>
-    isFault(each) ? new Array<number>(items[item]!.length).fill(Number.NaN) : [...each],
-  );
-  let next = 0;
-  return inputs.map((own) => {
-    next += own.length;
-    return Float64Array.from(flat.slice(next - own.length, next));
-  });
 }

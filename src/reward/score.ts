@@ -1,6 +1,6 @@
 // Runs a reward function over samples in index order, sync or async. It may give several rewards by name; their weighted sum is the reward.
 // A wrong answer is reward 0; a function that throws or returns no finite number is an error: counted, reported, its sample left out of the
-// update, and fatal above a share. Leaves out deadlines and workers, which pool.ts has, and reward models.
+// update, and fatal above a share. Leaves out deadlines, workers and reward models, which pool.ts has.
 import { InputError } from "../errors.js";
 import { combineRewards, type RewardFailure, type RewardPart, refuseTooMany } from "./combine.js";
 
@@ -38,6 +38,8 @@ export interface Scores {
   readonly failures: readonly RewardFailure[];
   /** What the rewards are the weighted sum of, where there are several. */
   readonly parts?: readonly RewardPart[];
+  /** What was counted while grading, by the metric's name; those of several calls of a step are added. */
+  readonly counts?: Readonly<Record<string, number>>;
 }
 
 export const scoreDefaults: ScoreOptions = { maxErrorShare: 0.05, concurrency: 16 };

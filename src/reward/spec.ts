@@ -1,21 +1,26 @@
-// Rewards as settings: the built-in verifiers and a user's module, each with a name and a weight. The schema holds every default, range and
-// help text. Leaves out running them.
+// Rewards as settings: the built-in verifiers, reward models and a user's module, each with a name and a weight. The schema holds every
+// default, range and help text. Leaves out running them.
 import { basename, extname } from "node:path";
 import { z } from "zod";
 import { InputError } from "../errors.js";
 import { isModule } from "./kinds.js";
+import { modelFields } from "./model/settings.js";
 
 const DEFAULT_TIMEOUT_MS = 5_000;
 const MOST_TIMEOUT_MS = 3_600_000;
 const DEFAULT_MEMORY_MB = 512;
 
-const common = {
+const named = {
   name: z
     .string()
     .regex(/^[\w.-]{0,64}$/)
     .default("")
     .describe("Its name in logs, letters, digits and _.-; empty: the kind, or the module's file name."),
   weight: z.number().min(-1e6).max(1e6).default(1).describe("Factor in the sum that is the sample's reward."),
+};
+
+const common = {
+  ...named,
   timeoutMs: z
     .int()
     .min(1)
@@ -24,13 +29,15 @@ const common = {
     .describe("Milliseconds for one sample, or one group; over it the reward has failed."),
 };
 
+const from = z
+  .enum(["answer", "completion"])
+  .default("answer")
+  .describe("What is graded: what follows the thought, or all that was written.");
+
 const verifier = {
   ...common,
   field: z.string().min(1).default("answer").describe("Field of the record that holds the right answer."),
-  from: z
-    .enum(["answer", "completion"])
-    .default("answer")
-    .describe("What is graded: what follows the thought, or all that was written."),
+  from,
 };
 
 const maths = z.strictObject({
@@ -72,8 +79,15 @@ const format = z.strictObject({
 const countdown = z.strictObject({
   kind: z.literal("countdown"),
   ...common,
-  from: verifier.from,
+  from,
   useAll: z.boolean().default(true).describe("Every number has to be used."),
+});
+
+const model = z.strictObject({
+  kind: z.literal("model"),
+  ...named,
+  from,
+  ...modelFields,
 });
 
 const module = z.strictObject({
@@ -100,14 +114,15 @@ const module = z.strictObject({
   concurrency: z.int().min(1).max(1024).default(8).describe("Calls of an async function in flight at once, a worker."),
 });
 
-export const rewardSpec = z.discriminatedUnion("kind", [maths, choice, exact, format, countdown, module]);
+export const rewardSpec = z.discriminatedUnion("kind", [maths, choice, exact, format, countdown, model, module]);
 
 /** The setting `rewards` of a recipe. */
 export const rewardList = () => z.array(rewardSpec).max(32);
 
 export type RewardSpec = z.output<typeof rewardSpec>;
 export type ModuleSpec = z.output<typeof module>;
-export type VerifierSpec = Exclude<RewardSpec, ModuleSpec>;
+export type ModelReward = z.output<typeof model>;
+export type VerifierSpec = Exclude<RewardSpec, ModuleSpec | ModelReward>;
 /** What may be written: settings with a default may be left out. */
 export type RewardSettings = z.input<typeof rewardSpec>;
 

@@ -19,7 +19,7 @@ import {
   mathsReference,
 } from "../tasks/index.js";
 import type { RewardInput } from "./input.js";
-import { isModule } from "./kinds.js";
+import { isVerifier } from "./kinds.js";
 import type { RewardSpec, VerifierSpec } from "./spec.js";
 
 type RewardRecord = RewardInput["record"];
@@ -52,7 +52,7 @@ export function verifier(spec: VerifierSpec): Verifier {
  * InputError at once for settings that cannot work.
  */
 export function recordCheck(specs: readonly RewardSpec[]): (record: RewardRecord) => void {
-  const verifiers = specs.flatMap((spec) => (isModule(spec) ? [] : [verifier(spec)]));
+  const verifiers = specs.filter(isVerifier).map(verifier);
   return (record) => {
     for (const each of verifiers) each.check(record);
   };

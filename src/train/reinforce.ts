@@ -107,6 +107,8 @@ export interface Round<P> {
   readonly groups: readonly Group<P>[];
   /** Rewards that failed: their samples are in no group. */
   readonly errors: number;
+  /** What was counted while grading, by the metric's name. */
+  readonly counts: Readonly<Record<string, number>>;
   readonly stats: GenerateStats;
 }
 
@@ -137,11 +139,18 @@ async function collect<P extends Numbered>(step: Step<P>): Promise<Collected<P>>
   const metrics = {
     ...task.metrics(sampled),
     "reward/errors": rounds.reduce((sum, { errors }) => sum + errors, 0),
+    ...sumOf(rounds.map(({ counts }) => counts)),
     ...roomMetrics(rounds.map(({ stats }) => stats)),
     ...(isFiltered(sampling) && samplerMetrics(sampled)),
     ...(maxRefills > 0 && dynamic),
   };
   return { groups, sampled, seconds: (performance.now() - began) / 1000, metrics };
+}
+
+/** Sums by name; every record has the same names. */
+function sumOf(records: readonly Readonly<Record<string, number>>[]): Metrics {
+  const names = Object.keys(records[0] ?? {});
+  return Object.fromEntries(names.map((name) => [name, records.reduce((sum, one) => sum + one[name]!, 0)]));
 }
 
 /** Whether any of a group's rewards differ: of several, the paper's condition holds for each. */
@@ -170,11 +179,16 @@ export async function sampleRound<P extends Numbered>(
   });
   const options = { ...scoreDefaults, maxErrorShare, weights, signal };
   const { reward } = task;
-  const { rewards, failures, parts } = await (typeof reward === "function"
+  const {
+    rewards,
+    failures,
+    parts,
+    counts = {},
+  } = await (typeof reward === "function"
     ? scoreSamples(problems, samples, reward, options)
     : reward.score(problems, samples, options));
   if (failures.length > 0) run.note("warning", failuresText(step.step, failures));
-  return { groups: makeGroups(problems, samples, rewards, parts), errors: failures.length, stats };
+  return { groups: makeGroups(problems, samples, rewards, parts), errors: failures.length, counts, stats };
 }
 
 /** How a task's samples are drawn and end: by the settings, at the end tokens of the model, the tokenizer and the settings. */

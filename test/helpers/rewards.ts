@@ -10,6 +10,7 @@ export function rewardInput(completion: string, change: Partial<RewardInput> = {
   const record = { answer: "4" };
   return {
     prompt: "?",
+    messages: [{ role: "user", content: "?" }],
     completion,
     thinking: null,
     answer: completion,

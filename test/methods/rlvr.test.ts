@@ -6,6 +6,7 @@ import { resolveSettings, type Settings } from "../../src/config/resolve.js";
 import { makeRlvr } from "../../src/methods/rlvr.js";
 import { FakeSource } from "../helpers/fake-engine.js";
 import { jsonl, modelFolder, notes, phases } from "../helpers/recipes.js";
+import { rewardFolder } from "../helpers/reward-models.js";
 import { modulePath } from "../helpers/rewards.js";
 import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
 
@@ -85,6 +86,36 @@ describe("rlvr", () => {
     expect(source.options).toHaveLength(1);
     const [rollout] = readLines(host.out, "rollouts.jsonl");
     expect(rollout!.prompt).toMatch(/<query>(1 \+ 1|2 \+ 3)\?<\/query>/);
+  });
+
+  test("a reward model with another vocabulary than the policy's", async () => {
+    const model = rewardFolder({ onnx: "llama/model" });
+    const rewards = [
+      { kind: "model", model, weight: 2, maxTokens: 40 },
+      { kind: "maths", weight: 0.5 },
+    ];
+    const evaluation = { data: jsonl(...sums), problems: 2 };
+    const { host, summary } = await run({ data: jsonl(...sums), rewards, evaluation, format: "zero-plain" });
+    expect(notes(host).find((text) => text.startsWith("memory:"))).toMatch(/\(reward model 0\.\d+ GiB\)/);
+    const steps = readLines(host.out, "metrics.jsonl").filter(({ phase }) => phase === "grpo");
+    expect(steps).toHaveLength(2);
+    for (const step of steps as Record<string, number>[]) {
+      expect(step["reward/mean"]).toBeCloseTo(2 * step["reward/model"]! + 0.5 * step["reward/maths"]!, 9);
+      expect(step["reward/model"]).toBeLessThan(-0.5);
+      expect(step).toMatchObject({ "reward_model/model/truncated": expect.any(Number), "reward/errors": 0 });
+    }
+    expect(summary).toMatchObject({ before: { sampled: { n: 2 } } });
+  });
+
+  test("reward models alone say no answer right: nothing can be evaluated by them", async () => {
+    const rewards = [{ kind: "model", model: rewardFolder({ onnx: "llama/model" }) }];
+    const evaluation = { data: jsonl(...sums), problems: 2 };
+    await expect(run({ data: jsonl(...sums), rewards, evaluation })).rejects.toMatchObject({
+      code: "RECIPE_VALUE",
+      message: expect.stringMatching(/evaluation\.data: expected none with reward models alone/),
+    });
+    const { summary } = await run({ data: jsonl({ prompt: "Hi" }), rewards });
+    expect(summary).toMatchObject({ before: null, train: { steps: 2 } });
   });
 
   test("asks through a template, and leaves long prompts out", async () => {

@@ -7,11 +7,14 @@ import { InputError } from "../../errors.js";
 import { describeThrown, describeValue } from "../faults.js";
 import type { GroupReward, RewardInput, SampleReward } from "../input.js";
 import { isModule } from "../kinds.js";
-import type { ModuleSpec, RewardSpec } from "../spec.js";
+import type { ModuleSpec, VerifierSpec } from "../spec.js";
+
+/** A reward that workers grade by. */
+export type WorkerReward = VerifierSpec | ModuleSpec;
 
 /** What a worker is told when it starts. */
 export interface WorkerSetup {
-  readonly rewards: readonly RewardSpec[];
+  readonly rewards: readonly WorkerReward[];
   /** Names each reward in messages. */
   readonly where: readonly string[];
   /** Folder for compiled modules, the pool's own. */
@@ -24,7 +27,7 @@ export type Grader = (item: readonly RewardInput[]) => unknown;
 const TYPESCRIPT = [".ts", ".mts", ".cts", ".tsx"];
 
 /** Throws InputError REWARD_MODULE_* for a module that cannot be used. */
-export async function loadGrader(spec: RewardSpec, where: string, cache: string): Promise<Grader> {
+export async function loadGrader(spec: WorkerReward, where: string, cache: string): Promise<Grader> {
   if (!isModule(spec)) {
     const { verifier } = await import("../verifiers.js");
     const { grade } = verifier(spec);
