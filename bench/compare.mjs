@@ -2,7 +2,7 @@
 // of the medians of the repetitions. Peak is the better of our matmul and PyTorch's. Results go to bench/results/NAME.json.
 // node bench/compare.mjs --python PATH [--only NAME,...] [--repeats N] [--threads N] [--quick] [--model DIR] [--tokenizer DIR] [--out DIR]
 // Names: train-qwen2.5-0.5b, train-qwen2.5-0.5b-bfloat16, decode-1, decode-64 (bf16), train-1m (8 x 256), train-1m-8x128, train-1m-4x64,
-// train-1m-2x64, train-1m-1x64, train-trial, grpo-step, grpo-step-lora (0.5B, bf16; needs --tokenizer, Qwen2.5's folder), trial.
+// train-1m-2x64, train-1m-1x64, train-trial, grpo-step, grpo-step-lora (0.5B, bf16; needs --tokenizer, Qwen2.5's folder), onnx-reward, trial.
 // --quick takes few steps: to see that all runs, not for figures.
 import { spawn } from "node:child_process";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
@@ -119,6 +119,14 @@ const jobs = [
     seconds: (document) => document.seconds,
   },
   adapterStep(),
+  {
+    name: "onnx-reward",
+    wanted: 1 / 1.3,
+    model: (folder) => theirs(peer("onnx_reward.py"), "--folder", folder, "--make", "--rounds", "1", ...threads),
+    ours: (folder) => ours(bench("onnx-reward.mjs"), "--folder", folder, ...threads),
+    theirs: (folder) => theirs(peer("onnx_reward.py"), "--folder", folder, ...threads),
+    seconds: (document) => document.seconds,
+  },
   {
     name: "trial",
     wanted: 2,

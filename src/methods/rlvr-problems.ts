@@ -1,6 +1,7 @@
 // The task `problems` of recipe `rlvr`: rows of data, asked as text or by chat template, graded by the rewards of the settings.
 import { Mixture } from "../data/mixture.js";
 import { type LoadedSource, loadRecords } from "../data/records.js";
+import type { EngineSource } from "../engine/like.js";
 import { InputError } from "../errors.js";
 import { beforeStop } from "../prompt/stop-strings.js";
 import { NULL_ANSWER, splitThinking, THINKING_FORMATS, type ThinkingFormat } from "../prompt/thinking.js";
@@ -26,6 +27,7 @@ import { standInPrompt } from "./words.js";
 export async function problemsVerified(
   config: TaskConfig,
   warn: (text: string) => void,
+  engines?: EngineSource,
 ): Promise<RlvrTask<AskedProblem>> {
   if (config.data === "") {
     throw new InputError("RECIPE_VALUE", "[recipe rlvr] data: expected rows of problems, got nothing; set data");
@@ -43,6 +45,7 @@ export async function problemsVerified(
   const pool = await RewardPool.create(rewards, {
     ...(config.rewardWorkers > 0 && { workers: config.rewardWorkers }),
     ...(config.threads > 0 && { threads: config.threads }),
+    ...(engines && { engines }),
   });
   try {
     const tokenizer = await Tokenizer.load(config.tokenizer);

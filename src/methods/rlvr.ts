@@ -85,7 +85,7 @@ async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunConte
     return await trainOn(trialVerified(asked, engine), engine, config, context);
   }
   const warn = (text: string) => context.emit({ type: "note", level: "warning", text });
-  await using task = await problemsVerified(asked, warn);
+  await using task = await problemsVerified(asked, warn, engines);
   await using engine = await open();
   requireRoom("rlvr", task.longestPrompt, engine.spec.maxPositions);
   return await trainOn(task, engine, config, context);

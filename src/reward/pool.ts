@@ -12,6 +12,7 @@ import type { RewardInput } from "./input.js";
 import { isModel, isModule } from "./kinds.js";
 import { foreseeModel, RewardModel } from "./model/model.js";
 import { gradeByModel } from "./model/part.js";
+import type { ScoreEngines } from "./model/scorer.js";
 import { gradePart, loadModule, makePlaces, type Place } from "./places.js";
 import { type Scores, scoreDefaults } from "./score.js";
 import { follow } from "./signals.js";
@@ -25,6 +26,8 @@ export interface RewardPoolOptions {
   readonly loadMs?: number;
   /** Threads of reward models that set none of their own. Default: the cores that this process may use. */
   readonly threads?: number;
+  /** Where engines of reward models come from. Default: `Engine`. */
+  readonly engines?: ScoreEngines;
 }
 
 export interface PoolScoreOptions {
@@ -185,13 +188,13 @@ async function openParts(
 /** Opens reward models one after another: each sees what memory the ones before have taken. */
 async function openModels(
   named: readonly { readonly name: string; readonly spec: RewardSpec }[],
-  { threads }: RewardPoolOptions,
+  { threads, engines }: RewardPoolOptions,
 ): Promise<readonly OpenModel[]> {
   const opened: OpenModel[] = [];
   try {
     for (const { name, spec } of named) {
       if (!isModel(spec)) continue;
-      const own = threads === undefined ? {} : { threads };
+      const own = { ...(threads !== undefined && { threads }), ...(engines && { engines }) };
       opened.push({ name, model: await RewardModel.open(spec, { where: `reward ${name}`, ...own }) });
     }
     return opened;

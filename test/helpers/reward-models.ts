@@ -28,17 +28,19 @@ export const soundCases = expected.cases.filter(({ score }) => score !== null);
 export interface Folder {
   /** ONNX file under fixtures/reward; none: the folder has none. */
   readonly onnx?: string;
+  readonly safetensors?: boolean;
   /** Fields of config.json that are other than the fixture's; null: no config.json. */
   readonly config?: Readonly<Record<string, unknown>> | null;
   readonly template?: boolean;
 }
 
 /** A copy of the Llama classifier with what a test changes. */
-export function rewardFolder({ onnx, config = {}, template = true }: Folder): string {
+export function rewardFolder({ onnx, safetensors = false, config = {}, template = true }: Folder): string {
   const folder = join(temporaryFolder("reward-model"), "model");
   cpSync(fixture("reward/llama"), folder, { recursive: true });
   rmSync(join(folder, "model.onnx"));
   if (onnx !== undefined) copyFileSync(fixture(`reward/${onnx}.onnx`), join(folder, "model.onnx"));
+  if (!safetensors) rmSync(join(folder, "model.safetensors"));
   edit(join(folder, "config.json"), config);
   edit(join(folder, "tokenizer_config.json"), template ? {} : { chat_template: undefined });
   return folder;

@@ -3,6 +3,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { resolveSettings, type Settings } from "../../src/config/resolve.js";
+import { Engine } from "../../src/engine/engine.js";
+import type { EngineSource } from "../../src/engine/like.js";
 import { makeRlvr } from "../../src/methods/rlvr.js";
 import { FakeSource } from "../helpers/fake-engine.js";
 import { jsonl, modelFolder, notes, phases } from "../helpers/recipes.js";
@@ -10,13 +12,22 @@ import { rewardFolder } from "../helpers/reward-models.js";
 import { modulePath } from "../helpers/rewards.js";
 import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
 
+/** Fakes for folders of fakes, the engine for others. */
+function sourceWithReal(fakes: FakeSource): EngineSource {
+  return {
+    create: (...args) => fakes.create(...args),
+    load: (folder, options) =>
+      existsSync(join(folder, "table.json")) ? fakes.load(folder, options) : Engine.load(folder, options),
+  };
+}
+
 describe("rlvr", () => {
   const grpo = { steps: 2, prompts: 3, samplesPerPrompt: 2, sampling: { maxTokens: 8 } };
 
   async function run(settings: Settings) {
     const host = testHost();
     const source = new FakeSource();
-    const recipe = makeRlvr(source);
+    const recipe = makeRlvr(sourceWithReal(source));
     const model = await modelFolder();
     const config = resolveSettings("rlvr", recipe.schema, { model, grpo, ...settings });
     const summary = await recipe.run(config, host);
@@ -88,8 +99,8 @@ describe("rlvr", () => {
     expect(rollout!.prompt).toMatch(/<query>(1 \+ 1|2 \+ 3)\?<\/query>/);
   });
 
-  test("a reward model with another vocabulary than the policy's", async () => {
-    const model = rewardFolder({ onnx: "llama/model" });
+  test.each(["native", "onnx"])("a reward model with another vocabulary than the policy's, %s", async (runtime) => {
+    const model = rewardFolder(runtime === "onnx" ? { onnx: "llama/model" } : { safetensors: true });
     const rewards = [
       { kind: "model", model, weight: 2, maxTokens: 40 },
       { kind: "maths", weight: 0.5 },
@@ -108,7 +119,7 @@ describe("rlvr", () => {
   });
 
   test("reward models alone say no answer right: nothing can be evaluated by them", async () => {
-    const rewards = [{ kind: "model", model: rewardFolder({ onnx: "llama/model" }) }];
+    const rewards = [{ kind: "model", model: rewardFolder({ safetensors: true }) }];
     const evaluation = { data: jsonl(...sums), problems: 2 };
     await expect(run({ data: jsonl(...sums), rewards, evaluation })).rejects.toMatchObject({
       code: "RECIPE_VALUE",

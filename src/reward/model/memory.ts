@@ -1,7 +1,9 @@
-// What a reward model takes, known before it is opened: by its file's bytes and an estimate of what its layers compute, since a graph does
-// not say.
+// What a reward model takes, known before it is opened: a native one by the engine's plan, an ONNX file by its bytes and an estimate of what
+// its layers compute, since a graph does not say.
+import { planMemory } from "../../engine/engine.js";
 import { memoryRoom } from "../../engine/memory-limit.js";
 import { InputError } from "../../errors.js";
+import { scoreOptions, scoreWorkload } from "./native.js";
 import type { ModelFolder, OnnxConfig } from "./scorer.js";
 import type { RewardModelSettings } from "./settings.js";
 
@@ -19,6 +21,10 @@ const GiB = 2 ** 30;
 
 /** Bytes of a reward model at its largest call, texts being `maxTokens` long at most. */
 export function modelBytes(folder: ModelFolder, settings: RewardModelSettings, maxTokens: number): number {
+  if (folder.runtime === "native") {
+    const options = { ...scoreOptions(settings), ...(folder.lora && { lora: folder.lora }) };
+    return planMemory(folder.spec, options, scoreWorkload(maxTokens)).bytes;
+  }
   return settings.workers * workerBytes(folder.config, Math.max(settings.batchTokens, maxTokens), maxTokens);
 }
 
@@ -33,7 +39,7 @@ function workerBytes(
   return PROCESS_BYTES + WEIGHT_COPIES * bytes + BYTES * tokens * (layer + attention);
 }
 
-/** Throws InputError MEMORY_PLAN where it does not fit. */
+/** Throws InputError MEMORY_PLAN where an ONNX file does not fit; a native model's engine says so itself. */
 export function requireRoom(
   wanted: number,
   { workers }: RewardModelSettings,

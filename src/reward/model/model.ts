@@ -2,11 +2,13 @@
 // section 3.4; as a reward for thinking, which it does not see: RLMT, Bhaskar et al. 2025). Its tokenizer, template and vocabulary are its own.
 // Leaves out which text of a sample is the answer.
 import { defaultThreads } from "../../engine/addon.js";
+import { Engine } from "../../engine/engine.js";
 import type { Fault } from "../faults.js";
 import { inspectFolder } from "./folder.js";
 import { modelBytes, requireRoom } from "./memory.js";
+import { NativeScorer } from "./native.js";
 import { OnnxScorer } from "./onnx/scorer.js";
-import type { IdScorer, ModelFolder } from "./scorer.js";
+import type { IdScorer, ModelFolder, ScoreEngines } from "./scorer.js";
 import type { RewardModelSettings } from "./settings.js";
 import { type ModelInput, RewardText } from "./text.js";
 
@@ -15,6 +17,8 @@ export interface OpenOptions {
   readonly where: string;
   /** Threads where the settings leave them open; 0: the cores this process may use. Default 0. */
   readonly threads?: number;
+  /** Where engines of native models come from. Default: `Engine`. */
+  readonly engines?: ScoreEngines;
   /** Name of the package that runs ONNX files, for tests. */
   readonly onnxRuntime?: string;
 }
@@ -27,14 +31,14 @@ export interface ModelScores {
   readonly truncated: number;
 }
 
-/** Texts by which a model is tried when it is opened, the second longer than the first. */
+/** Texts by which an ONNX file is tried when it is opened, the second longer than the first. */
 const TRIALS: readonly ModelInput[] = ["2", "The sum of one and one is two."].map((answer) => ({
   messages: [{ role: "user", content: "1 + 1?" }],
   answer,
 }));
 
 export class RewardModel implements AsyncDisposable {
-  /** Bytes that it takes, about. */
+  /** Bytes that it takes at most; of an ONNX file about. */
   readonly bytes: number;
   readonly #text: RewardText;
   readonly #scorer: IdScorer;
@@ -54,16 +58,24 @@ export class RewardModel implements AsyncDisposable {
   }
 
   /**
-   * Throws InputError MODEL_MISSING, REWARD_MODEL_MISSING, CONFIG_INVALID, CHAT_TEMPLATE_*, TOKENIZER_*, MEMORY_PLAN, ONNX_*.
+   * Throws InputError MODEL_MISSING, REWARD_MODEL_MISSING, REWARD_MODEL_KIND, CHAT_TEMPLATE_*, TOKENIZER_*, MEMORY_PLAN, ONNX_*, and as
+   * Engine.load.
    */
   static async open(settings: RewardModelSettings, options: OpenOptions): Promise<RewardModel> {
     const { where } = options;
     const folder = await inspectFolder(settings, where);
     const maxTokens = longestText(folder, settings);
     const bytes = modelBytes(folder, settings, maxTokens);
-    const text = await RewardText.load(settings, { folder: settings.model, maxTokens, where });
+    const text = await RewardText.load(settings, { folder: folder.tokenizer, maxTokens, where });
     try {
-      const scorer = await openOnnx(folder, text, settings, { ...options, bytes });
+      const scorer =
+        folder.runtime === "native"
+          ? await NativeScorer.open(
+              options.engines ?? Engine,
+              { ...settings, threads: threadsOf(settings, options) },
+              maxTokens,
+            )
+          : await openOnnx(folder, text, settings, { ...options, bytes });
       return new RewardModel({ bytes, folder, text, scorer }, settings, where);
     } catch (error) {
       text[Symbol.dispose]();
@@ -114,7 +126,7 @@ export class RewardModel implements AsyncDisposable {
 
   #notFinite(score: number): Fault {
     const message = `[${this.#where}] expected a score that is a finite number, got ${score}`;
-    return { code: "REWARD_VALUE", message: `${message}; take another model, or export it in float32` };
+    return { code: "REWARD_VALUE", message: `${message}; set dtype to float32, or take another model` };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -138,7 +150,7 @@ const threadsOf = ({ threads }: RewardModelSettings, options: OpenOptions): numb
   threads || options.threads || defaultThreads();
 
 async function openOnnx(
-  { file, config }: ModelFolder,
+  { file, config }: Extract<ModelFolder, { runtime: "onnx" }>,
   text: RewardText,
   settings: RewardModelSettings,
   options: OpenOptions & { readonly bytes: number },

@@ -60,7 +60,7 @@ describe("what is no reward model is a typed error that says what to do", () => 
       () => rewardFolder({}),
       {},
       "REWARD_MODEL_MISSING",
-      /expected an ONNX file in .*, got none; set model/,
+      /expected model\.safetensors or an ONNX file in .*, got none; set model/,
     ],
     ["no such file", () => rewardFolder(classifier), { file: "a.onnx" }, "REWARD_MODEL_MISSING", /called a\.onnx in/],
     [

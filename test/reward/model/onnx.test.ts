@@ -42,7 +42,7 @@ describe("scores", () => {
     );
     const inputs = [...expected.cases, ...expected.cases];
     for (const change of [{ batchTokens: 1 }, { batchTokens: 300 }, { batchTokens: 10_000, workers: 2 }]) {
-      const model = await openModel(fixture("reward/llama"), change);
+      const model = await openModel(fixture("reward/llama"), { runtime: "onnx", ...change });
       const { rewards, faults } = await model.score(inputs, inputs.length, never);
       close(rewards, [...wanted, ...wanted]);
       expect([...faults.keys()]).toEqual([6, 13]);
