@@ -17,9 +17,11 @@ import type { Sample } from "../rollout/types.js";
 import type { TokenizerWriter } from "../train/checkpoint.js";
 import type { PolicyTask } from "../train/reinforce.js";
 import { copyTokenizer } from "../train/run-folder.js";
+import type { ReadSample } from "../train/watch.js";
 import { type AskedProblem, type Asking, askRow, askSources } from "./asked.js";
 import { endOfTurnIds } from "./format-settings.js";
 import { holdOut } from "./hold-out.js";
+import { tokenCounter, UNCOUNTED } from "./token-counter.js";
 
 /** What the task is made of. */
 export interface RlmtTaskConfig extends Asking {
@@ -37,9 +39,7 @@ export interface RlmtTaskConfig extends Asking {
 export interface Judged {
   readonly problem: AskedProblem;
   readonly sample: Sample;
-  readonly thought: string | null;
-  readonly answer: string;
-  readonly malformed: boolean;
+  readonly read: ReadSample;
   /** NaN where it could not be graded. */
   readonly reward: number;
 }
@@ -108,8 +108,8 @@ function taskOf(
 ): Omit<RlmtTask, "heldOut" | "sources" | "longestPrompt"> {
   const source = new Mixture(train, { seed: config.seed, exhausted: config.mixture.exhausted });
   const reading = {
-    training: reader(tokenizer, config.format, "training"),
-    evaluation: reader(tokenizer, config.format, "evaluation"),
+    training: reader(tokenizer, config.format, "training", warn),
+    evaluation: reader(tokenizer, config.format, "evaluation", () => {}), // the same would be said twice
   };
   const { maxErrorShare } = config;
   return {
@@ -129,15 +129,13 @@ function taskOf(
         ),
     },
     describe: (problem, sample) => {
-      const { thought, answer, malformed, text } = reading.training(sample);
-      return { prompt: problem.promptText, thinking: thought, answer: malformed ? text : answer };
+      const { thinking, answer, malformed, text } = reading.training(sample);
+      return { prompt: problem.promptText, thinking, answer: malformed ? text : answer };
     },
+    read: (_, sample) => reading.training(sample),
     metrics: (groups) => {
       const read = groups.flatMap(({ samples }) => samples.map(reading.training));
-      return {
-        malformed: share(read, ({ malformed }) => malformed),
-        "answers/empty": share(read, ({ answer }) => answer === ""),
-      };
+      return { "answers/empty": share(read, ({ answer }) => answer === "") };
     },
     judge: async (problems, samples) => {
       const read = samples.map(reading.evaluation);
@@ -145,8 +143,8 @@ function taskOf(
       const { rewards, failures } = await pool.score(inputs, { maxErrorShare });
       if (failures.length > 0) warn(notJudged(failures));
       return problems.map((problem, p) => {
-        const { thought, answer, malformed } = read[p]!;
-        return { problem, sample: samples[p]!, thought, answer, malformed, reward: rewards[p]![0]! };
+        const { text: _, ...own } = read[p]!;
+        return { problem, sample: samples[p]!, read: own, reward: rewards[p]![0]! };
       });
     },
     tokenizer: copyTokenizer(config.tokenizer),
@@ -162,24 +160,29 @@ const notJudged = (failures: readonly RewardFailure[]): string =>
 
 const share = <T>(all: readonly T[], holds: (one: T) => boolean): number => all.filter(holds).length / all.length;
 
-interface ReadSample {
+interface ReadText extends ReadSample {
   /** All that was written, without the end token. */
   readonly text: string;
-  readonly thought: string | null;
-  readonly answer: string;
-  readonly malformed: boolean;
 }
 
 /** Samples as the format splits them, each decoded once. A stop string that is the answer's closing mark closes it. */
-function reader(tokenizer: Tokenizer, format: ThinkingFormat, phase: "training" | "evaluation") {
-  const known = new WeakMap<Sample, ReadSample>();
-  const read = ({ completion, stopString = null, stopToken = null }: Sample): ReadSample => {
+function reader(
+  tokenizer: Tokenizer,
+  format: ThinkingFormat,
+  phase: "training" | "evaluation",
+  warn: (text: string) => void,
+) {
+  const known = new WeakMap<Sample, ReadText>();
+  const tokensOf = tokenCounter(tokenizer, format, phase === "training" ? "first" : "last", warn);
+  const read = (sample: Sample): ReadText => {
+    const { completion, stopString = null, stopToken = null } = sample;
     const written = tokenizer.decode(stopToken === null ? completion : completion.subarray(0, -1));
     const closed = stopString !== null && stopString === format.answerClose ? stopString : "";
     const text = beforeStop(written, stopString) + closed;
-    return { text, ...answerOf(format, text, phase) };
+    const { thought, answer, malformed } = answerOf(format, text, phase);
+    return { text, thinking: thought, answer, malformed, ...(malformed ? UNCOUNTED : tokensOf(sample)) };
   };
-  return (sample: Sample): ReadSample => {
+  return (sample: Sample): ReadText => {
     const one = known.get(sample) ?? read(sample);
     known.set(sample, one);
     return one;
@@ -189,8 +192,8 @@ function reader(tokenizer: Tokenizer, format: ThinkingFormat, phase: "training" 
 function rewardInput(
   { promptText: prompt, asked: messages, record }: AskedProblem,
   { completion, finish }: Sample,
-  { text, thought, answer }: ReadSample,
+  { text, thinking, answer }: ReadText,
 ): RewardInput {
   const tokens = completion.length;
-  return { prompt, messages, completion: text, thinking: thought, answer, record, tokens, finish };
+  return { prompt, messages, completion: text, thinking, answer, record, tokens, finish };
 }

@@ -14,10 +14,10 @@ import type { ThinkingFormat } from "../prompt/thinking.js";
 import { rewardList } from "../reward/spec.js";
 import { heldOutSampling } from "../rollout/sampling.js";
 import type { HeldOut } from "../train/held-out.js";
+import { logHeldOut } from "../train/held-out-log.js";
 import { mean, roomMetrics } from "../train/metrics.js";
 import { openPolicy } from "../train/open-policy.js";
 import { reinforce, taskSampling } from "../train/reinforce.js";
-import { rolloutRecord } from "../train/rollout-log.js";
 import { type Metrics, Run } from "../train/run.js";
 import { chatPart } from "./data-settings.js";
 import { formatFrom, formatSettings } from "./format-settings.js";
@@ -181,7 +181,8 @@ function evaluated({ grpo, config, format }: Setup): SamplingSettings {
   return { ...sampling, stopStrings: [...sampling.stopStrings, ...(answerClose === null ? [] : [answerClose])] };
 }
 
-async function evaluate(run: Run, setup: Setup) {
+/** Answers every held-out prompt and keeps the answers, as those of a step. */
+async function evaluate(run: Run, setup: Setup, step: number) {
   const { task, engine, config } = setup;
   const { samples, tokensPerSecond, stats } = await sampleHeldOut(engine, {
     problems: task.heldOut,
@@ -190,24 +191,22 @@ async function evaluate(run: Run, setup: Setup) {
     seed: config.seed,
     signal: run.signal,
   });
-  return { judged: await task.judge(task.heldOut, samples), tokensPerSecond, stats };
+  const judged = await task.judge(task.heldOut, samples);
+  const answers = judged.map((each) => ({ ...each, messages: each.problem.asked }));
+  logHeldOut(run, { step, decoded: "sampled", figure: "reward" }, answers);
+  return { judged, tokensPerSecond, stats };
 }
 
 function heldOutMetrics(judged: readonly Judged[]): Metrics {
   const rewards = judged.map(({ reward }) => reward).filter(Number.isFinite);
-  return { "eval/reward": mean(rewards), "eval/malformed": mean(judged.map(({ malformed }) => Number(malformed))) };
+  return { "eval/reward": mean(rewards), "eval/malformed": malformedShare(judged) };
 }
 
-/** Before training or after it: every held-out sample goes to rollouts.jsonl. Null where there are no held-out prompts. */
+/** Before training or after it. Null where there are no held-out prompts. */
 async function judge(run: Run, setup: Setup, phase: string): Promise<Evaluation | null> {
   if (setup.task.heldOut.length === 0) return null;
   return run.part(phase, async () => {
-    const { judged, tokensPerSecond, stats } = await evaluate(run, setup);
-    for (const { problem, sample, thought, answer, malformed, reward } of judged) {
-      const place = { phase, step: 1, problem: problem.id, sample: 0 };
-      const shown = { prompt: problem.promptText, thinking: thought, answer, reward };
-      run.folder.rollout({ ...rolloutRecord(place, sample, shown), malformed });
-    }
+    const { judged, tokensPerSecond, stats } = await evaluate(run, setup, 1);
     run.step(1, { ...heldOutMetrics(judged), tokens_per_second: tokensPerSecond, ...roomMetrics([stats]) });
     return evaluationOf(judged, tokensPerSecond);
   });
@@ -215,9 +214,11 @@ async function judge(run: Run, setup: Setup, phase: string): Promise<Evaluation 
 
 function evaluationOf(judged: readonly Judged[], tokensPerSecond: number): Evaluation {
   const rewards = judged.map(({ reward }) => (Number.isFinite(reward) ? reward : null));
-  const malformed = mean(judged.map((each) => Number(each.malformed)));
-  return { rewards, reward: meanOf(rewards.filter((reward) => reward !== null)), malformed, tokensPerSecond };
+  const reward = meanOf(rewards.filter((each) => each !== null));
+  return { rewards, reward, malformed: malformedShare(judged), tokensPerSecond };
 }
+
+const malformedShare = (judged: readonly Judged[]): number => mean(judged.map(({ read }) => Number(read.malformed)));
 
 const figuresOf = ({ rewards: _, ...figures }: Evaluation) => figures;
 
@@ -238,7 +239,7 @@ function watch(run: Run, setup: Setup): HeldOut | undefined {
   const { evaluation } = setup.config;
   if (evaluation.every === 0 || setup.task.heldOut.length === 0) return undefined;
   const measure = async () => {
-    const { judged, stats } = await evaluate(run, setup);
+    const { judged, stats } = await evaluate(run, setup, run.stepsDone);
     return { ...heldOutMetrics(judged), ...roomMetrics([stats]) };
   };
   return { ...evaluation, figure: "eval/reward", better: "higher", measure };

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { resolveSettings, type Settings } from "../../src/config/resolve.js";
 import { makeRlmt } from "../../src/methods/rlmt.js";
+import type { Message } from "../../src/prompt/chat.js";
 import { FakeSource } from "../helpers/fake-engine.js";
 import { jsonl, modelFolder, notes, phases, summaryOf } from "../helpers/recipes.js";
 import { modulePath } from "../helpers/rewards.js";
@@ -34,6 +35,8 @@ async function run(settings: Settings, model?: string) {
 
 const metricsOf = (host: ReturnType<typeof testHost>, phase: string) =>
   readLines(host.out, "metrics.jsonl").filter((line) => line.phase === phase) as Record<string, number>[];
+const heldOutOf = (host: ReturnType<typeof testHost>, phase: string) =>
+  readLines(host.out, "held-out.jsonl").filter((line) => line.phase === phase);
 const rolloutsOf = (host: ReturnType<typeof testHost>, phase: string) =>
   readLines(host.out, "rollouts.jsonl").filter((line) => line.phase === phase);
 
@@ -67,15 +70,22 @@ describe("a run", () => {
     ]);
   });
 
-  test("keeps held-out prompts out of training, and every held-out sample in rollouts.jsonl", async () => {
+  test("keeps held-out prompts out of training, and every held-out answer in held-out.jsonl", async () => {
     const logging = { rolloutGroups: 3 };
     const { host } = await run({ logging, data: jsonl(...questions, ...questions), evaluation: { problems: 5 } });
-    const judged = rolloutsOf(host, "evaluate-after");
+    const asked = (phase: string) => heldOutOf(host, phase).map(({ messages }) => messages as readonly Message[]);
+    const judged = asked("evaluate-after");
     expect(judged).toHaveLength(5);
-    expect(rolloutsOf(host, "evaluate-before").map(({ prompt }) => prompt)).toEqual(judged.map(({ prompt }) => prompt));
-    const held = new Set(judged.map(({ prompt }) => prompt));
+    expect(asked("evaluate-before")).toEqual(judged);
+    expect(heldOutOf(host, "evaluate-after")[0]).toMatchObject({
+      figure: "reward",
+      reward: expect.any(Number),
+      step: 1,
+    });
+    const held = new Set<unknown>(judged.map(([message]) => `<q> ${message!.content} -> `));
     const trained = rolloutsOf(host, "grpo").map(({ prompt }) => prompt);
     expect(trained).toHaveLength(2 * 3 * 4);
+    expect(trained[0]).toMatch(/^<q> .+ -> $/);
     expect(trained.filter((prompt) => held.has(prompt))).toEqual([]);
   });
 
