@@ -3,6 +3,8 @@ import type { DataSettings } from "../config/data.js";
 import { Mixture } from "../data/mixture.js";
 import { type LoadedSource, loadRecords } from "../data/records.js";
 import type { SourceReport } from "../data/source.js";
+import type { EngineSource } from "../engine/like.js";
+import type { OtherMemory } from "../engine/memory.js";
 import type { TokenBytes } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { beforeStop } from "../prompt/stop-strings.js";
@@ -31,6 +33,7 @@ export interface RlmtTaskConfig extends Asking {
   readonly question: string;
   readonly rewards: readonly RewardSpec[];
   readonly rewardWorkers: number;
+  readonly threads: number;
   readonly maxErrorShare: number;
   readonly evaluation: { readonly problems: number; readonly data: DataSettings };
 }
@@ -55,6 +58,8 @@ export interface RlmtTask extends PolicyTask<AskedProblem>, AsyncDisposable {
   /** What tokens write, for stop strings and constraints. */
   vocabulary(): TokenBytes;
   readonly tokenizer: TokenizerWriter;
+  /** What its reward models take. */
+  readonly models: readonly OtherMemory[];
   /** What became of the rows of each source. */
   readonly sources: readonly SourceReport[];
 }
@@ -63,7 +68,11 @@ export interface RlmtTask extends PolicyTask<AskedProblem>, AsyncDisposable {
  * `warn` is told of prompts that are cut or left out, and of rewards that fail in evaluation. Throws InputError where the data, the rewards,
  * the tokenizer or the template do not fit.
  */
-export async function openRlmtTask(config: RlmtTaskConfig, warn: (text: string) => void): Promise<RlmtTask> {
+export async function openRlmtTask(
+  config: RlmtTaskConfig,
+  warn: (text: string) => void,
+  engines: EngineSource,
+): Promise<RlmtTask> {
   if (config.data === "") {
     throw new InputError("RECIPE_VALUE", "[recipe rlmt] data: expected rows of prompts, got nothing; set data");
   }
@@ -75,8 +84,11 @@ export async function openRlmtTask(config: RlmtTaskConfig, warn: (text: string) 
   };
   const rows = await loadRecords(config.data, read);
   const held = config.evaluation.data === "" ? [] : await loadRecords(config.evaluation.data, read);
-  const workers = config.rewardWorkers === 0 ? {} : { workers: config.rewardWorkers };
-  const pool = await RewardPool.create(config.rewards, workers);
+  const pool = await RewardPool.create(config.rewards, {
+    engines,
+    ...(config.rewardWorkers > 0 && { workers: config.rewardWorkers }),
+    ...(config.threads > 0 && { threads: config.threads }),
+  });
   try {
     const tokenizer = await Tokenizer.load(config.tokenizer);
     const asked = await askSources(rows, config, tokenizer, warn);
@@ -148,6 +160,7 @@ function taskOf(
       });
     },
     tokenizer: copyTokenizer(config.tokenizer),
+    models: pool.models,
     [Symbol.asyncDispose]: async () => {
       tokenizer[Symbol.dispose]();
       await pool.dispose();

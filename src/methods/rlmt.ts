@@ -11,7 +11,9 @@ import { InputError } from "../errors.js";
 import { sampleHeldOut } from "../eval/held-out.js";
 import { type Difference, type Mean, meanOf, pairedDifference } from "../objective/intervals.js";
 import type { ThinkingFormat } from "../prompt/thinking.js";
-import { rewardList } from "../reward/spec.js";
+import { modelFields } from "../reward/model/settings.js";
+import { foreseeRewardModels } from "../reward/pool.js";
+import { type RewardSpec, rewardList, rewardSpec } from "../reward/spec.js";
 import { heldOutSampling } from "../rollout/sampling.js";
 import type { HeldOut } from "../train/held-out.js";
 import { logHeldOut } from "../train/held-out-log.js";
@@ -60,7 +62,18 @@ const schema = z.strictObject({
     .default("truncate")
     .describe("Longer prompts keep their last tokens, or are left out; both are counted."),
   ...formatSettings,
-  rewards: rewardList().default([]).describe("What answers earn, summed by weight; they see what follows the thought."),
+  reward: group({
+    ...modelFields,
+    model: z
+      .string()
+      .default("")
+      .describe("Folder of the reward model: a sequence classifier, safetensors or ONNX, with its tokenizer."),
+  }),
+  rewards: rewardList()
+    .default([])
+    .describe(
+      "What answers earn, summed by weight; they see what follows the thought. The reward model counts as one of weight 1.",
+    ),
   rewardWorkers: z.int().min(0).max(1024).default(0).describe("Workers that grade; 0 takes the cores of this process."),
   grpo: grpoPart({
     steps: 120,
@@ -104,12 +117,12 @@ export const rlmtRecipe = makeRlmt(Engine);
 
 async function rlmt(engines: EngineSource, config: RlmtConfig, context: RunContext): Promise<RunSummary> {
   requireFixedReference("rlmt", config);
-  requireReward(config);
+  const rewards = rewardsOf(config);
   const format = formatFrom(config);
   requireTemplateUsed(format, config);
   const { tokenizer } = await foldersOf(config.model, config.lora);
   const warn = (text: string) => context.emit({ type: "note", level: "warning", text });
-  await using task = await openRlmtTask(taskConfig(config, tokenizer, format), warn);
+  await using task = await openRlmtTask(taskConfig(config, { tokenizer, rewards, format }), warn, engines);
   await using engine = await openPolicy(context, "grpo", {
     engines,
     from: config.model,
@@ -139,7 +152,7 @@ async function train(setup: Setup, context: RunContext): Promise<RunSummary> {
   using run = new Run(context, "rlmt", config, parts(config, heldOut.length), { ...config.checkpoint, tokenizer });
   saySize(run, engine);
   const evaluation = { ...config.evaluation, problems: heldOut.length };
-  await takeMemory(run, engine, grpoWorkload(grpo, engine.spec, task.longestPrompt, evaluation));
+  await takeMemory(run, engine, grpoWorkload(grpo, engine.spec, task.longestPrompt, evaluation), task.models);
   const part = { phase: "grpo", steps: grpo.steps, seed, logging, heldOut: watch(run, setup) };
   const before = await judge(run, setup, "evaluate-before");
   const cost = await run.part("grpo", () => reinforce(run, engine, task, grpo, part));
@@ -265,10 +278,16 @@ function showTable(run: Run, before: Evaluation, after: Evaluation, difference: 
   });
 }
 
-function requireReward({ rewards }: RlmtConfig): void {
-  if (rewards.length > 0) return;
-  throw new InputError("RECIPE_VALUE", "[recipe rlmt] rewards: expected at least one reward, got none; set rewards");
+/** The reward model of the settings and what else answers earn. Throws InputError RECIPE_VALUE where that is nothing. */
+function rewardsOf(config: RlmtConfig): readonly RewardSpec[] {
+  const rewards = allRewards(config);
+  if (rewards.length > 0) return rewards;
+  const message = "[recipe rlmt] reward.model: expected a reward model or other rewards, got none";
+  throw new InputError("RECIPE_VALUE", `${message}; set reward.model or rewards`);
 }
+
+const allRewards = ({ reward, rewards }: RlmtConfig): readonly RewardSpec[] =>
+  reward.model === "" ? rewards : [rewardSpec.parse({ kind: "model", ...reward }), ...rewards];
 
 /** Settings of a chat template that nothing would read are a mistake about the start. */
 function requireTemplateUsed({ prompt, name }: ThinkingFormat, { chat }: RlmtConfig): void {
@@ -285,10 +304,15 @@ function ending(grpo: GrpoSettings, { endIds }: RlmtTask): GrpoSettings {
   return { ...grpo, sampling: { ...grpo.sampling, eosTokenIds } };
 }
 
-const taskConfig = (config: RlmtConfig, tokenizer: string, format: ThinkingFormat) => ({
+interface TaskParts {
+  readonly tokenizer: string;
+  readonly rewards: readonly RewardSpec[];
+  readonly format: ThinkingFormat;
+}
+
+const taskConfig = (config: RlmtConfig, parts: TaskParts) => ({
   ...config,
-  tokenizer,
-  format,
+  ...parts,
   tooLong: config.longPrompts,
   maxErrorShare: config.grpo.maxErrorShare,
 });
@@ -312,16 +336,19 @@ function foresee(config: RlmtConfig): Promise<string> {
     model: () => policyModel(model, lora),
     options: policyOptions(config),
     workload: (spec) => grpoWorkload(grpo, spec, longest(spec), evaluation),
+    beside: () => foreseeRewardModels(allRewards(config)),
     bounded: true,
   });
 }
 
-function describePlan({ model, data, start, thinking, rewards, grpo, lora }: RlmtConfig): readonly string[] {
+function describePlan(config: RlmtConfig): readonly string[] {
+  const { model, data, start, thinking, grpo, lora } = config;
+  const rewards = allRewards(config);
   return [
     `model: ${model}`,
     ...loraLines(lora),
     `prompts: ${showSources(data)}, ${start} start, ${thinking ? "thinking" : "no thinking"}`,
-    `rewards: ${rewardWords(rewards)}`,
+    `rewards: ${rewards.length === 0 ? "none, set reward.model or rewards" : rewardWords(rewards)}`,
     `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
     ...samplingLines(grpo),
   ];

@@ -238,7 +238,7 @@ describe("bad input is an error by name", () => {
   ];
   const jinja = "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}";
   const wrong: [string, Settings, string, RegExp][] = [
-    ["no reward", { rewards: [] }, "RECIPE_VALUE", /rewards: expected at least one reward, got none/],
+    ["no reward", { rewards: [] }, "RECIPE_VALUE", /reward\.model: expected a reward model or other rewards, got none/],
     ["no data", { data: "" }, "RECIPE_VALUE", /data: expected rows of prompts/],
     [
       "rows without a prompt",
