@@ -1,6 +1,7 @@
 // Group advantages: what a sample's reward is above the mean of its group. Shao et al., "DeepSeekMath", 2024, eq. 3, with the standard
 // deviation; Liu et al., "Understanding R1-Zero-like training", 2025, without. The native kernel of the same maths is exported apart;
 // other estimators are in estimators.ts.
+import { InputError } from "../errors.js";
 
 export interface AdvantageRule {
   /** Divide by the group's standard deviation (unbiased, n - 1). */
@@ -24,13 +25,24 @@ export function hasSpread(rewards: ArrayLike<number>, tolerance = 0): boolean {
   return high - low > tolerance;
 }
 
-/** Advantages [S] of one group's rewards [S]; zeros without spread, so also for a single sample. */
-export function groupAdvantages(rewards: ArrayLike<number>, rule: AdvantageRule): Float64Array {
+const EPS = 1e-6;
+
+/**
+ * Advantages [S] of one group's rewards [S]; zeros without spread, so also for a single sample. Default: over the deviation, eps 1e-6.
+ * Throws InputError BAD_ARGUMENT for an eps that is no number >= 0.
+ */
+export function groupAdvantages(rewards: ArrayLike<number>, rule: Partial<AdvantageRule> = {}): Float64Array {
+  const { scaleByStd = true, eps = EPS } = rule;
+  if (!(Number.isFinite(eps) && eps >= 0))
+    throw new InputError(
+      "BAD_ARGUMENT",
+      `[groupAdvantages eps] expected a finite number >= 0, got ${eps}; 1e-6 is usual`,
+    );
   const values = Float64Array.from(rewards);
   if (!hasSpread(values)) return values.fill(0);
   const mean = values.reduce((sum, reward) => sum + reward, 0) / values.length;
   const centred = values.map((reward) => reward - mean);
-  return rule.scaleByStd ? overDeviation(centred, rule.eps) : centred;
+  return scaleByStd ? overDeviation(centred, eps) : centred;
 }
 
 /**

@@ -60,6 +60,21 @@ describe("group advantages", () => {
     }
   });
 
+  test("without a rule they are over the deviation and 1e-6, and an eps that is no such number is refused", () => {
+    const usual = groupAdvantages([1, 0, 2], { scaleByStd: true, eps: 1e-6 });
+    expect(groupAdvantages([1, 0, 2])).toEqual(usual);
+    expect(groupAdvantages([1, 0, 2], { scaleByStd: true })).toEqual(usual);
+    expect([...groupAdvantages([1, 0, 2], { scaleByStd: false })]).toEqual([0, -1, 1]);
+    for (const eps of [Number.NaN, -1, Number.POSITIVE_INFINITY]) {
+      expect(() => groupAdvantages([1, 0, 2], { eps })).toThrowError(
+        expect.objectContaining({
+          code: "BAD_ARGUMENT",
+          message: expect.stringContaining(`got ${eps}; 1e-6 is usual`),
+        }),
+      );
+    }
+  });
+
   test("the rewards are left as they were", () => {
     const rewards = Float64Array.of(1, 0, 2);
     groupAdvantages(rewards, { scaleByStd: true, eps: 1e-6 });
