@@ -12,6 +12,10 @@ export interface TemplateFile {
   readonly specialTokens: Readonly<Record<string, string>>;
 }
 
+/** Of a model folder: a file for each template but the default one, NAME.jinja. */
+export const TEMPLATE_FOLDER = "additional_chat_templates";
+export const TEMPLATE_ENDING = ".jinja";
+
 interface Found {
   readonly path: string;
   readonly source: string;
@@ -20,7 +24,6 @@ interface Found {
 const FILE = { code: "TOKENIZER_INVALID" };
 const SPECIAL_TOKENS = ["bos_token", "eos_token", "pad_token", "unk_token"] as const;
 const DEFAULT = "default";
-const FOLDER = "additional_chat_templates";
 
 /** The template of that name, "" for the default one; null where the folder has none at all. */
 export async function findTemplate(folder: string, name: string): Promise<TemplateFile | null> {
@@ -59,8 +62,9 @@ async function templates(
     found.set(name, () => Promise.resolve({ path: configFile, source }));
   }
   const read = (path: string) => async () => ({ path, source: (await readSmallText(path, FILE)) ?? "" });
-  for (const entry of await readdir(join(folder, FOLDER)).catch(() => [])) {
-    if (entry.endsWith(".jinja")) found.set(entry.slice(0, -".jinja".length), read(join(folder, FOLDER, entry)));
+  for (const entry of await readdir(join(folder, TEMPLATE_FOLDER)).catch(() => [])) {
+    if (!entry.endsWith(TEMPLATE_ENDING)) continue;
+    found.set(entry.slice(0, -TEMPLATE_ENDING.length), read(join(folder, TEMPLATE_FOLDER, entry)));
   }
   const own = join(folder, "chat_template.jinja");
   if ((await readSmallText(own, FILE)) !== undefined) found.set(DEFAULT, read(own));

@@ -7,13 +7,16 @@ import {
   existsSync,
   fstatSync,
   ftruncateSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import type { EngineLike } from "../engine/like.js";
+import { TEMPLATE_ENDING, TEMPLATE_FOLDER } from "../prompt/template-file.js";
 import type { TokenizerWriter } from "./checkpoint.js";
 import { attempt, type Disk, diskError, nodeDisk, writeWhole } from "./disk.js";
 
@@ -97,7 +100,8 @@ export class RunFolder {
     this.disk.makeFolder(folder);
     await engine.save(folder);
     await tokenizer(folder);
-    for (const file of [...readdirSync(folder), "."]) this.disk.sync(join(folder, file));
+    for (const file of [...readdirSync(folder, { recursive: true, encoding: "utf8" }), "."])
+      this.disk.sync(join(folder, file));
     this.disk.sync(this.path);
     return folder;
   }
@@ -134,13 +138,25 @@ export function wholeBytes(file: string): number {
 
 const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"];
 
-/** A writer that copies the tokenizer files of another model folder. */
+/** A writer that copies the tokenizer files of another model folder, its chat templates among them. */
 export function copyTokenizer(from: string): TokenizerWriter {
   return (folder) => {
-    for (const name of tokenizerFiles) {
-      if (existsSync(join(from, name))) copyFileSync(join(from, name), join(folder, name));
+    for (const name of [...tokenizerFiles, ...templatesIn(from)]) {
+      if (!existsSync(join(from, name))) continue;
+      mkdirSync(dirname(join(folder, name)), { recursive: true });
+      copyFileSync(join(from, name), join(folder, name));
     }
   };
+}
+
+/** Files only: reading a pipe would wait for its writer. */
+function templatesIn(folder: string): readonly string[] {
+  const path = join(folder, TEMPLATE_FOLDER);
+  if (!existsSync(path)) return [];
+  const files = readdirSync(path).filter(
+    (name) => name.endsWith(TEMPLATE_ENDING) && statSync(join(path, name)).isFile(),
+  );
+  return files.map((name) => join(TEMPLATE_FOLDER, name));
 }
 
 /** Appends a record to an open file of lines; one that does not fit on the disk is taken back, so that the file ends with a whole line. */

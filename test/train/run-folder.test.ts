@@ -1,11 +1,14 @@
 // The run folder and the clock: what a run leaves, whole lines whatever happens, and a time left that is neither early nor late.
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { ChatTemplate } from "../../src/prompt/chat.js";
 import { RunClock } from "../../src/train/clock.js";
 import { Run } from "../../src/train/run.js";
 import { copyTokenizer, RunFolder } from "../../src/train/run-folder.js";
 import { FakeEngine, fakeSpec } from "../helpers/fake-engine.js";
+import { folderOf } from "../helpers/files.js";
 import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
 import { temporaryFolder } from "../helpers/temporary.js";
 
@@ -36,11 +39,17 @@ describe("RunFolder", () => {
   });
 
   test("saves weights with the tokenizer files of another folder", async () => {
-    const from = fresh();
-    writeFileSync(join(from, "tokenizer.json"), "{}");
+    const from = folderOf({
+      "tokenizer.json": "{}",
+      "additional_chat_templates/rag.jinja": "{{ messages }}",
+      "additional_chat_templates/notes.txt": "",
+    });
+    execFileSync("mkfifo", [join(from, "additional_chat_templates", "pipe.jinja")]);
     const folder = new RunFolder(fresh(), "test", {});
     const model = await folder.saveModel("model", new FakeEngine(fakeSpec(3, 0)), copyTokenizer(from));
     expect(existsSync(join(model, "table.json"))).toBe(true);
+    expect(readdirSync(join(model, "additional_chat_templates"))).toEqual(["rag.jinja"]);
+    expect(await ChatTemplate.load(model, { name: "rag" })).not.toBeNull();
     expect(readFileSync(join(model, "tokenizer.json"), "utf8")).toBe("{}");
     expect(existsSync(join(model, "tokenizer_config.json"))).toBe(false);
   });
