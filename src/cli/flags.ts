@@ -1,5 +1,6 @@
 // Parsers of flag values. A bad value is a usage error that commander reports with the flag's name.
 import { InvalidArgumentError, Option } from "commander";
+import { isObject, type JsonObject } from "../config/files.js";
 import type { DType, EngineOptions } from "../engine/types.js";
 
 export interface NumberRange {
@@ -22,6 +23,21 @@ export function number(range: NumberRange): (text: string) => number {
 /** A flag that may be repeated; values are kept in order. */
 export function collect(value: string, earlier: readonly string[] | undefined): readonly string[] {
   return [...(earlier ?? []), value];
+}
+
+/** A flag that takes a JSON object. */
+export function jsonObject(text: string): JsonObject {
+  const value = parseJson(text);
+  if (isObject(value)) return value;
+  throw new InvalidArgumentError('Expected a JSON object such as {"enable_thinking": false}.');
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 const dtypes: readonly DType[] = ["float32", "bfloat16"];

@@ -1,5 +1,6 @@
 // `zazen generate`: samples from a model folder, as text, ids and log-probs.
 import { Command } from "commander";
+import type { JsonObject } from "../config/files.js";
 import type { Engine } from "../engine/engine.js";
 import type { Recommended } from "../engine/generation-config.js";
 import type {
@@ -12,7 +13,7 @@ import type {
 } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import type { Tokenizer } from "../prompt/tokenizer.js";
-import { baseOption, collect, dtypeOption, inferenceOptions, integer, number } from "./flags.js";
+import { baseOption, collect, dtypeOption, inferenceOptions, integer, jsonObject, number } from "./flags.js";
 import type { LiveText } from "./live-text.js";
 import { commonHelp, log, printJson } from "./output.js";
 
@@ -37,6 +38,7 @@ export interface GenerateOptions extends Partial<Pick<SamplingParams, (typeof SA
   readonly choice?: readonly string[];
   readonly regex?: string;
   readonly raw?: boolean;
+  readonly chatTemplateKwargs?: JsonObject;
   readonly threads?: number;
   readonly dtype: DType;
   readonly json?: boolean;
@@ -65,6 +67,7 @@ of the model's generation_config.json; stderr says which.
 Examples:
   zazen generate --model runs/mine/model --prompt "<q> 16 9 3 -> 10 <think>" --n 4
   zazen generate --model Qwen2.5-0.5B-Instruct --prompt "Why is the sky blue?" --temperature 0.7 --json
+  zazen generate --model Qwen3-0.6B --prompt "Why?" --chat-template-kwargs '{"enable_thinking": false}'
   zazen generate --model stories260k --prompt "Once upon a time" --raw --stop "." --seed 3
 
 JSON: {samples: [{text, tokens, logprobs, finish: stop | length, stop: the stop string or null}]}`;
@@ -101,6 +104,7 @@ export function generateCommand(): Command {
     .option("--choice <text>", "the completion is one of these texts; repeatable", collect)
     .option("--regex <pattern>", "the completion matches this regular expression as a whole")
     .option("--raw", "continue the prompt as it is, without chat template")
+    .option("--chat-template-kwargs <JSON>", "variables of the chat template, an object", jsonObject)
     .option("--threads <count>", "threads; the result does not depend on it", integer({ min: 1, max: 1024 }))
     .addOption(dtypeOption())
     .option("--json", "print one JSON document")
@@ -113,7 +117,7 @@ export function generateCommand(): Command {
 
 /**
  * `write` is given the text as it comes.
- * @throws InputError EMPTY_PROMPT, EMPTY_STOP, WRONG_HEAD, and what loading the model and its tokenizer may throw.
+ * @throws InputError EMPTY_PROMPT, EMPTY_STOP, WRONG_HEAD, CHAT_TEMPLATE_MISSING, USAGE, and what loading the model and its tokenizer may throw.
  */
 export async function generate(
   options: GenerateOptions,
@@ -194,7 +198,9 @@ async function encodePrompt(
   options: GenerateOptions,
 ): Promise<readonly number[]> {
   const { ChatTemplate } = await import("../prompt/chat.js");
-  const template = options.raw === true ? null : await ChatTemplate.load(folder);
+  const { raw = false, chatTemplateKwargs } = options;
+  const template = raw ? null : await ChatTemplate.load(folder, { kwargs: chatTemplateKwargs ?? {} });
+  if (template === null && chatTemplateKwargs !== undefined) throw unusedKwargs(folder, raw);
   const ids =
     template === null
       ? tokenizer.encode(options.prompt)
@@ -204,6 +210,17 @@ async function encodePrompt(
   if (ids.length > 0) return ids;
   const message = "[generate --prompt] expected text, got none, and the tokenizer adds no first token; give a prompt";
   throw new InputError("EMPTY_PROMPT", message);
+}
+
+/** Variables that no template reads are a mistake about the model. */
+function unusedKwargs(folder: string, raw: boolean): InputError {
+  const [code, got, advice] = raw
+    ? (["USAGE", "--raw, which uses none", "leave one of the two out"] as const)
+    : (["CHAT_TEMPLATE_MISSING", `none in ${folder}`, "leave the flag out, or choose another model"] as const);
+  return new InputError(
+    code,
+    `[generate --chat-template-kwargs] expected a chat template that reads it, got ${got}; ${advice}`,
+  );
 }
 
 /** One completion, as it was sampled. */

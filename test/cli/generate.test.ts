@@ -2,8 +2,11 @@
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { jsonObject } from "../../src/cli/flags.js";
 import { type GenerateOptions, generate } from "../../src/cli/generate.js";
+import { Engine } from "../../src/engine/engine.js";
+import { Tokenizer } from "../../src/prompt/tokenizer.js";
 import { hasStories, stories } from "../helpers/engine.js";
 
 const base: GenerateOptions = {
@@ -55,6 +58,32 @@ describe.skipIf(!hasStories)("stories260k", { timeout: 60_000 }, () => {
     for (const { text } of samples) expect(text).toMatch(/^ [A-Z][a-z]{2,6}( and [A-Z][a-z]{2,6})?\.$/);
     await expect(generate(options({ choice, regex: "a" }))).rejects.toMatchObject({ code: "TWO_CONSTRAINTS" });
     await expect(generate(options({ regex: "^a" }))).rejects.toMatchObject({ code: "PATTERN_UNSUPPORTED" });
+  });
+
+  test("variables reach the chat template, and are refused where none would read them", async () => {
+    const kwargs = { style: "Once upon a time", enable_thinking: false };
+    const asked = { prompt: "Lily", raw: false, n: 1, chatTemplateKwargs: kwargs };
+    const refused = (more: Partial<GenerateOptions>) => generate(options({ ...asked, ...more }));
+    await expect(refused({})).rejects.toMatchObject({ code: "CHAT_TEMPLATE_MISSING" });
+    await expect(refused({ raw: true })).rejects.toMatchObject({ code: "USAGE" });
+    const template = "{{ style }}{% if enable_thinking is false %}, {{ messages[0].content }}{% endif %}";
+    writeFileSync(join(folder, "chat_template.jinja"), template);
+    onTestFinished(() => rmSync(join(folder, "chat_template.jinja")));
+    const [told] = await generate(options(asked));
+    const { model } = options({});
+    using tokenizer = await Tokenizer.load(model);
+    const ids = tokenizer.encode("Once upon a time, Lily", { addSpecialTokens: false });
+    await using engine = await Engine.load(model, { trainable: false });
+    const prompts = { ids: Int32Array.from(ids), cuSeqlens: Int32Array.of(0, ids.length) };
+    const sampling = { maxTokens: 60, stopTokenIds: [2] };
+    const { tokens } = await engine.generate({ prompts, samplesPerPrompt: 1, sampling, seed: 1 });
+    expect(told!.tokens).toEqual([...tokens]);
+    const reserved = refused({ chatTemplateKwargs: { messages: [] } });
+    await expect(reserved).rejects.toMatchObject({ code: "CHAT_TEMPLATE_SETTING" });
+  });
+
+  test.each(["{", "[1]", "3", "null"])("--chat-template-kwargs %s is no JSON object", (text) => {
+    expect(() => jsonObject(text)).toThrow(/Expected a JSON object such as/);
   });
 
   test("generation_config.json counts where no flag does, and stderr says so", async () => {
