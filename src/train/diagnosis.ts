@@ -18,9 +18,13 @@ const FAR = 0.5; // nats a token of KL to the reference: far more than the few h
 
 /** What the settings say. */
 export interface DiagnosisSettings {
+  /** The group that they are in, which findings name; they are written for the default, "grpo". */
+  readonly group?: string;
   readonly maxTokens: number;
   readonly loss: LossSettings;
   readonly dynamicSampling?: { readonly maxRefills: number };
+  /** What becomes of completions that were cut off, where the loop has such settings. */
+  readonly overlong?: unknown;
 }
 
 /** Figures of one step. */
@@ -81,12 +85,13 @@ const noSpread: Finding = (window, { dynamicSampling }) => {
   );
 };
 
-const truncated: Finding = (window, { maxTokens }) => {
+const truncated: Finding = (window, { maxTokens, overlong }) => {
   const share = sum(window.map((seen) => seen.truncated)) / window.length;
   if (!(share >= MOST_TRUNCATED)) return null;
+  const masked = ", or set grpo.overlong.cacheLength to a part of it, or grpo.overlong.maskTruncated=true";
   return (
-    `${percent(share)} of the completions of ${steps(window)} were cut off at ${maxTokens} tokens: raise grpo.sampling.maxTokens, or set ` +
-    "grpo.overlong.cacheLength to a part of it, or grpo.overlong.maskTruncated=true"
+    `${percent(share)} of the completions of ${steps(window)} were cut off at ${maxTokens} tokens: raise grpo.sampling.maxTokens` +
+    (overlong === undefined ? "" : masked)
   );
 };
 
@@ -201,7 +206,7 @@ export class Diagnosis implements Resumable {
       const text = this.#said.includes(name) ? null : finding(this.#window, this.#settings, this.#first);
       if (text === null) return [];
       this.#said.push(name);
-      return [text];
+      return [text.replaceAll("grpo.", `${this.#settings.group ?? "grpo"}.`)];
     });
     this.#first = withWindow(this.#first, this.#window);
     return said;

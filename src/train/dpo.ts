@@ -16,6 +16,7 @@ import { type PolicyTask, type ReinforcePart, type RoundSettings, sampleRound } 
 import { logRollouts, type Numbered } from "./rollout-log.js";
 import type { Metrics, Run } from "./run.js";
 import { Tally, type TrainCost, trainingSteps } from "./steps.js";
+import { watchMetrics } from "./watch.js";
 
 export interface DpoSettings extends RoundSettings, CourseSettings, PairRule, DpoRule {
   /** The policy that the reference is: the one that the run began with, or the one that sampled the round. */
@@ -95,6 +96,7 @@ async function samplePairs<P extends Numbered>(work: Work<P>, step: number): Pro
   const tokens = groups.reduce((sum, { samples }) => sum + samples.reduce((n, s) => n + s.completion.length, 0), 0);
   run.step(step, {
     ...policyMetrics(groups, []),
+    ...watchMetrics(groups, task.read),
     round,
     "pairs/made": pairs.length,
     "pairs/few_valid": without("few_valid"),

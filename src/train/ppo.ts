@@ -4,6 +4,7 @@ import { resumables } from "../data/resumable.js";
 import { learningRate } from "../objective/schedule.js";
 import type { Group } from "../rollout/types.js";
 import { type CriticSettings, type CriticUpdate, updateCritic, withCritic } from "./critic.js";
+import { Diagnosis } from "./diagnosis.js";
 import { mean, type PolicyUpdate, policyMetrics, roomMetrics, throughput } from "./metrics.js";
 import { split, type UpdateSettings, updatePolicy, warnOfMismatch } from "./policy.js";
 import { type PolicyTask, type ReinforcePart, type RoundSettings, sampleRound } from "./reinforce.js";
@@ -11,6 +12,7 @@ import { logRollouts, type Numbered } from "./rollout-log.js";
 import type { Metrics, Run } from "./run.js";
 import { Tally, type TrainCost, trainingSteps } from "./steps.js";
 import { type Engines, type ValuedGroup, type ValueSettings, valueRollout } from "./value-rollout.js";
+import { watchMetrics } from "./watch.js";
 
 export interface PpoSettings extends RoundSettings, Omit<UpdateSettings, "temperature">, ValueSettings {
   readonly prompts: number;
@@ -33,7 +35,9 @@ export async function trainPpo<P extends Numbered>(
   part: ReinforcePart,
 ): Promise<TrainCost> {
   const tally = new Tally();
-  const state = resumables({ tally, ...(task.source && { source: task.source }) });
+  const { maxTokens } = settings.sampling;
+  const diagnosis = new Diagnosis({ ...settings, maxTokens, group: "ppo" });
+  const state = resumables({ tally, diagnosis, ...(task.source && { source: task.source }) });
   const plan = { engine: withCritic(policy, critic), steps: part.steps, state, heldOut: part.heldOut };
   const update = { ...settings, temperature: settings.sampling.temperature };
   const { rolloutGroups, showEvery } = part.logging;
@@ -59,9 +63,13 @@ export async function trainPpo<P extends Numbered>(
     }
     warnOfMismatch(run, step, updates[0]);
     tally.add(updates.reduce((sum, one) => sum + one.sequenceTokens, 0));
-    run.step(step, {
+    const figures = {
       ...rolloutMetrics(settings, round.groups, updates),
+      ...watchMetrics(round.groups, task.read),
       ...metrics,
+    };
+    run.step(step, {
+      ...figures,
       ...criticMetrics(criticUpdates),
       ...throughput(round.groups, rolloutSeconds, updates),
       "seconds/critic": criticUpdates.reduce((sum, { seconds }) => sum + seconds, 0),
@@ -72,6 +80,9 @@ export async function trainPpo<P extends Numbered>(
       ...roomMetrics([round.stats]),
     });
     logRollouts(run, part.phase, step, round.groups, { groups: rolloutGroups, showEvery, describe: task.describe });
+    // Groups without spread teach too: the critic is the baseline.
+    const withoutGroups = { ...figures, "groups/zero_spread": 0 };
+    for (const text of diagnosis.see(step, withoutGroups, updates.length)) run.note("warning", text);
   }
   return tally.cost(run.seconds);
 }

@@ -12,6 +12,7 @@ import { openPolicy } from "../../src/train/open-policy.js";
 import type { PolicyTask } from "../../src/train/reinforce.js";
 import type { Numbered } from "../../src/train/rollout-log.js";
 import { Run, type RunHost } from "../../src/train/run.js";
+import type { SampleReader } from "../../src/train/watch.js";
 import { type Cut, mortalDisk, PowerCut, remains, resuming } from "./crash.js";
 import { testHost } from "./run-host.js";
 
@@ -33,6 +34,13 @@ export const sevens: PolicyTask<Numbered> = {
   reward: (_, sample) => sample.completion.filter((token) => token === 7).length,
   describe: ({ id }, sample) => ({ prompt: `problem ${id}`, thinking: null, answer: [...sample.completion].join(" ") }),
   metrics: (groups) => ({ "task/groups": groups.length }),
+};
+
+/** Half of each completion is a thought of one step; one without any token is malformed. */
+export const halves: SampleReader<Numbered> = (_, { completion }) => {
+  const thoughtTokens = completion.length >> 1;
+  const answerTokens = completion.length - thoughtTokens;
+  return { thinking: "First, why?", answer: "yes", malformed: completion.length === 0, thoughtTokens, answerTokens };
 };
 
 export interface ToyPart {

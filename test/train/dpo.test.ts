@@ -16,6 +16,7 @@ import type { RunHost } from "../../src/train/run.js";
 import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
 import {
   column,
+  halves,
   interruptedRun,
   meanSevens,
   runToy,
@@ -110,6 +111,13 @@ describe("the loop", () => {
     expect(column(lines, "heldout/loss")).toHaveLength(3);
     expect(column(lines, "heldout/rewards/margins").at(-1)).toBeGreaterThan(0);
     expect(column(lines, "task/groups")).toEqual([8, 8, 8, 8]);
+  });
+
+  test("says of every rollout how its answers go, as the other loops do", async () => {
+    const lines = await metricsOf({ task: { read: halves } });
+    for (const name of ["reward/mean", "malformed", "length/thought", "length/answer", "watch/length_correlation"])
+      expect(column(lines, name), name).toHaveLength(4);
+    expect(lines[0]).toMatchObject({ malformed: expect.any(Number), "style/questions": expect.any(Number) });
   });
 
   test("writes the pairs that it trains on, each the best and the worst of a problem", async () => {

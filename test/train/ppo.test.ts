@@ -11,9 +11,10 @@ import { type PpoSettings, trainPpo } from "../../src/train/ppo.js";
 import type { PolicyTask } from "../../src/train/reinforce.js";
 import type { Numbered } from "../../src/train/rollout-log.js";
 import type { RunHost } from "../../src/train/run.js";
-import { readLines, testHost } from "../helpers/run-host.js";
+import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
 import {
   column,
+  halves,
   interruptedRun,
   meanSevens,
   runToy,
@@ -104,6 +105,17 @@ describe("the loop", () => {
       expect(column(lines, name), name).toHaveLength(steps);
     expect(lines[0]).not.toHaveProperty("groups/zero_spread");
     expect(column(lines, "task/groups")[0]).toBe(32);
+  });
+
+  test("says how answers go, and warns where they go wrong by the names of its own settings", async () => {
+    const host = testHost();
+    const read: typeof halves = (problem, sample) => ({ ...halves(problem, sample), malformed: true });
+    await train(host, { steps: 6, settings: { samplesPerPrompt: 4, prompts: 8 }, task: { read } });
+    const lines = readLines(host.out, "metrics.jsonl");
+    for (const name of ["malformed", "length/thought", "length/answer", "watch/length_correlation", "style/steps"])
+      expect(column(lines, name), name).toHaveLength(6);
+    const notes = eventsOf(host, "note").map(({ text }) => text);
+    expect(notes).toContainEqual(expect.stringMatching(/^100% of .* are malformed.* raise ppo\.sampling\.maxTokens/));
   });
 
   test("the critic learns what is coming", async () => {
