@@ -48,7 +48,10 @@ export function trainCommand(): Command {
     .option("--out <DIR>", "run folder, empty or new (default: runs/<recipe>-<time>)")
     .option("--resume [DIR]", "go on with the run in DIR, without DIR the newest under runs/")
     .option("--allow-inexact-resume", "resume although the build or the libraries are others")
-    .option("--dry-run", "show what the run would do and its settings, and write nothing")
+    .option(
+      "--dry-run",
+      "show what the run would do and its settings, check that its files are there, and write nothing",
+    )
     .option("--json", "print one JSON document; progress goes to stderr")
     .addHelpText("after", help + commonHelp)
     .action(async (target: string | undefined, options: TrainOptions) => {
@@ -154,7 +157,10 @@ async function opening(recipe: Recipe, config: unknown, out: string): Promise<re
   ];
 }
 
+/** Throws as `requireNamedFiles`: a plan that cannot be carried out is none. */
 async function showPlan({ recipe, config }: RecipeRun, json: boolean, remarks: readonly string[] = []): Promise<void> {
+  const { requireNamedFiles } = await import("./named-files.js");
+  await requireNamedFiles({ recipe, config });
   const memory = await recipe.memory?.(config);
   const plan = [...recipe.plan(config), ...(memory === undefined ? [] : [memory]), ...remarks];
   if (json) return printJson({ recipe: recipe.name, config, plan });

@@ -1,7 +1,7 @@
 // The setting `data` of recipes: a path or a hub reference, or a list of sources with weights; and the date that texts are made for. Ranges,
 // defaults and help live here; what the settings do is in the folder data.
 import { z } from "zod";
-import { group } from "./fragments.js";
+import { group, onDisk } from "./fragments.js";
 
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 
@@ -41,7 +41,8 @@ export function dataSetting(value: string, help: string) {
   return z
     .union([z.string(), z.array(sourceSchema).min(1).max(1024)])
     .default(value)
-    .describe(`${help} A path (.jsonl, .json, .parquet), hub:owner/name@revision:file, or a list of sources.`);
+    .describe(`${help} A path (.jsonl, .json, .parquet), hub:owner/name@revision:file, or a list of sources.`)
+    .meta(onDisk("data"));
 }
 
 /** How sources are mixed. */

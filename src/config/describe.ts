@@ -1,7 +1,7 @@
 // A recipe's settings as rows: key, type, default, range, help, all read from its schema's JSON Schema.
 // It knows the parts of JSON Schema that settings need (numbers, strings, enums, lists, groups); the rest shows as "any".
 import { type ZodType, z } from "zod";
-import type { OnResume } from "./fragments.js";
+import type { OnDisk, OnResume } from "./fragments.js";
 
 export interface Setting {
   /** Dotted: "optimizer.learningRate". */
@@ -16,6 +16,7 @@ export interface Setting {
   readonly resume?: OnResume;
   /** What is given may be a secret by mistake: a message does not show it. */
   readonly secret?: boolean;
+  readonly disk?: OnDisk;
 }
 
 /** The parts of a JSON Schema that are read here. */
@@ -24,6 +25,7 @@ interface Node {
   readonly description?: string;
   readonly resume?: OnResume;
   readonly secret?: boolean;
+  readonly disk?: OnDisk;
   readonly default?: unknown;
   readonly const?: unknown;
   readonly enum?: readonly unknown[];
@@ -82,8 +84,9 @@ function rows(
   const resume = node.resume === undefined ? group : { resume: node.resume };
   const groups = [node, ...branches(node)].filter((each) => each.properties !== undefined);
   if (groups.length === 0) {
-    const secret = node.secret === true ? { secret: true } : {};
-    const row = { key, type: typeOf(node), default: own, range: rangeOf(node), help, ...resume, ...secret };
+    const { secret, disk } = node;
+    const marks = { ...(secret === true && { secret }), ...(disk !== undefined && { disk }) };
+    const row = { key, type: typeOf(node), default: own, range: rangeOf(node), help, ...resume, ...marks };
     return [row, ...itemRows(key, node)];
   }
   return [...mergeProperties(groups)].flatMap(([name, child]) =>

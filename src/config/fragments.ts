@@ -12,6 +12,12 @@ export type OnResume = "free" | "raise";
 /** Metadata of a setting: "free" to change, or "raise": to a larger number, where the schedule does not depend on it. */
 export const onResume = (resume: OnResume): { readonly resume: OnResume } => ({ resume });
 
+/** What a setting names on this machine; an empty one names nothing. */
+export type OnDisk = "folder" | "file" | "data";
+
+/** Metadata of a setting that names a folder, a file, or data, which may be elsewhere. */
+export const onDisk = (disk: OnDisk): { readonly disk: OnDisk } => ({ disk });
+
 export interface OptimizerSettings {
   readonly learningRate: number;
   readonly beta1: number;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { dataSetting, mixturePart, showSources } from "../config/data.js";
 import { isObject, readJsonObject } from "../config/files.js";
-import { group, onResume, optimizer } from "../config/fragments.js";
+import { group, onDisk, onResume, optimizer } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import { loadedSpec } from "../engine/head.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
@@ -52,9 +52,14 @@ const schema = z.strictObject({
     .default("")
     .describe(
       "Folder of a language model, which gets a new head, or of a sequence classifier; empty makes one from scratch.",
-    ),
+    )
+    .meta(onDisk("folder")),
   scratch: scratchModel(),
-  tokenizer: z.string().default("").describe("Folder with the tokenizer of a model from scratch."),
+  tokenizer: z
+    .string()
+    .default("")
+    .describe("Folder with the tokenizer of a model from scratch.")
+    .meta(onDisk("folder")),
   data: dataSetting(
     "",
     "Rows of {prompt, chosen, rejected} as texts or messages, and a number as margin if there is one.",

@@ -3,7 +3,7 @@
 // same order, their thoughts dropped.
 import { z } from "zod";
 import { dataSetting, mixturePart, showSources } from "../config/data.js";
-import { group } from "../config/fragments.js";
+import { group, onDisk } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
 import type { EngineOptions } from "../engine/types.js";
@@ -40,7 +40,7 @@ const schema = z.strictObject({
   seed: seed(),
   ...engineSettings,
   lora: loraPart(),
-  model: z.string().min(1).describe("Folder of the model to start from."),
+  model: z.string().min(1).describe("Folder of the model to start from.").meta(onDisk("folder")),
   data: dataSetting(
     "",
     "Rows of {prompt, thinking, response}, or of {prompt, completion} or {messages} whose answer is one text with <think> and <response>.",

@@ -2,7 +2,7 @@
 // Tasks: problems (rows of data with rewards by settings, any model with a tokenizer) and countdown-trial (the built-in trial's model).
 import { z } from "zod";
 import { dataSetting, showSources } from "../config/data.js";
-import { evaluationSampling, group, type SamplingSettings } from "../config/fragments.js";
+import { evaluationSampling, group, onDisk, type SamplingSettings } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import type { ModelSpec } from "../engine/types.js";
@@ -35,7 +35,8 @@ const schema = z.strictObject({
   model: z
     .string()
     .min(1)
-    .describe("Folder of the model to start from; the reference of the KL is a frozen copy, with LoRA the base."),
+    .describe("Folder of the model to start from; the reference of the KL is a frozen copy, with LoRA the base.")
+    .meta(onDisk("folder")),
   ...taskSettings,
   grpo: grpoPart({
     steps: 100,

@@ -8,6 +8,7 @@ import {
   type LossSettings,
   loss,
   type OptimizerSettings,
+  onDisk,
   onResume,
   optimizer,
   overlong,
@@ -111,7 +112,11 @@ export function loraPart() {
       .array(z.string().min(1))
       .default([])
       .describe("Modules of which a copy is trained whole: embed_tokens, lm_head, norm (every norm)."),
-    base: z.string().default("").describe("Base of a model folder with adapters; empty is the one that it names."),
+    base: z
+      .string()
+      .default("")
+      .describe("Base of a model folder with adapters; empty is the one that it names.")
+      .meta(onDisk("folder")),
   });
 }
 
@@ -397,7 +402,8 @@ export function ppoPart(defaults: PpoDefaults) {
       model: z
         .string()
         .default("")
-        .describe("Folder of the model that the critic begins as, such as the reward model; empty: the policy's."),
+        .describe("Folder of the model that the critic begins as, such as the reward model; empty: the policy's.")
+        .meta(onDisk("folder")),
       valueClip: z
         .number()
         .min(0)

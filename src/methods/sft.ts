@@ -2,7 +2,7 @@
 // hub, or the built-in trial.
 import { z } from "zod";
 import { dataSetting, mixturePart, showSources } from "../config/data.js";
-import { group } from "../config/fragments.js";
+import { group, onDisk } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import type { EngineOptions, ModelSpec } from "../engine/types.js";
@@ -37,9 +37,17 @@ const schema = z.strictObject({
   seed: seed(),
   ...engineSettings,
   lora: loraPart(),
-  model: z.string().default("").describe("Folder of the model to start from; empty makes one from scratch."),
+  model: z
+    .string()
+    .default("")
+    .describe("Folder of the model to start from; empty makes one from scratch.")
+    .meta(onDisk("folder")),
   scratch: scratchModel(),
-  tokenizer: z.string().default("").describe("Folder with the tokenizer of a model from scratch that learns a file."),
+  tokenizer: z
+    .string()
+    .default("")
+    .describe("Folder with the tokenizer of a model from scratch that learns a file.")
+    .meta(onDisk("folder")),
   data: dataSetting(trialName, `Rows of {prompt, completion} or {messages}, or ${trialName}, the built-in trial.`),
   mixture: mixturePart(),
   chat: chatPart(),

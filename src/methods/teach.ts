@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { dataSetting, showSources } from "../config/data.js";
 import { endpointPart } from "../config/endpoint.js";
-import { group, onResume, sampling } from "../config/fragments.js";
+import { group, onDisk, onResume, sampling } from "../config/fragments.js";
 import { Endpoint } from "../endpoint/endpoint.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
@@ -41,7 +41,11 @@ const schema = z.strictObject({
     "",
     "Rows with a prompt: text, or messages with one turn of the user; an answer behind it is left out.",
   ),
-  model: z.string().default("").describe("Folder of a model that teaches; empty: the endpoint does."),
+  model: z
+    .string()
+    .default("")
+    .describe("Folder of a model that teaches; empty: the endpoint does.")
+    .meta(onDisk("folder")),
   endpoint: endpointPart(),
   ...{ threads, dtype, kvBytes },
   chat: chatPart(),

@@ -2,6 +2,7 @@
 // default, range and help text. Leaves out running them.
 import { basename, extname } from "node:path";
 import { z } from "zod";
+import { onDisk } from "../config/fragments.js";
 import { InputError } from "../errors.js";
 import { isModule } from "./kinds.js";
 import { modelFields } from "./model/settings.js";
@@ -93,7 +94,7 @@ const model = z.strictObject({
 const module = z.strictObject({
   kind: z.literal("module").optional(),
   ...common,
-  module: z.string().min(1).describe("File with a reward function: .ts, .mts, .js or .mjs."),
+  module: z.string().min(1).describe("File with a reward function: .ts, .mts, .js or .mjs.").meta(onDisk("file")),
   export: z.string().min(1).default("default").describe("The function's name in the module."),
   per: z
     .enum(["sample", "group"])

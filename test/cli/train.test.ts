@@ -1,6 +1,6 @@
 // `zazen train` and `zazen recipes` with a made-up recipe: as functions, and as a process where signals and exit codes matter.
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -129,6 +129,36 @@ describe("train", () => {
   test("--dry-run shows the memory that the run would take", async () => {
     const text = await stdout(() => train(recipes, "strict", { json: true, dryRun: true, set: ["path=x"] }));
     expect(JSON.parse(text)).toMatchObject({ plan: ["memory: little"] });
+  });
+
+  test("--dry-run names every file of the settings that is not there, and asks the hub for nothing", async () => {
+    const { recipes: all } = await import("../../src/methods/index.js");
+    const dry = (...set: string[]) => train(all, "rlvr", { json: true, dryRun: true, set });
+    const [data, model, module] = [join(folder, "rows.jsonl"), join(folder, "m"), join(folder, "reward.ts")];
+    const settings = (held: string) => [
+      ...[`model=${model}`, `evaluation.data=${held}`, `rewards=[{kind: maths}, {module: ${module}}]`],
+      `data=[{source: ${data}}, {hub: openai/gsm8k}, {source: "hub:openai/gsm8k@main:main/train-*.parquet"}]`,
+    ];
+    const refused = dry(...settings(join(model, "held.jsonl")));
+    await expect(refused).rejects.toMatchObject({ code: "RECIPE_VALUE" });
+    for (const text of [
+      `[recipe rlvr] model: expected a folder, got nothing at ${model}; correct the path`,
+      `data: expected a file, got nothing at ${data};`,
+      `evaluation.data: expected a file, got nothing at ${join(model, "held.jsonl")};`,
+      `rewards[].module: expected a file, got nothing at ${module};`,
+    ])
+      await expect(refused).rejects.toThrow(text);
+    await expect(refused).rejects.not.toThrow(/gsm8k/);
+    for (const file of [data, module]) writeFileSync(file, "");
+    mkdirSync(model);
+    await expect(dry(...settings(model))).rejects.toThrow("evaluation.data: expected a file, got a folder at");
+    expect(JSON.parse(await stdout(() => dry(...settings(data))))).toMatchObject({ recipe: "rlvr" });
+  });
+
+  test("--dry-run takes data that a recipe has by name", async () => {
+    const { recipes: all } = await import("../../src/methods/index.js");
+    const text = await stdout(() => train(all, "sft", { json: true, dryRun: true }));
+    expect(JSON.parse(text)).toMatchObject({ config: { data: "countdown-trial" } });
   });
 
   test("what --dry-run shows is a recipe file that gives the same run", async () => {
