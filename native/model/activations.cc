@@ -154,7 +154,9 @@ void GradientWorkspace::lay_out(Out& out, int64_t T) {
     g.attention = attention;
     for (float*& rows : g.lora) rows = out.floats(T * s.lora.rank);
   }
-  transposed_ = out.take(std::max(transposed_elements(s), panel_elements(s.hidden, std::min(s.outputs(), kHeadRows), s.dtype)));
+  // Of the head a piece of its weight, or of its adapter's B.
+  const int64_t head = panel_elements(std::max(s.hidden, s.head_rank()), std::min(s.outputs(), kHeadRows), s.dtype);
+  transposed_ = out.take(std::max(transposed_elements(s), head));
 }
 
 void GradientWorkspace::plan(const ModelSpec& s, int64_t T) {

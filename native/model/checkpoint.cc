@@ -119,14 +119,31 @@ int64_t step_of(const SafetensorsFile& file) {
 
 std::string adapter_name(const Parameter& p) { return kAdapterPrefix + p.name; }
 
+// Where peft writes the head's weight again beside its adapter.
+std::string repeated_head() { return std::string(kAdapterPrefix) + "lm_head.base_layer.weight"; }
+
 void check_adapter(const SafetensorsFile& file, const ParameterList& parameters) {
   std::set<std::string> known;
   for (const auto& p : parameters.added()) known.insert(adapter_name(p));
+  if (parameters.head().is_adapted()) known.insert(repeated_head());
   for (const auto& tensor : file.tensors())
     ZAZEN_CHECK(known.count(tensor.name), "TENSOR_UNEXPECTED", "[", file.path(),
                 "] expected only tensors of the adapters that adapter_config.json names, got ", shown(tensor.name),
                 "; check target_modules and modules_to_save there, and that the base model is the right one");
   for (const auto& p : parameters.added()) file.require_float(adapter_name(p), shape_of(p));
+}
+
+// It has to be the base's: an adapter of another weight computes something else.
+void check_repeated_head(const SafetensorsFile& file, const Parameter& head, TensorView weights, Buffer<float>& chunk) {
+  const std::string name = repeated_head();
+  const bool rounds = weights.type == DType::bf16;
+  read_parameter(file, file.require_float(name, shape_of(head)), head, chunk, [&](int64_t i, float value) {
+    const float stated = rounds ? bf16_to_f32(f32_to_bf16(value).bits) : value;
+    ZAZEN_CHECK(stated == weight_of(weights, head, i), "ADAPTER_INVALID", "[", file.path(), "] tensor \"", name,
+                "\": expected the weights of the base's head, got ", stated, " for ", weight_of(weights, head, i), " in row ",
+                i / head.columns,
+                "; the adapter belongs to another base, or its head was resized or trained: choose that base");
+  });
 }
 
 // Rows of an adapter's matrix as they are computed with, in row-major order.
@@ -235,6 +252,7 @@ void load_adapter(const std::string& path, const ParameterList& parameters, cons
   for (const auto& p : parameters.added())
     read_parameter(file, file.require(adapter_name(p), shape_of(p)), p, chunk,
                    [&](int64_t i, float value) { store.set(p, i, value); });
+  if (file.find(repeated_head())) check_repeated_head(file, parameters.head(), store.weights, chunk);
 }
 
 void save_adapter(const std::string& path, const ParameterList& parameters, const WeightStore& store) {
@@ -255,8 +273,10 @@ void save_merged(const std::string& path, const ModelSpec& spec, const Parameter
   const auto add = [&](const Parameter& p) { tensors.push_back(source_of(p.name, p, weights)); };
   const auto add_linear = [&](const LinearParameters& p) { tensors.push_back(merged_source(p, weights, spec.lora.scale)); };
   add(parameters.embedding());
-  if (parameters.head().offset != parameters.embedding().offset)
-    tensors.push_back(source_of(head_name(spec), parameters.head(), weights));
+  if (parameters.head().offset != parameters.embedding().offset || parameters.head().is_adapted()) {
+    add_linear(parameters.head());
+    tensors.back().name = head_name(spec);
+  }
   for (int64_t i = 0; i < spec.layers; ++i) {
     const LayerParameters& l = parameters.layer(i);
     for (const LinearParameters* p : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) add_linear(*p);

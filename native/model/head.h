@@ -20,9 +20,11 @@ inline int64_t head_chunk_rows(const ModelSpec& spec) {
 
 // C rows of a chunk, R rows in all.
 struct HeadWorkspace {
-  TensorBuffer hidden;    // [C, H], of the model's type
-  Buffer<float> dhidden;  // [C, H]
-  Buffer<float> logits;   // [C, padded outputs]
+  TensorBuffer hidden;     // [C, H], of the model's type
+  Buffer<float> dhidden;   // [C, H]
+  Buffer<float> logits;    // [C, padded outputs]
+  TensorBuffer lora;       // [C, rank], of the model's type: scale * A h of the head's adapter
+  Buffer<float> lora_low;  // [C, rank]: A h, then its gradient
   // Of a scalar head logp is its output.
   Buffer<float> logp, lse, entropy, dlogp, dentropy;                       // [R]
   Buffer<float> old, reference, sampler, importance, advantages, weights;  // [R]
@@ -31,28 +33,38 @@ struct HeadWorkspace {
   // What plan would make room for.
   static int64_t bytes(const ModelSpec& spec, int64_t rows) {
     const int64_t c = std::min(rows, head_chunk_rows(spec)), f32 = dtype_bytes(DType::f32);
-    const int64_t hidden = spec.hidden * (dtype_bytes(spec.dtype) + f32);
-    return checked_sum(c * (hidden + spec.padded_outputs() * f32), checked_product(rows, kVectors * f32));
+    const int64_t inputs = (spec.hidden + spec.head_rank()) * (dtype_bytes(spec.dtype) + f32);
+    return checked_sum(c * (inputs + spec.padded_outputs() * f32), checked_product(rows, kVectors * f32));
   }
   void plan(const ModelSpec& spec, int64_t rows) {
     const auto r = static_cast<size_t>(rows), c = static_cast<size_t>(std::min(rows, head_chunk_rows(spec)));
     hidden.reserve(spec.dtype, static_cast<int64_t>(c) * spec.hidden);
     dhidden.reserve(c * static_cast<size_t>(spec.hidden));
     logits.reserve(c * static_cast<size_t>(spec.padded_outputs()));
+    lora.reserve(spec.dtype, static_cast<int64_t>(c) * spec.head_rank());
+    lora_low.reserve(c * static_cast<size_t>(spec.head_rank()));
     for (auto* b :
          {&logp, &lse, &entropy, &dlogp, &dentropy, &old, &reference, &sampler, &importance, &advantages, &weights, &returns})
       b->reserve(r);
   }
 };
 
-// Raw logits [R, padded outputs] of chosen rows of `normed` [T, H].
+// Raw logits [R, padded outputs] of chosen rows of `normed` [T, H]; an adapter's chains continue those of the weight.
 inline void head_logits(const Transformer& model, TensorView weights, TensorView normed, const int32_t* rows, int64_t R,
                         HeadWorkspace& ws) {
   const ModelSpec& s = model.spec();
-  const Parameter& head = model.parameters().head();
-  model.kernels().gather_rows(model.pool(), ws.hidden.ref(), normed, rows, R, s.hidden);
-  model.kernels().linear_forward(model.pool(), ws.logits.data(), s.padded_outputs(), ws.hidden.view(), s.hidden,
-                                 weights + head.offset, R, s.outputs(), s.hidden, false);
+  const Kernels& k = model.kernels();
+  const LinearParameters& head = model.parameters().head();
+  const int64_t ld = s.padded_outputs(), rank = head.a.rows;
+  k.gather_rows(model.pool(), ws.hidden.ref(), normed, rows, R, s.hidden);
+  k.linear_forward(model.pool(), ws.logits.data(), ld, ws.hidden.view(), s.hidden, weights + head.offset, R, s.outputs(),
+                   s.hidden, false);
+  if (!head.is_adapted()) return;
+  k.linear_forward(model.pool(), ws.lora_low.data(), rank, ws.hidden.view(), s.hidden, weights + head.a.offset, R, rank,
+                   s.hidden, false);
+  k.scale(model.pool(), ws.lora.ref(), ws.lora_low.data(), s.lora.scale, R * rank);
+  k.linear_forward(model.pool(), ws.logits.data(), ld, ws.lora.view(), rank, weights + head.b.offset, R, s.outputs(), rank,
+                   true);
 }
 
 // What the one output of a scalar head is for R rows [R], out of the logits and into them; the padding becomes zero.

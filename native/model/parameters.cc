@@ -47,7 +47,7 @@ ParameterList::ParameterList(const ModelSpec& s) : dtype_(s.dtype), adapted_(s.l
   base_ = all_.size();
   frozen_ = false;
   if (!adapted_) return;
-  append_adapters(s.lora);
+  append_adapters(s);
   append_copies(s);
 }
 
@@ -87,7 +87,7 @@ void ParameterList::append_base(const ModelSpec& s) {
     layers_.push_back(layer);
   }
   norm_ = append("model.norm.weight", s.hidden, 0, Layout::vector, 1.0f);
-  head_ = s.tied ? embedding_ : append(head_name(s), s.outputs(), s.hidden, Layout::panels);
+  static_cast<Parameter&>(head_) = s.tied ? embedding_ : append(head_name(s), s.outputs(), s.hidden, Layout::panels);
 }
 
 Parameter ParameterList::append(const std::string& name, int64_t rows, int64_t columns, Layout layout, float initial) {
@@ -101,14 +101,18 @@ Parameter ParameterList::append(const std::string& name, int64_t rows, int64_t c
   return parameter;
 }
 
-void ParameterList::append_adapters(const LoraSpec& lora) {
+void ParameterList::append_adapters(const ModelSpec& s) {
   for (LayerParameters& layer : layers_)
     for (LinearParameters* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
       const std::string module = module_of(linear->name);
-      if (!contains(lora.targets, module)) continue;
-      linear->a = append(module + ".lora_A.weight", lora.rank, linear->columns, Layout::panels);
-      linear->b = append(module + ".lora_B.weight", linear->rows, lora.rank, Layout::panels);
+      if (contains(s.lora.targets, module)) append_adapter(*linear, module, s.lora.rank);
     }
+  if (s.adapts_head()) append_adapter(head_, module_of(head_name(s)), s.lora.rank);
+}
+
+void ParameterList::append_adapter(LinearParameters& linear, const std::string& module, int64_t rank) {
+  linear.a = append(module + ".lora_A.weight", rank, linear.columns, Layout::panels);
+  linear.b = append(module + ".lora_B.weight", linear.rows, rank, Layout::panels);
 }
 
 // The copies take the places of what they are copies of. Of a tied table, the embedding's copy is its own, and so is the
@@ -146,14 +150,17 @@ void ParameterList::initialize_head(const WeightStore& store, uint64_t seed, flo
 
 void ParameterList::initialize_added(const WeightStore& store, uint64_t seed) const {
   uint32_t number = 0;
+  const auto next = [&](const LinearParameters& linear) {
+    ++number;  // of the linear layer, whether it has an adapter or not
+    const Parameter &a = linear.a, &b = linear.b;
+    const float bound = static_cast<float>(1.0 / std::sqrt(static_cast<double>(linear.columns)));
+    for (int64_t i = 0; i < a.count(); ++i) store.set(a, i, bound * symmetric(seed, number, i));
+    for (int64_t i = 0; i < b.count(); ++i) store.set(b, i, 0.0f);
+  };
   for (const LayerParameters& layer : layers_)
-    for (const LinearParameters* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-      ++number;  // of the linear layer, whether it has an adapter or not
-      const Parameter &a = linear->a, &b = linear->b;
-      const float bound = static_cast<float>(1.0 / std::sqrt(static_cast<double>(linear->columns)));
-      for (int64_t i = 0; i < a.count(); ++i) store.set(a, i, bound * symmetric(seed, number, i));
-      for (int64_t i = 0; i < b.count(); ++i) store.set(b, i, 0.0f);
-    }
+    for (const LinearParameters* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+      next(*linear);
+  next(head_);
   for (const auto& [from, to] : copies_)
     for (int64_t i = 0; i < to.count(); ++i) store.set(to, i, weight_of(store.weights, from, i));
 }

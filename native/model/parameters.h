@@ -47,7 +47,7 @@ struct Parameter {
 
 // The weight of a linear layer, and its adapter.
 struct LinearParameters : Parameter {
-  int64_t index = 0;  // among those of a layer
+  int64_t index = 0;  // among those of a layer; 0 of the head
   Parameter a, b;     // [rank, columns], [rows, rank]; of no rows without an adapter
   bool is_adapted() const { return a.rows > 0; }
 };
@@ -99,7 +99,7 @@ class ParameterList {
   const LayerParameters& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
   const Parameter& embedding() const { return embedding_; }
   const Parameter& norm() const { return norm_; }
-  const Parameter& head() const { return head_; }                 // the embedding when tied
+  const LinearParameters& head() const { return head_; }          // its weight is the embedding when tied
   int64_t elements() const { return elements_; }                  // of the flat buffer
   int64_t trained_elements() const { return trained_elements_; }  // of the flat buffers of what is trained
   // Whether gradients of the embedding and of the head belong to one weight.
@@ -118,7 +118,8 @@ class ParameterList {
 
  private:
   void append_base(const ModelSpec& spec);
-  void append_adapters(const LoraSpec& lora);
+  void append_adapters(const ModelSpec& spec);
+  void append_adapter(LinearParameters& linear, const std::string& module, int64_t rank);
   void append_copies(const ModelSpec& spec);
   Parameter append(const std::string& name, int64_t rows, int64_t columns, Layout layout, float initial = 0.0f);
 
@@ -126,7 +127,8 @@ class ParameterList {
   size_t base_ = 0;  // parameters of the base
   std::vector<Copy> copies_;
   std::vector<LayerParameters> layers_;
-  Parameter embedding_, norm_, head_;
+  Parameter embedding_, norm_;
+  LinearParameters head_{};
   int64_t elements_ = 0, trained_elements_ = 0;
   DType dtype_;
   bool adapted_, frozen_;  // frozen_: what is appended next

@@ -2,6 +2,7 @@
 // biases, norms of queries and keys, rotary frequencies and sliding windows.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -39,6 +40,9 @@ struct ModelSpec {
   int64_t outputs() const { return scalar ? 1 : vocab; }
   int64_t padded_outputs() const { return ceil_div(outputs(), kPanel) * kPanel; }
   KvShape kv() const { return {kv_heads, head_dim}; }
+  // Whether the head of a language model has an adapter, be its weight the embedding's or its own.
+  bool adapts_head() const { return std::find(lora.targets.begin(), lora.targets.end(), "lm_head") != lora.targets.end(); }
+  int64_t head_rank() const { return adapts_head() ? lora.rank : 0; }
 };
 
 // The last line of defence: JavaScript checks the same with the names of config.json.
@@ -56,6 +60,7 @@ inline void check_spec(const ModelSpec& s) {
               s.head_dim / 2, " rotary frequencies, got ", s.rope_frequencies.size());
   ZAZEN_CHECK(static_cast<int64_t>(s.windows.size()) == s.layers, "BAD_SPEC", "[model] expected ", s.layers,
               " attention windows, got ", s.windows.size());
+  ZAZEN_CHECK(!(s.scalar && s.adapts_head()), "BAD_SPEC", "[model] expected a scalar head without adapter, got one with");
   ZAZEN_CHECK(!(s.scalar && s.tied), "BAD_SPEC", "[model] expected a scalar head of its own, got one tied to the embedding");
   ZAZEN_CHECK(s.dtype == DType::f32 || s.dtype == DType::bf16, "BAD_SPEC", "[model] expected F32 or BF16, got ",
               dtype_name(s.dtype));

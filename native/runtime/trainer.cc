@@ -181,25 +181,39 @@ void Trainer::head_backward(TensorView weights, const LossArgs& loss, const Head
     k.head_backward(model_.pool(), head_.logits.data(), ld, head.targets.data() + first, head_.lse.data() + first,
                     head_.entropy.data() + first, head_.dlogp.data() + first,
                     entropy_gradient ? head_.dentropy.data() + first : nullptr, loss.temperature, R, V);
-  const Parameter& weight = model_.parameters().head();
+  const LinearParameters& weight = model_.parameters().head();
   if (weight.is_trained())
     k.linear_backward_weight(model_.pool(), gradients_.data() + weight.gradient, head_.logits.data(), ld, head_.hidden.view(),
                              H, R, V, H);
-  head_backward_input(weights, R);
+  times_head_rows(head_.dhidden.data(), weights, weight, R);
+  if (weight.is_adapted()) head_backward_adapter(weights, R);
   k.scatter_rows(model_.pool(), workspace_.normed(), head_.dhidden.data(), head.rows.data() + first, R, H);
 }
 
-// dhidden [R, H] = dlogits [R, V] W, with a piece of W transposed at a time.
-void Trainer::head_backward_input(TensorView weights, int64_t R) {
+// out [R, K] = dlogits [R, V] W, W [V, K], with a piece of W transposed at a time.
+void Trainer::times_head_rows(float* out, TensorView weights, const Parameter& w, int64_t R) {
   const Kernels& k = model_.kernels();
-  const TensorView head = weights + model_.parameters().head().offset;
-  const int64_t H = model_.spec().hidden, V = model_.spec().outputs(), ld = model_.spec().padded_outputs();
+  const int64_t K = w.columns, V = w.rows, ld = model_.spec().padded_outputs();
   for (int64_t first = 0; first < V; first += GradientWorkspace::kHeadRows) {
     const int64_t count = std::min(GradientWorkspace::kHeadRows, V - first);
-    k.weight_transpose(model_.pool(), workspace_.transposed(), head, first, count, H);
-    k.linear_forward(model_.pool(), head_.dhidden.data(), H, head_.logits.data() + first, ld, workspace_.transposed(), R, H,
-                     count, first > 0);
+    k.weight_transpose(model_.pool(), workspace_.transposed(), weights + w.offset, first, count, K);
+    k.linear_forward(model_.pool(), out, K, head_.logits.data() + first, ld, workspace_.transposed(), R, K, count, first > 0);
   }
+}
+
+// dB += dlogits^T (scale * A h), dA += (scale * dlogits B)^T h, dhidden += (scale * dlogits B) A.
+void Trainer::head_backward_adapter(TensorView weights, int64_t R) {
+  const Kernels& k = model_.kernels();
+  const Parameter &a = model_.parameters().head().a, &b = model_.parameters().head().b;
+  const int64_t H = model_.spec().hidden, V = model_.spec().outputs(), ld = model_.spec().padded_outputs(), rank = a.rows;
+  float* dlow = head_.lora_low.data();
+  times_head_rows(dlow, weights, b, R);
+  k.scale(model_.pool(), dlow, dlow, model_.spec().lora.scale, R * rank);
+  k.linear_backward_weight(model_.pool(), gradients_.data() + b.gradient, head_.logits.data(), ld, head_.lora.view(), rank, R,
+                           V, rank);
+  k.linear_backward_weight(model_.pool(), gradients_.data() + a.gradient, dlow, rank, head_.hidden.view(), H, R, rank, H);
+  k.weight_transpose(model_.pool(), workspace_.transposed(), weights + a.offset, 0, rank, H);
+  k.linear_forward(model_.pool(), head_.dhidden.data(), H, dlow, rank, workspace_.transposed(), R, H, rank, true);
 }
 
 // The loss of rows [first, first + R): all of them when it needs whole sequences.

@@ -96,7 +96,8 @@ class Trainer {
   void train_head(TensorView weights, const TrainArgs& args, const LossArgs& loss, const MicroBatch& batch, LossSums& sums);
   void head_forward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R);
   void head_backward(TensorView weights, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R);
-  void head_backward_input(TensorView weights, int64_t R);
+  void times_head_rows(float* out, TensorView weights, const Parameter& w, int64_t R);
+  void head_backward_adapter(TensorView weights, int64_t R);
   void token_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R, LossSums& sums);
   void policy_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, int64_t first, int64_t R, LossSums& sums);
   void pair_loss(const TrainArgs& args, const LossArgs& loss, const HeadRows& head, LossSums& sums);

@@ -8,6 +8,8 @@ import { checkNumber, fail } from "./validate.js";
 const ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"];
 const MLP = ["gate_proj", "up_proj", "down_proj"];
 const LINEAR = [...ATTENTION, ...MLP];
+/** Is a target by name alone, not of `all-linear`. */
+const OUTPUT = "lm_head";
 const CORRECT = "correct the name";
 
 /** Far above any rank of use, and no size overflows. */
@@ -19,7 +21,7 @@ export const ALL_LINEAR = "all-linear" as const;
 export type FilledLora = Required<LoraOptions>;
 
 /** Of the head that is no copy of the embedding. */
-const HEAD_MODULES: { readonly [head in Head]: string } = { language: "lm_head", scalar: "score" };
+const HEAD_MODULES: { readonly [head in Head]: string } = { language: OUTPUT, scalar: "score" };
 
 /** A scalar head is trained whole beside the adapters, as peft does it. Throws InputError BAD_ARGUMENT, LORA_TARGET. */
 export function fillLora(options: LoraOptions, { head = "language" }: Pick<ModelSpec, "head">): FilledLora {
@@ -60,9 +62,10 @@ function loraScale(rank: number, alpha: number, rsLora: boolean): number {
   return alpha / (rsLora ? Math.sqrt(rank) : rank);
 }
 
-/** Whether embedding or head of a tied model are trained apart, which unties them. */
+/** Whether embedding or head of a tied model are trained apart, or the head alone has an adapter: either unties them. */
 export function isUntied(spec: ModelSpec, lora: FilledLora): boolean {
-  return savedModules(spec, lora).some((name) => name === "lm_head" || name === "model.embed_tokens");
+  const apart = [...targetModules(spec, lora), ...savedModules(spec, lora)];
+  return apart.some((name) => name === OUTPUT || name === "model.embed_tokens");
 }
 
 /** The targets as a list of names. */
@@ -76,9 +79,10 @@ function targetModules(spec: ModelSpec, lora: FilledLora): string[] {
     ...ATTENTION.map((name) => `${block}.self_attn.${name}`),
     ...MLP.map((name) => `${block}.mlp.${name}`),
   ]);
+  if (headModule(spec) === OUTPUT) modules.push(OUTPUT);
   const names = targetNames(lora);
   const matches = (module: string, name: string) => module === name || module.endsWith(`.${name}`);
-  const known = `${LINEAR.join(", ")}, or ${ALL_LINEAR}`;
+  const known = `${LINEAR.join(", ")}, ${OUTPUT}, or ${ALL_LINEAR}`;
   for (const name of names) {
     if (modules.some((module) => matches(module, name))) continue;
     const other = savable(spec).some((module) => matches(module, name));

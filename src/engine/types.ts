@@ -72,7 +72,10 @@ export type DType = (typeof DTYPES)[number];
 export interface LoraOptions {
   readonly rank: number;
   readonly alpha: number;
-  /** Linear layers of the blocks: "q_proj", "model.layers.0.mlp.up_proj", ... */
+  /**
+   * Linear layers: "q_proj", "model.layers.0.mlp.up_proj", "lm_head", ... "all-linear" is those of the blocks. The adapter of a tied head
+   * leaves the embedding as it is.
+   */
   readonly targets: readonly string[] | "all-linear";
   /** Default false. */
   readonly rsLora?: boolean;

@@ -107,7 +107,7 @@ export function loraPart() {
       .array(z.string().min(1))
       .min(1)
       .default([ALL_LINEAR])
-      .describe(`Linear layers with an adapter, such as q_proj, or ${ALL_LINEAR}.`),
+      .describe(`Linear layers with an adapter, such as q_proj or lm_head; ${ALL_LINEAR} is all but lm_head.`),
     modulesToSave: z
       .array(z.string().min(1))
       .default([])

@@ -20,10 +20,11 @@ const FAMILIES = [
   ["qwen2", 73],
   ["qwen3", 67],
 ] as const;
-/** Odd ranks, a head of a tied model and norms trained whole, rsLoRA; with the sizes of vocabulary. */
+/** Odd ranks, a head and norms trained whole, an adapter on a tied head, rsLoRA; with the sizes of vocabulary. */
 const ADAPTERS = [
   ["gqa", 101],
   ["qwen3", 67],
+  ["tied-head", 61],
 ] as const;
 
 /** What makes the sampler another distribution than the policy. */

@@ -67,6 +67,7 @@ const narrow: LoraOptions = {
   targets: ["o_proj", "up_proj"],
   modulesToSave: ["embed_tokens"],
 };
+const headed: LoraOptions = { rank: 5, alpha: 9, targets: ["lm_head", "v_proj"] };
 /** An odd width has pairs that are half empty. */
 const models: readonly (readonly [string, ModelSpec, EngineOptions])[] = [
   ["tied head", { ...oddSpec, tieWordEmbeddings: true }, {}],
@@ -78,6 +79,8 @@ const models: readonly (readonly [string, ModelSpec, EngineOptions])[] = [
   ["norms of queries and keys, bfloat16", { ...oddSpec, family: "qwen3" }, { dtype: "bfloat16" }],
   ["LoRA, tied head", { ...oddSpec, tieWordEmbeddings: true }, { lora }],
   ["LoRA on some layers", oddSpec, { lora: narrow }],
+  ["LoRA on a tied head", { ...oddSpec, tieWordEmbeddings: true }, { lora: headed }],
+  ["LoRA on a head, bfloat16", { ...oddSpec, hiddenSize: 71 }, { ...bfloat16, lora: headed }],
   ["LoRA, bfloat16", { ...oddSpec, hiddenSize: 71, intermediateSize: 103 }, { ...bfloat16, lora }],
 ];
 

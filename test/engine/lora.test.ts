@@ -16,13 +16,15 @@ import {
   temporaryFolder,
 } from "../helpers/engine.js";
 import { difference, fixtureBatch, largest, optimStepOf, type TorchOptimizer } from "../helpers/pytorch.js";
-import { floats, readSafetensors } from "../helpers/safetensors.js";
+import { floats, readSafetensors, writeSafetensors } from "../helpers/safetensors.js";
 
 /** As in pytorch.test.ts. */
 const ABSOLUTE = 5e-5;
 const RELATIVE = 1e-5;
 const ADAPTER = "adapter_model.safetensors";
 const PREFIX = "base_model.model.";
+/** peft writes the weight of a head with an adapter again. */
+const REPEATED = `${PREFIX}lm_head.base_layer.weight`;
 const everything: LoraOptions = {
   rank: 5,
   alpha: 7,
@@ -48,11 +50,13 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-describe.each(["gqa", "qwen2", "qwen3", "mistral", "tied"])("peft's %s", (name) => {
+describe.each(["gqa", "qwen2", "qwen3", "mistral", "tied", "head", "tied-head"])("peft's %s", (name) => {
   const adapter = join(fixtures, "lora", name);
   const expected = JSON.parse(readFileSync(join(adapter, "expected.json"), "utf8")) as Expected;
   const tensors = readSafetensors(join(adapter, "expected.safetensors"));
-  const names = [...readSafetensors(join(adapter, ADAPTER)).keys()].map((key) => key.slice(PREFIX.length));
+  const names = [...readSafetensors(join(adapter, ADAPTER)).keys()]
+    .filter((key) => key !== REPEATED)
+    .map((key) => key.slice(PREFIX.length));
   const batch = fixtureBatch(tensors);
 
   describe.each(setups)("$isa, threads: $threads", (setup) => {
@@ -102,7 +106,7 @@ describe.each(["gqa", "qwen2", "qwen3", "mistral", "tied"])("peft's %s", (name) 
     await using engine = await Engine.load(adapter, { trainable: false });
     await engine.save(folder);
     const [saved, loaded] = [readSafetensors(join(folder, ADAPTER)), readSafetensors(join(adapter, ADAPTER))];
-    expect([...saved.keys()].sort()).toEqual([...loaded.keys()].sort());
+    expect([...saved.keys()].sort()).toEqual(names.map((each) => PREFIX + each).sort());
     for (const key of saved.keys()) expect(bitsOf(floats(saved, key))).toBe(bitsOf(floats(loaded, key)));
     await using again = await Engine.load(folder, { trainable: false });
     const [first, second] = [await engine.logprobs(batch), await again.logprobs(batch)];
@@ -258,13 +262,25 @@ describe("bad input", () => {
     [{ r: 0 }, "ADAPTER_INVALID", "r: expected"],
     [{ lora_alpha: "8" }, "ADAPTER_INVALID", "lora_alpha"],
     [{ target_modules: ["c_attn"] }, "LORA_TARGET", "c_attn"],
-    [{ target_modules: ["lm_head"] }, "LORA_TARGET", "modulesToSave"],
+    [{ target_modules: ["embed_tokens"] }, "LORA_TARGET", "modulesToSave"],
+    [{ target_modules: ["lm_head"], modules_to_save: ["lm_head"] }, "LORA_TARGET", "name it once"],
     [{ modules_to_save: ["score"] }, "LORA_TARGET", "score"],
     [{ r: 4 }, "TENSOR_SHAPE", "lora_A"],
     [{ modules_to_save: null }, "TENSOR_UNEXPECTED", "lm_head"],
   ])("%j", async (change, code, message) => {
     write({ ...stated(), ...change });
     await expect(load()).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
+  });
+
+  test("a head written again that is not the base's", async () => {
+    const head = join(fixtures, "lora", "head");
+    mkdirSync(copied(), { recursive: true });
+    const tensors = readSafetensors(join(head, ADAPTER));
+    (tensors.get(REPEATED)!.data as Float32Array)[3]! += 0.5;
+    writeSafetensors(join(copied(), ADAPTER), tensors);
+    writeFileSync(join(copied(), "adapter_config.json"), readFileSync(join(head, "adapter_config.json")));
+    const message = expect.stringContaining("lm_head.base_layer.weight");
+    await expect(load()).rejects.toMatchObject({ code: "ADAPTER_INVALID", message });
   });
 
   test("an adapter for another shape", async () => {

@@ -1,4 +1,4 @@
-// Fuzz of peft folders: adapter_config.json and adapter_model.safetensors of five models. An accepted folder, loaded and saved, loads again
+// Fuzz of peft folders: adapter_config.json and adapter_model.safetensors of seven models. An accepted folder, loaded and saved, loads again
 // and saves the same bytes.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ import { READERS } from "./readers.js";
 const CONFIG = "adapter_config.json";
 const WEIGHTS = "adapter_model.safetensors";
 
-const SEEDS = ["gqa", "qwen2", "qwen3", "mistral", "tied"].map((name) => {
+const SEEDS = ["gqa", "qwen2", "qwen3", "mistral", "tied", "head", "tied-head"].map((name) => {
   const config = JSON.parse(readFileSync(fixture(`lora/${name}/${CONFIG}`), "utf8")) as Record<string, unknown>;
   const base = fixture(`lora/${name}/${config.base_model_name_or_path}`);
   return {

@@ -98,9 +98,9 @@ TEST(memory_plan_covers_pairs_that_stay_together) {
   }
 }
 
-TEST(memory_plan_with_adapters_counts_what_is_trained) {
+void check_adapters(const LoraSpec& lora) {
   EngineConfig config = small_config(DType::bf16, false);
-  config.spec.lora = {2, 1.0f, {"model.layers.0.self_attn.q_proj", "model.layers.4.mlp.down_proj"}, {"lm_head"}};
+  config.spec.lora = lora;
   config.spec.tied = true;
   const auto account = std::make_shared<MemoryAccount>();
   const Accounting accounting(account);
@@ -116,6 +116,12 @@ TEST(memory_plan_with_adapters_counts_what_is_trained) {
   engine.step({1e-3});
   engine.score({train_args().tokens}, true, control);
   CHECK(account->allocations == allocations);
+}
+
+TEST(memory_plan_with_adapters_counts_what_is_trained) {
+  check_adapters({2, 1.0f, {"model.layers.0.self_attn.q_proj", "model.layers.4.mlp.down_proj"}, {"lm_head"}});
+  check_adapters({2, 1.0f, {"model.layers.0.self_attn.q_proj"}, {"model.norm"}});
+  check_adapters({300, 1.0f, {"lm_head"}, {}});  // a rank above the width
 }
 
 TEST(memory_plan_recomputed_gradients_have_the_same_bits) {
