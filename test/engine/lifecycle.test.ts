@@ -265,7 +265,7 @@ describe("a process", () => {
       for (let i = 0; i < 1200; i++) {
         await cycle();
         gc();
-        if (i >= 400) sizes.push(anonymous()); // by then compiled code has its size
+        if (i >= 100) sizes.push(anonymous()); // by then compiled code has its size
       }
       const middle = (sizes.length - 1) / 2;
       const over = (value) => sizes.reduce((sum, size, i) => sum + (i - middle) * value(size, i), 0);
