@@ -139,7 +139,7 @@ void check_repeated_head(const SafetensorsFile& file, const Parameter& head, Ten
   const bool rounds = weights.type == DType::bf16;
   read_parameter(file, file.require_float(name, shape_of(head)), head, chunk, [&](int64_t i, float value) {
     const float stated = rounds ? bf16_to_f32(f32_to_bf16(value).bits) : value;
-    ZAZEN_CHECK(stated == weight_of(weights, head, i), "ADAPTER_INVALID", "[", file.path(), "] tensor \"", name,
+    ZAZEN_CHECK(stated == weight_of(weights, head, i), "TENSOR_UNEXPECTED", "[", file.path(), "] tensor \"", name,
                 "\": expected the weights of the base's head, got ", stated, " for ", weight_of(weights, head, i), " in row ",
                 i / head.columns,
                 "; the adapter belongs to another base, or its head was resized or trained: choose that base");
