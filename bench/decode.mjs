@@ -2,10 +2,11 @@
 // shape is that of bench/peers/decode.py. Needs `npm run build`.
 // node bench/decode.mjs [--dtype float32|bfloat16] [--batch N] [--prompt N] [--tokens N] [--threads N] [--repeats N]
 //   [--bandwidth GB_PER_S] [--peak GFLOPS] [--json FILE]
-// With --bandwidth, of reads, the share of it that reading the weights once a token takes; with --peak, that of the matmuls.
+// Says what share of the machine's reads (measured before and after, the better one, or --bandwidth) reading the weights once a token is, and
+// with --peak, what share of that the matmuls are.
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { cpuInfo } from "../dist/engine/doctor.js";
+import { cpuInfo, measureReads } from "../dist/engine/doctor.js";
 import { Engine } from "../dist/engine/engine.js";
 import { check, commit, finish, HALF_BILLION, machine, median, printTable } from "./support.mjs";
 
@@ -54,6 +55,8 @@ async function measure(engine) {
   return { result, whole: (ended - began) / 1000, decode: (ended - first) / 1000 };
 }
 
+const READ_SECONDS = 1;
+const readsBefore = measureReads(READ_SECONDS, threads);
 const engine = await Engine.create(HALF_BILLION, { seed: 0 }, { threads, dtype, trainable: false });
 await measure(engine); // warms the memory up
 const runs = [];
@@ -68,6 +71,9 @@ const gflops = (2 * engine.parameters * batch) / step / 1e9;
 const share = (value, limit) => (limit ? value / Number(limit) : null);
 const percent = (value) => (value === null ? "-" : `${(100 * value).toFixed(0)}%`);
 await engine.dispose();
+const bandwidth = flags.bandwidth
+  ? Number(flags.bandwidth)
+  : Math.max(readsBefore, measureReads(READ_SECONDS, threads));
 printTable(
   ["dtype", "batch", "ms a step", "tok/s", "with prompts", "GB/s of weights", "of reads", "GFLOP/s", "of peak"],
   [
@@ -78,7 +84,7 @@ printTable(
       (batch / step).toFixed(1),
       ((batch * tokens) / seconds).toFixed(1),
       gigabytes.toFixed(1),
-      percent(share(gigabytes, flags.bandwidth)),
+      percent(share(gigabytes, bandwidth)),
       gflops.toFixed(0),
       percent(share(gflops, flags.peak)),
     ],
@@ -100,7 +106,8 @@ finish(
     decodeTokensPerSecond: batch / step,
     stepSeconds: step,
     weightGigabytesPerSecond: gigabytes,
-    shareOfBandwidth: share(gigabytes, flags.bandwidth),
+    readGigabytesPerSecond: bandwidth,
+    shareOfBandwidth: share(gigabytes, bandwidth),
     gflops,
     shareOfPeak: share(gflops, flags.peak),
     machine: machine(),

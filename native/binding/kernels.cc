@@ -169,6 +169,14 @@ Napi::Value value_loss(const Napi::CallbackInfo& info) {
   });
 }
 
+// {threads, seconds} -> GB/s
+Napi::Value measure_reads_of(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Object args = object(info[0], "measureReads");
+    return Napi::Number::New(info.Env(), measure_reads(pool(info.Env(), args), number(args, "seconds")));
+  });
+}
+
 // {threads, seconds} -> {gflops, rows, outputs, inputs}
 Napi::Value measure_peak_of(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -212,6 +220,7 @@ void define_kernels(Napi::Env env, Napi::Object exports) {
   exports.Set("dpoLoss", Napi::Function::New<dpo_loss>(env));
   exports.Set("bradleyTerryLoss", Napi::Function::New<bradley_terry_loss>(env));
   exports.Set("valueLoss", Napi::Function::New<value_loss>(env));
+  exports.Set("measureReads", Napi::Function::New<measure_reads_of>(env));
   exports.Set("measurePeak", Napi::Function::New<measure_peak_of>(env));
   exports.Set("isas", Napi::Function::New<isas>(env));
   exports.Set("libc", Napi::Function::New<libc>(env));

@@ -14,6 +14,8 @@ export interface EngineReport {
   readonly peak: { readonly gflops: number; readonly shape: string };
   /** The same in bf16; `path`: how pairs of bf16 are multiplied. */
   readonly peakBfloat16: { readonly gflops: number; readonly shape: string; readonly path: string };
+  /** Of memory, GB/s. */
+  readonly reads: number;
   readonly exactness: { readonly ok: boolean; readonly cases: number; readonly failures: readonly string[] };
   /** Memory plans of a known shape; see engine/memory.ts. */
   readonly plans: readonly string[];
@@ -39,7 +41,7 @@ const GiB = 2 ** 30;
 const fewBytes = 2 * GiB;
 
 const help = `
-Checks the CPU's features and the kernel path chosen, measures the peaks of matrix products, probes that bits do not
+Checks the CPU's features and the kernel path chosen, measures the peaks of matrix products and reads, probes that bits do not
 depend on batch size, place in the batch or threads nor differ between sampling and scoring, and looks at memory,
 build tools and GPUs. Takes some seconds.
 
@@ -47,7 +49,7 @@ Examples:
   zazen doctor
   zazen doctor --json
 
-JSON: {ok, engine: {cpu, peak, peakBfloat16, exactness, plans}, engineError, cpuFeatures, memory, tools, gpus, advice}.
+JSON: {ok, engine: {cpu, peak, peakBfloat16, reads, exactness, plans}, engineError, cpuFeatures, memory, tools, gpus, advice}.
 Ends with 1 when the engine is missing or inexact.`;
 
 export function doctorCommand(): Command {
@@ -76,13 +78,14 @@ async function gather(): Promise<Facts> {
 }
 
 async function examineEngine(): Promise<EngineReport> {
-  const { bfloat16Path, cpuInfo, examplePlans, measurePeak } = await import("../engine/doctor.js");
+  const { bfloat16Path, cpuInfo, examplePlans, measurePeak, measureReads } = await import("../engine/doctor.js");
   const { exactnessProbe } = await import("../engine/exactness.js");
   log("measuring the peak and probing exactness ...");
   const plans = examplePlans(); // before the probe takes memory
   const cpu = cpuInfo();
   const peakBfloat16 = { ...measurePeak(peakSeconds, cpu.cores, "bfloat16"), path: bfloat16Path(cpu) };
-  return { cpu, peak: measurePeak(peakSeconds), peakBfloat16, exactness: await exactnessProbe(), plans };
+  const [peak, reads] = [measurePeak(peakSeconds), measureReads(peakSeconds)];
+  return { cpu, peak, peakBfloat16, reads, exactness: await exactnessProbe(), plans };
 }
 
 /** The facts with a verdict and advice. */
@@ -134,13 +137,14 @@ export function reportLines(report: DoctorReport): readonly string[] {
 
 function engineLines({ engine, engineError }: DoctorReport): readonly string[] {
   if (engine === null) return [`engine      not available: ${engineError ?? "unknown"}`];
-  const { cpu, peak, peakBfloat16, exactness } = engine;
+  const { cpu, peak, peakBfloat16, reads, exactness } = engine;
   const verdict = exactness.ok ? `exact in ${exactness.cases} cases` : `NOT exact: ${exactness.failures.join("; ")}`;
   return [
     `CPU         ${cpu.model}, ${cpu.cores} cores`,
     `kernels     ${cpu.isa} (available: ${cpu.available.join(", ")})`,
     `peak        ${peak.gflops.toFixed(0)} GFLOP/s in f32 at ${peak.shape}`,
     `bf16        ${peakBfloat16.gflops.toFixed(0)} GFLOP/s at ${peakBfloat16.shape}: ${peakBfloat16.path}`,
+    `reads       ${reads.toFixed(0)} GB/s of memory`,
     `exactness   ${verdict}`,
   ];
 }

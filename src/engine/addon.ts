@@ -108,6 +108,7 @@ export interface NativeAddon {
   dpoLoss(args: object): { loss: number; pairs: NativePairSums; dLogprobs: Float32Array };
   bradleyTerryLoss(args: object): { loss: number; pairs: NativePairSums; dScores: Float32Array };
   valueLoss(args: object): { loss: number; value: NativeValueSums; dValues: Float32Array };
+  measureReads(args: object): number;
   measurePeak(args: object): { gflops: number; rows: number; outputs: number; inputs: number };
   planMemory(args: object): MemoryParts;
   isas(): { best: string; available: string[] };

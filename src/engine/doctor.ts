@@ -34,6 +34,14 @@ export function measurePeak(seconds: number, threads = defaultThreads(), dtype: 
   return { gflops, shape: `${rows} x ${outputs} x ${inputs}` };
 }
 
+/**
+ * Best rate within about `seconds` at which the threads read memory beyond the caches, GB/s. It bounds decoding: a token of one sample reads
+ * all weights. Takes 512 MiB for as long.
+ */
+export function measureReads(seconds: number, threads = defaultThreads()): number {
+  return addon().measureReads({ seconds, threads });
+}
+
 /** The shape of Qwen2.5-0.5B: small for a language model, large for a laptop. */
 const HALF_BILLION: ModelSpec = {
   family: "qwen2",

@@ -8,6 +8,7 @@ const GiB = 2 ** 30;
 const engine: EngineReport = {
   cpu: { isa: "avx2", available: ["portable", "avx2"], model: "Some CPU", cores: 2 },
   peak: { gflops: 123.4, shape: "512 x 512 x 512" },
+  reads: 34.6,
   peakBfloat16: { gflops: 246.8, shape: "512 x 512 x 512", path: "by the instruction" },
   exactness: { ok: true, cases: 12, failures: [] },
   plans: ["a model: 1 GiB"],
@@ -28,6 +29,7 @@ describe("judge", () => {
     const lines = reportLines(report);
     expect(lines).toContain("kernels     avx2 (available: portable, avx2)");
     expect(lines).toContain("peak        123 GFLOP/s in f32 at 512 x 512 x 512");
+    expect(lines).toContain("reads       35 GB/s of memory");
     expect(lines).toContain("bf16        247 GFLOP/s at 512 x 512 x 512: by the instruction");
     expect(lines).toContain("exactness   exact in 12 cases");
     expect(lines).toContain("CPU         Some CPU, 2 cores");
