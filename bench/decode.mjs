@@ -2,7 +2,7 @@
 // shape is that of bench/peers/decode.py. Needs `npm run build`.
 // node bench/decode.mjs [--dtype float32|bfloat16] [--batch N] [--prompt N] [--tokens N] [--threads N] [--repeats N]
 //   [--bandwidth GB_PER_S] [--peak GFLOPS] [--json FILE]
-// Says what share of the machine's reads (measured before and after, the better one, or --bandwidth) reading the weights once a token is, and
+// Says what share of the machine's reads (measured before and after each repetition, or --bandwidth) reading the weights once a token is, and
 // with --peak, what share of that the matmuls are.
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
@@ -27,6 +27,8 @@ const { dtype } = flags;
 const [batch, prompt, tokens, threads, repeats] = ["batch", "prompt", "tokens", "threads", "repeats"].map((name) =>
   Number(flags[name]),
 );
+
+const READ_SECONDS = 0.5;
 
 const prompts = {
   ids: Int32Array.from({ length: batch * prompt }, () => Math.floor(Math.random() * HALF_BILLION.vocabSize)),
@@ -55,25 +57,28 @@ async function measure(engine) {
   return { result, whole: (ended - began) / 1000, decode: (ended - first) / 1000 };
 }
 
-const READ_SECONDS = 1;
-const readsBefore = measureReads(READ_SECONDS, threads);
 const engine = await Engine.create(HALF_BILLION, { seed: 0 }, { threads, dtype, trainable: false });
 await measure(engine); // warms the memory up
+// The machine's speed swings: reads are measured between the repetitions, and each is compared with its neighbours.
+const reads = [measureReads(READ_SECONDS, threads)];
 const runs = [];
-for (let i = 0; i < repeats; i++) runs.push(await measure(engine));
+for (let i = 0; i < repeats; i++) {
+  runs.push(await measure(engine));
+  reads.push(measureReads(READ_SECONDS, threads));
+}
 await checkSample(engine, runs[0].result);
 const seconds = median(runs.map(({ whole }) => whole));
-// The first progress comes with the second token of each sample.
-const step = median(runs.map(({ decode }) => decode)) / (tokens - 2);
 const weightBytes = engine.parameters * (dtype === "bfloat16" ? 2 : 4);
+// The first progress comes with the second token of each sample.
+const steps = runs.map(({ decode }) => decode / (tokens - 2));
+const readsOf = (i) => (flags.bandwidth ? Number(flags.bandwidth) : (reads[i] + reads[i + 1]) / 2);
+const shareOfReads = median(steps.map((each, i) => weightBytes / each / 1e9 / readsOf(i)));
+const step = median(steps);
 const gigabytes = weightBytes / step / 1e9;
 const gflops = (2 * engine.parameters * batch) / step / 1e9;
 const share = (value, limit) => (limit ? value / Number(limit) : null);
 const percent = (value) => (value === null ? "-" : `${(100 * value).toFixed(0)}%`);
 await engine.dispose();
-const bandwidth = flags.bandwidth
-  ? Number(flags.bandwidth)
-  : Math.max(readsBefore, measureReads(READ_SECONDS, threads));
 printTable(
   ["dtype", "batch", "ms a step", "tok/s", "with prompts", "GB/s of weights", "of reads", "GFLOP/s", "of peak"],
   [
@@ -84,7 +89,7 @@ printTable(
       (batch / step).toFixed(1),
       ((batch * tokens) / seconds).toFixed(1),
       gigabytes.toFixed(1),
-      percent(share(gigabytes, bandwidth)),
+      percent(shareOfReads),
       gflops.toFixed(0),
       percent(share(gflops, flags.peak)),
     ],
@@ -106,8 +111,8 @@ finish(
     decodeTokensPerSecond: batch / step,
     stepSeconds: step,
     weightGigabytesPerSecond: gigabytes,
-    readGigabytesPerSecond: bandwidth,
-    shareOfBandwidth: share(gigabytes, bandwidth),
+    readGigabytesPerSecond: reads,
+    shareOfBandwidth: shareOfReads,
     gflops,
     shareOfPeak: share(gflops, flags.peak),
     machine: machine(),
