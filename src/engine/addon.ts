@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InputError, ZazenError } from "../errors.js";
 import type { MemoryParts, MemoryUse } from "./memory.js";
@@ -117,10 +118,11 @@ export interface NativeAddon {
 
 const FILES = ["build/Release/zazen.node", "build/zazen.node"];
 
-/** Where the addon of this build lies, or where it was looked for in vain. */
+/** Where the addon of this build lies, or where it was looked for in vain. ZAZEN_ADDON names another build, and none is taken in its place. */
 export function addonFile(): { readonly file: string | undefined; readonly tried: readonly string[] } {
   const root = new URL("../../", import.meta.url);
-  const tried = FILES.map((name) => fileURLToPath(new URL(name, root)));
+  const { ZAZEN_ADDON } = process.env;
+  const tried = ZAZEN_ADDON ? [resolve(ZAZEN_ADDON)] : FILES.map((name) => fileURLToPath(new URL(name, root)));
   return { file: tried.find(existsSync), tried };
 }
 
