@@ -101,6 +101,9 @@ export interface PolicyLossOptions {
   /** Coefficient of the KL(policy || reference). Default 0. */
   readonly klCoefficient?: number;
   readonly klEstimator?: KlEstimator; // "k3"
+  /** Bounds of |ref - logp| and of a token's KL, beyond which it has no pull; 0, the default, is off. */
+  readonly klMaxLogRatio?: number;
+  readonly klMax?: number;
   /** Default 0. */
   readonly entropyCoefficient?: number;
 }
@@ -126,8 +129,8 @@ export interface PolicyLossResult {
  */
 export function policyLoss(input: PolicyLossInput, options: PolicyLossOptions = {}): PolicyLossResult {
   const { clipLow = 0.2, clipHigh = 0.2, dualClip = 0, klCoefficient = 0, entropyCoefficient = 0 } = options;
-  const { ratio = "token", objective = "clip", klEstimator = "k3" } = options;
-  const bounds = { clipLow, clipHigh, dualClip, klCoefficient, entropyCoefficient };
+  const { ratio = "token", objective = "clip", klEstimator = "k3", klMaxLogRatio = 0, klMax = 0 } = options;
+  const bounds = { clipLow, clipHigh, dualClip, klCoefficient, klMaxLogRatio, klMax, entropyCoefficient };
   const settings = { ...bounds, ratio, objective, klEstimator };
   checkLoss({ kind: "policy", temperature: 1, ...settings });
   const { logprobs, oldLogprobs, refLogprobs, samplerLogprobs, importance, entropy, advantages, weights } = input;

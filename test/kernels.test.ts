@@ -311,7 +311,7 @@ describe("policyLoss", () => {
     return bound > 0 ? logp.filter((_, t) => bounded(t)).length : 0;
   }
 
-  type Bounds = Required<Omit<PolicyLossOptions, "ratio" | "objective" | "klEstimator">>;
+  type Bounds = Required<Omit<PolicyLossOptions, "ratio" | "objective" | "klEstimator" | "klMaxLogRatio" | "klMax">>;
   const all: Bounds = {
     clipLow: 0.2,
     clipHigh: 0.3,
@@ -398,6 +398,7 @@ describe("policyLoss", () => {
     ],
     ["another ratio", {}, { ratio: "word" as "token" }, "[loss ratio] expected token, sequence, got word"],
     ["another objective", {}, { objective: "ppo" as "clip" }, "[loss objective] expected clip, cispo, got ppo"],
+    ["a bound of the KL below 0", {}, { klMax: -1 }, "[loss klMax] expected a number in 0 .. 1000000, got -1"],
     ["another estimator", {}, { klEstimator: "k4" as "k3" }, "[loss klEstimator] expected k1, k2, k3, got k4"],
     ["a dual clip of CISPO", {}, { objective: "cispo", dualClip: 3 }, "[loss dualClip] expected 0"],
   ])("%s", (_name, changes, options, message) => {

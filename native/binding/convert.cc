@@ -66,7 +66,9 @@ PolicyLossArgs policy_loss_args(const Napi::Object& object) {
           real("entropyCoefficient"),
           choice<RatioLevel>(object, "ratio", {"token", "sequence"}),
           choice<Objective>(object, "objective", {"clip", "cispo"}),
-          choice<KlEstimator>(object, "klEstimator", {"k1", "k2", "k3"})};
+          choice<KlEstimator>(object, "klEstimator", {"k1", "k2", "k3"}),
+          real("klMaxLogRatio"),
+          real("klMax")};
 }
 
 DpoLossArgs dpo_loss_args(const Napi::Object& object) {

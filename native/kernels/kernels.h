@@ -112,11 +112,13 @@ enum class KlEstimator { k1, k2, k3 };
 // The gradient of a sequence's ratio goes through all of its tokens.
 // dual_clip > 1 also bounds the clip objective for negative advantages: surrogate >= dual_clip * A (Ye et al. 2020, eq. 5);
 // 0 is off.
+// kl_max_log_ratio cuts d to +-, kl_max then a token's estimate to +-; beyond a bound its gradient is 0. 0 is off.
 struct PolicyLossArgs {
   float clip_low, clip_high, dual_clip, kl_coef, entropy_coef;
   RatioLevel ratio = RatioLevel::token;
   Objective objective = Objective::clip;
   KlEstimator kl = KlEstimator::k3;
+  float kl_max_log_ratio = 0, kl_max = 0;
 };
 
 struct PolicyLossInputs {

@@ -156,6 +156,8 @@ export interface LossSettings {
   readonly klCoefficient: number;
   readonly klEstimator: "k1" | "k2" | "k3";
   readonly klIn: "loss" | "reward";
+  readonly klMaxLogRatio: number;
+  readonly klMax: number;
   readonly entropyCoefficient: number;
   readonly highEntropyShare: number;
   readonly oldPolicy: "policy" | "sampler";
@@ -171,7 +173,7 @@ const coefficient = (value: number) => z.number().min(0).max(1e6).default(value)
 export function loss(defaults: Partial<LossSettings> = {}) {
   const { clipLow = 0.2, clipHigh = 0.2, dualClip = 0, klCoefficient = 0, entropyCoefficient = 0 } = defaults;
   const { ratio = "token", objective = "clip", klEstimator = "k3", klIn = "loss" } = defaults;
-  const { highEntropyShare = 1, oldPolicy = "policy", importanceCap = 0 } = defaults;
+  const { highEntropyShare = 1, oldPolicy = "policy", importanceCap = 0, klMaxLogRatio = 0, klMax = 0 } = defaults;
   const dual = z
     .number()
     .max(1e6)
@@ -191,6 +193,10 @@ export function loss(defaults: Partial<LossSettings> = {}) {
       .enum(["loss", "reward"])
       .default(klIn)
       .describe("Where the KL goes: each token's loss, or a sample's reward, summed over its tokens."),
+    klMaxLogRatio: coefficient(klMaxLogRatio).describe(
+      "Bound of the log-ratio to the reference in the KL; beyond it a token of the loss has no pull. 0 is off.",
+    ),
+    klMax: coefficient(klMax).describe("Bound of a token's KL, likewise; 0 is off."),
     entropyCoefficient: coefficient(entropyCoefficient).describe("Weight of the entropy bonus; 0 is off."),
     highEntropyShare: z
       .number()

@@ -98,6 +98,8 @@ const LOSSES: { readonly [kind in LossSpec["kind"]]: Keys<Extract<LossSpec, { ki
     dualClip: true,
     klCoefficient: true,
     klEstimator: true,
+    klMaxLogRatio: true,
+    klMax: true,
     entropyCoefficient: true,
   },
   dpo: { kind: true, beta: true, labelSmoothing: true },

@@ -319,6 +319,10 @@ export interface PolicyLoss {
   readonly klCoefficient: number;
   /** Default "k3". */
   readonly klEstimator?: KlEstimator;
+  /** Bound of |ref - logp| in the KL, beyond which a token has no pull; 0, the default, is off. */
+  readonly klMaxLogRatio?: number;
+  /** Bound of a token's estimate, likewise. */
+  readonly klMax?: number;
   readonly entropyCoefficient: number;
 }
 

@@ -211,7 +211,9 @@ function checkPolicy(loss: PolicyLoss): void {
     fail("BAD_ARGUMENT", "loss dualClip", "0, or a number above 1 and at most 1000000", loss.dualClip);
   checkNumber("loss klCoefficient", loss.klCoefficient, 0, 1e6);
   checkNumber("loss entropyCoefficient", loss.entropyCoefficient, -1e6, 1e6);
-  const { ratio, objective, klEstimator } = fillLoss(loss);
+  const { ratio, objective, klEstimator, klMaxLogRatio, klMax } = fillLoss(loss);
+  checkNumber("loss klMaxLogRatio", klMaxLogRatio, 0, MOST_COEFFICIENT);
+  checkNumber("loss klMax", klMax, 0, MOST_COEFFICIENT);
   checkChoice("loss ratio", ratio, ["token", "sequence"]);
   checkChoice("loss objective", objective, ["clip", "cispo"]);
   checkChoice("loss klEstimator", klEstimator, ["k1", "k2", "k3"]);
@@ -234,5 +236,6 @@ export function fillLoss<Loss extends LossSpec>(loss: Loss): Required<Loss>;
 export function fillLoss(loss: LossSpec): LossSpec {
   if (loss.kind === "dpo") return { labelSmoothing: 0, ...loss };
   if (loss.kind === "bradley-terry") return { centerCoefficient: 0, ...loss };
-  return loss.kind === "policy" ? { ratio: "token", objective: "clip", klEstimator: "k3", ...loss } : loss;
+  if (loss.kind !== "policy") return loss;
+  return { ratio: "token", objective: "clip", klEstimator: "k3", klMaxLogRatio: 0, klMax: 0, ...loss };
 }

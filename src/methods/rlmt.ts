@@ -80,7 +80,7 @@ const schema = z.strictObject({
     prompts: 64,
     samplesPerPrompt: 8,
     sampling: { temperature: 0.7, maxTokens: 4096 },
-    loss: { dualClip: 3, klCoefficient: 0.001, entropyCoefficient: 0.001 },
+    loss: { dualClip: 3, klCoefficient: 0.001, klMaxLogRatio: 20, klMax: 10, entropyCoefficient: 0.001 },
     optimizer: { learningRate: 1e-6, weightDecay: 0.01, beta2: 0.999 },
   }),
   evaluation: group({

@@ -2,7 +2,7 @@
 // functions in float64; a mask of 1 is a token that the policy chose, and those of mask 0 are passed over as if they were not there.
 import type { LossSettings } from "../config/fragments.js";
 import { checkNotNegative, refuse } from "./groups.js";
-import { klEstimate, sameLength } from "./kl.js";
+import { type KlBounds, klEstimate, sameLength } from "./kl.js";
 
 export interface GaeRule {
   /** Discount of the next token, in 0 .. 1. */
@@ -52,6 +52,7 @@ export interface TokenKl {
   readonly reference: ArrayLike<number>; // [C]
   readonly estimator: LossSettings["klEstimator"];
   readonly coefficient: number;
+  readonly bounds?: KlBounds;
 }
 
 /**
@@ -68,7 +69,7 @@ export function tokenRewards(score: number, mask: ArrayLike<number>, kl: TokenKl
   let isLast = true;
   for (let t = mask.length - 1; t >= 0; t--) {
     if (mask[t] === 0) continue;
-    const penalty = kl ? kl.coefficient * klEstimate(kl.reference[t]! - kl.logprobs[t]!, kl.estimator) : 0;
+    const penalty = kl ? kl.coefficient * klEstimate(kl.reference[t]! - kl.logprobs[t]!, kl.estimator, kl.bounds) : 0;
     rewards[t] = (isLast ? score : 0) - penalty;
     isLast = false;
   }

@@ -107,7 +107,8 @@ export function policyLoss(temperature: number, settings: Partial<LossSettings> 
 function lossOf(temperature: number, settings: LossSettings): PolicyLoss {
   const { ratio, objective, clipLow, clipHigh, dualClip, klEstimator, entropyCoefficient } = settings;
   const klCoefficient = settings.klIn === "loss" ? settings.klCoefficient : 0;
-  const bounds = { clipLow, clipHigh, dualClip };
+  const { klMaxLogRatio, klMax } = settings;
+  const bounds = { clipLow, clipHigh, dualClip, klMaxLogRatio, klMax };
   return { kind: "policy", temperature, ratio, objective, ...bounds, klCoefficient, klEstimator, entropyCoefficient };
 }
 

@@ -4,7 +4,7 @@ import type { AdvantageSettings, LossSettings, OverlongSettings } from "../confi
 import type { EngineLike } from "../engine/like.js";
 import { hasSpread } from "../objective/advantage.js";
 import { type AdvantageSpec, advantages, usesGroupBaseline } from "../objective/estimators.js";
-import { sequenceKl } from "../objective/kl.js";
+import { klBounds, sequenceKl } from "../objective/kl.js";
 import { overlongPenalty } from "../objective/overlong.js";
 import { packSequences, wholeSequence } from "../rollout/pack.js";
 import type { Group, Sample } from "../rollout/types.js";
@@ -90,12 +90,13 @@ function rewardTerms(
   const penalised = overlong.cacheLength > 0;
   const pulled = loss.klIn === "reward" && reference !== null;
   if (!penalised && !pulled) return { added: null, metrics: {} };
+  const bounds = klBounds(loss);
   const rule = { maxLength: maxTokens, cacheLength: Math.min(overlong.cacheLength, maxTokens) };
   const sums = { penalty: 0, kl: 0, samples: 0, tokens: 0 };
   const added = groups.map(({ samples }, g) =>
     Float64Array.from(samples, ({ completion, logprobs, mask }, i) => {
       const penalty = penalised ? overlong.penalty * overlongPenalty(completion.length, rule) : 0;
-      const kl = pulled ? sequenceKl(logprobs, reference[g]![i]!, mask, loss.klEstimator) : 0;
+      const kl = pulled ? sequenceKl(logprobs, reference[g]![i]!, mask, loss.klEstimator, bounds) : 0;
       sums.penalty += penalty;
       sums.kl += kl;
       sums.samples++;

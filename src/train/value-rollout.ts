@@ -3,7 +3,7 @@
 import type { LossSettings } from "../config/fragments.js";
 import type { EngineLike } from "../engine/like.js";
 import { type GaeRule, generalizedAdvantages, tokenRewards, whiten } from "../objective/gae.js";
-import { sequenceKl } from "../objective/kl.js";
+import { klBounds, sequenceKl } from "../objective/kl.js";
 import type { Group, Sample } from "../rollout/types.js";
 import { criticValues } from "./critic.js";
 import { mean } from "./metrics.js";
@@ -73,12 +73,9 @@ function estimates(settings: ValueSettings, { samples, scores, values, reference
   const { loss, whitenRewards, whitenAdvantages } = settings;
   const masks = samples.map((sample) => sample.mask);
   const payers = loss.klIn === "reward" ? reference : null;
+  const pull = { estimator: loss.klEstimator, coefficient: loss.klCoefficient, bounds: klBounds(loss) };
   const plain = samples.map(({ mask, logprobs }, s) =>
-    tokenRewards(
-      scores[s]!,
-      mask,
-      payers && { logprobs, reference: payers[s]!, estimator: loss.klEstimator, coefficient: loss.klCoefficient },
-    ),
+    tokenRewards(scores[s]!, mask, payers && { logprobs, reference: payers[s]!, ...pull }),
   );
   const rewards = whitenRewards ? whiten(plain, masks, false) : plain;
   const found = rewards.map((each, s) => generalizedAdvantages(each, values[s]!, masks[s]!, settings));
@@ -121,9 +118,11 @@ function valueMetrics(
 function klMetrics(
   samples: readonly Sample[], // [S]
   reference: readonly Float32Array[], // [S][C]
-  { klEstimator, klCoefficient }: LossSettings,
+  loss: LossSettings,
 ): Metrics {
-  const sums = samples.map(({ logprobs, mask }, s) => sequenceKl(logprobs, reference[s]!, mask, klEstimator));
+  const { klEstimator, klCoefficient } = loss;
+  const bounds = klBounds(loss);
+  const sums = samples.map(({ logprobs, mask }, s) => sequenceKl(logprobs, reference[s]!, mask, klEstimator, bounds));
   const tokens = samples.reduce((sum, { mask }) => sum + mask.reduce((n, one) => n + one, 0), 0);
   const total = sums.reduce((sum, kl) => sum + kl, 0);
   return { kl: total / tokens, "reward/kl": (-klCoefficient * total) / sums.length };

@@ -129,6 +129,8 @@ describe("the paper's arms and starts", () => {
         dualClip: 3,
         klCoefficient: 0.001,
         klEstimator: "k3",
+        klMaxLogRatio: 20,
+        klMax: 10,
         klIn: "loss",
       },
       optimizer: {

@@ -60,8 +60,11 @@ double surrogate(double ratio, double frozen_ratio, double a, double logp, const
   return args.dual_clip > 0 && a < 0 ? std::max(value, static_cast<double>(args.dual_clip) * a) : value;
 }
 
-double divergence(double d, KlEstimator estimator) {
-  return estimator == KlEstimator::k1 ? -d : estimator == KlEstimator::k2 ? d * d / 2 : std::expm1(d) - d;
+double divergence(double d, const PolicyLossArgs& args) {
+  const double far = static_cast<double>(args.kl_max_log_ratio), most = static_cast<double>(args.kl_max);
+  if (far > 0) d = std::clamp(d, -far, far);
+  const double value = args.kl == KlEstimator::k1 ? -d : args.kl == KlEstimator::k2 ? d * d / 2 : std::expm1(d) - d;
+  return most > 0 ? std::clamp(value, -most, most) : value;
 }
 
 // At log-probs `logp`; what the objective takes for constant is that of the batch's own.
@@ -72,7 +75,7 @@ double loss_of(const Batch& b, const Doubles& logp, const Doubles& entropy, cons
   for (int64_t t = 0; t < b.T; ++t) {
     const double factor = all ? static_cast<double>(b.importance[t]) : 1.0;
     total += b.weights[t] * (-factor * surrogate(ratio[t], frozen[t], b.advantages[t], logp[t], args) +
-                             static_cast<double>(args.kl_coef) * divergence(b.ref[t] - logp[t], args.kl) -
+                             static_cast<double>(args.kl_coef) * divergence(b.ref[t] - logp[t], args) -
                              static_cast<double>(args.entropy_coef) * entropy[t]);
   }
   return total;
@@ -100,7 +103,11 @@ const PolicyLossArgs kVariants[] = {{0.2f, 0.2f, 0, 0, 0},
                                     {1.0f, 2.0f, 0, 0.1f, 0.01f, token, cispo, k3},
                                     {0.05f, 0.3f, 0, 0, 0, sequence, clip, k3},
                                     {0.1f, 0.3f, 1.5f, 0.2f, 0.01f, sequence, clip, k2},
-                                    {0.2f, 0.3f, 0, 0.2f, 0, sequence, cispo, k1}};
+                                    {0.2f, 0.3f, 0, 0.2f, 0, sequence, cispo, k1},
+                                    {0.2f, 0.2f, 0, 0.3f, 0, token, clip, k3, 1.2f, 0},
+                                    {0.2f, 0.2f, 0, 0.3f, 0, token, clip, k1, 0, 0.7f},
+                                    {0.2f, 0.2f, 3.0f, 0.3f, 0, token, clip, k2, 1.5f, 0.8f},
+                                    {0.2f, 0.2f, 0, 0.3f, 0, sequence, clip, k3, 2.0f, 0.5f}};
 
 TEST(policy_loss_and_gradient_match_the_formula) {
   for (const int64_t T : {1, 5, 16, 77})
@@ -202,6 +209,23 @@ TEST(policy_loss_keeps_the_digits_of_a_small_kl) {
     const double exact = static_cast<double>(b.ref[0]) - static_cast<double>(b.logp[0]);
     CHECK(std::fabs(r.sums.kl / (std::expm1(exact) - exact) - 1) < 3e-6);
     CHECK(std::fabs(static_cast<double>(r.dlogp[0]) / -std::expm1(exact) - 1) < 2e-6);
+  }
+}
+
+// The two bounds of the k3 estimate of verl: beyond either a token has no pull, on it the whole.
+TEST(policy_loss_bounds_the_kl) {
+  for (const auto& [d, value, slope] : {std::tuple{2.0f, std::exp(2.0) - 3.0, std::exp(2.0) - 1.0},
+                                        {3.0f, 10.0, 0.0},
+                                        {-5.0f, std::exp(-5.0) + 4.0, std::exp(-5.0) - 1.0},
+                                        {-30.0f, 10.0, 0.0}}) {
+    Batch b(1);
+    b.logp = b.old = {-40.0f};
+    b.ref = {-40.0f + d};
+    b.weights = {1};
+    b.advantages = {0};
+    const Result r = run(best(), b, {0.2f, 0.2f, 0, 1.0f, 0, token, clip, k3, 20.0f, 10.0f});
+    CHECK_NEAR(r.sums.kl, value, 1e-5);
+    CHECK_NEAR(r.dlogp[0], -slope, 1e-5);
   }
 }
 

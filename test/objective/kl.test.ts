@@ -49,6 +49,11 @@ describe("the KL in the reward", () => {
     expect(sequenceKl(logp, ref, mask, "k1")).toBeCloseTo(0.5 - 1, 12);
     expect(sequenceKl(logp, ref, mask, "k2")).toBeCloseTo((0.25 + 1) / 2, 12);
     expect(sequenceKl(logp, ref, mask, "k3")).toBeCloseTo(Math.exp(-0.5) + 0.5 - 1 + Math.exp(1) - 1 - 1, 12);
+    const far = Math.log(12); // k3: 12 - 1 - log 12
+    expect(sequenceKl([0], [far], [1], "k3", { max: 8 })).toBe(8);
+    expect(sequenceKl([0, 0], [far, -9], [1, 1], "k1", { maxLogRatio: 2 })).toBe(-2 + 2);
+    expect(sequenceKl([0], [far], [1], "k3", { maxLogRatio: 2, max: 10 })).toBeCloseTo(Math.exp(2) - 3, 12);
+    expect(sequenceKl([0], [far], [1], "k3", { maxLogRatio: 0, max: 0 })).toBeCloseTo(12 - 1 - far, 12);
     expect(() => sequenceKl([0], [0, 0], [1], "k1")).toThrow(
       refused("[sequenceKl reference] expected 1 numbers, got 2"),
     );

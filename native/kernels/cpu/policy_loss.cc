@@ -23,11 +23,24 @@ struct Divergence {
   F32x16 value, slope;  // slope = -d value / d logp
 };
 
-inline Divergence divergence(F32x16 d, KlEstimator estimator) {
+inline Divergence estimate(F32x16 d, KlEstimator estimator) {
   if (estimator == KlEstimator::k1) return {zero() - d, set1(-1.0f)};
   if (estimator == KlEstimator::k2) return {set1(0.5f) * d * d, d};
   const F32x16 value = k3(d);
   return {value, value + d};  // e^d - 1
+}
+
+// Derivatives at a bound are those of automatic differentiation: a clamp passes them inside its closed interval.
+inline Divergence divergence(F32x16 d, const PolicyLossArgs& args) {
+  const F32x16 far = set1(args.kl_max_log_ratio), most = set1(args.kl_max);
+  const bool cut = args.kl_max_log_ratio > 0.0f;
+  Divergence kl = estimate(cut ? min(max(d, zero() - far), far) : d, args.kl);
+  if (cut) kl.slope = select_less(far, magnitude(d), zero(), kl.slope);
+  if (args.kl_max > 0.0f) {
+    kl.slope = select_less(most, magnitude(kl.value), zero(), kl.slope);
+    kl.value = min(max(kl.value, zero() - most), most);
+  }
+  return kl;
 }
 
 // What is maximised for a token. Counts are 1 where a bound decides the value.
@@ -139,7 +152,7 @@ void add_tokens(PolicyLossSums& sums, Counts& counts, float* dlogp, float* dentr
       s.value = s.value * lanes.load(in.importance + t);
       s.slope = s.slope * lanes.load(in.importance + t);
     }
-    const Divergence kl = in.ref ? divergence(lanes.load(in.ref + t) - now, args.kl) : Divergence{zero(), zero()};
+    const Divergence kl = in.ref ? divergence(lanes.load(in.ref + t) - now, args) : Divergence{zero(), zero()};
     const F32x16 h = in.entropy ? lanes.load(in.entropy + t) : zero();
     const bool shared = sequence && clip;  // then the slope is in the sequence's pull
     const F32x16 gradient = zero() - (shared ? zero() : s.slope) - kl_coef * kl.slope;
