@@ -22,6 +22,40 @@ export function wilson(correct: number, n: number): Share {
   return { n, correct, rate, interval: [Math.max(0, center - half), Math.min(1, center + half)] };
 }
 
+/** How often the second of two came out ahead; plain JSON. */
+export interface WinShare {
+  readonly n: number;
+  /** Pairs in which it is ahead, in which neither is, in which it is behind. */
+  readonly wins: number;
+  readonly ties: number;
+  readonly losses: number;
+  /** Mean score, a tie being half a win; null for no pairs. */
+  readonly rate: number | null;
+  /** 95%; null for no pairs. */
+  readonly interval: readonly [low: number, high: number] | null;
+}
+
+/**
+ * Share of wins from scores [n] of pairs: 1 the second is ahead, 0 the first is, 0.5 a tie. The interval is that of a difference of matched
+ * proportions, so that ties narrow it: Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", 2005, half
+ * a pair added to each of their four cells.
+ */
+export function winShare(scores: readonly number[]): WinShare {
+  const n = scores.length;
+  const wins = scores.filter((score) => score > 0.5).length;
+  const losses = scores.filter((score) => score < 0.5).length;
+  const counts = { n, wins, ties: n - wins - losses, losses };
+  if (n === 0) return { ...counts, rate: null, interval: null };
+  const leads = scores.map((score) => 2 * score - 1); // in [-1, 1]
+  const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
+  const many = n + 2;
+  const mean = total(leads) / many;
+  const variance = (total(leads.map((lead) => lead * lead)) + 1) / many - mean * mean;
+  const half = z95 * Math.sqrt(variance / many);
+  const bound = (lead: number) => Math.min(1, Math.max(0, (1 + lead) / 2));
+  return { ...counts, rate: total([...scores]) / n, interval: [bound(mean - half), bound(mean + half)] };
+}
+
 /** "73.8 [71.0, 76.4]": percent with its interval. */
 export function showShare(share: Share): string {
   const percent = (x: number) => (100 * x).toFixed(1);

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { random } from "../../src/data/random.js";
 import { bootstrapMean, pairedBootstrap, quantile, unpairedBootstrap } from "../../src/objective/bootstrap.js";
 import { pearson, ranks, spearman, spearmanWithin } from "../../src/objective/correlation.js";
-import { pairedDifference, wilson } from "../../src/objective/intervals.js";
+import { pairedDifference, wilson, winShare } from "../../src/objective/intervals.js";
 import { repeatedShare } from "../../src/objective/repetition.js";
 
 interface Correlated {
@@ -157,3 +157,70 @@ function stream(seed: number) {
   const source = random(seed);
   return (below: number) => source.int(below);
 }
+
+describe("shares of wins", () => {
+  /** The textbook form, cell by cell: half a pair more in each of the four, then Wald's interval of the difference. */
+  function slow(wins: number, ties: number, losses: number): [number, number] {
+    const [w, l, n] = [wins + 0.5, losses + 0.5, wins + ties + losses + 2];
+    const difference = (w - l) / n;
+    const half = 1.959963984540054 * Math.sqrt((w / n + l / n - difference ** 2) / n);
+    return [Math.max(0, (1 + difference - half) / 2), Math.min(1, (1 + difference + half) / 2)];
+  }
+  const scoresOf = (wins: number, ties: number, losses: number) => [
+    ...[Array<number>(wins).fill(1), Array<number>(ties).fill(0.5), Array<number>(losses).fill(0)].flat(),
+  ];
+
+  test.each<[number, number, number]>([
+    [40, 0, 0],
+    [0, 40, 0],
+    [0, 0, 1],
+    [3, 1, 4],
+    [120, 31, 77],
+  ])("%i wins, %i ties, %i losses", (wins, ties, losses) => {
+    const found = winShare(scoresOf(wins, ties, losses));
+    const n = wins + ties + losses;
+    expect(found).toMatchObject({ n, wins, ties, losses, rate: (wins + ties / 2) / n });
+    expectInterval(found.interval!, slow(wins, ties, losses));
+    expectInterval(
+      winShare(scoresOf(losses, ties, wins))
+        .interval!.map((bound) => 1 - bound)
+        .reverse(),
+      found.interval!,
+    );
+  });
+
+  test("ties narrow the interval, and all of one kind leave it a width", () => {
+    const width = ([low, high]: readonly [number, number]) => high - low;
+    expect(width(winShare(scoresOf(10, 80, 10)).interval!)).toBeLessThan(0.6 * width(wilson(50, 100).interval));
+    expect(winShare(scoresOf(40, 0, 0)).interval).toEqual([expect.closeTo(0.936, 3), 1]);
+    expect(width(winShare(scoresOf(0, 40, 0)).interval!)).toBeGreaterThan(0.04);
+  });
+
+  test("scores between, the mean of two orders, count as what they are", () => {
+    const found = winShare([0.75, 0.25, 1, 0.5]);
+    expect(found).toMatchObject({ n: 4, wins: 2, ties: 1, losses: 1, rate: 0.625 });
+    expect(winShare([])).toEqual({ n: 0, wins: 0, ties: 0, losses: 0, rate: null, interval: null });
+  });
+
+  test("holds the true share about 95 times in 100", () => {
+    const stream = random(77);
+    for (const [win, tie, n] of [
+      [0.3, 0.5, 40],
+      [0.6, 0.1, 25],
+      [0.85, 0.1, 60],
+    ] as const) {
+      let held = 0;
+      const rounds = 2000;
+      for (let round = 0; round < rounds; round++) {
+        const scores = Array.from({ length: n }, () => {
+          const drawn = stream.next();
+          return drawn < win ? 1 : drawn < win + tie ? 0.5 : 0;
+        });
+        const [low, high] = winShare(scores).interval!;
+        if (low <= win + tie / 2 && win + tie / 2 <= high) held++;
+      }
+      expect(held / rounds).toBeGreaterThan(0.935);
+      expect(held / rounds).toBeLessThan(0.985);
+    }
+  });
+});
