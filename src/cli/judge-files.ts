@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { isObject, type JsonObject } from "../config/files.js";
 import { loadRecords } from "../data/records.js";
 import { InputError } from "../errors.js";
-import type { JudgeAnswer } from "../reward/judge/judge.js";
+import { messagesText } from "../prompt/messages.js";
+import type { JudgeAnswer } from "../reward/judge/ask.js";
 import { attempt, nodeDisk } from "../train/disk.js";
 import { wholeBytes } from "../train/run-folder.js";
 
@@ -22,6 +23,8 @@ export interface ToldPairs {
   readonly unmatched: number;
 }
 
+/** Separates a run folder from the part of it whose evaluation is meant. */
+const PART_MARK = "#";
 /** Of a run folder: the last evaluation's answers, or the demonstrations of a teacher. */
 const FOLDER_FILES = ["held-out.jsonl", "demonstrations.jsonl"];
 const FORM = "expected {prompt, thinking, response}, or messages in the place of prompt and answer in that of response";
@@ -43,12 +46,37 @@ export async function readPairs(first: string, second: string): Promise<ToldPair
 /** By prompt; of several texts to a prompt the first. */
 async function readTold(path: string): Promise<ReadonlyMap<string, Told>> {
   const told = new Map<string, Told>();
-  const rows = await loadRecords(fileOf(path), (row) => (isObject(row) ? row : {}));
-  for (const row of lastEvaluation(rows.flatMap(({ records }) => records))) {
+  const { place, part } = placeOf(path);
+  const rows = await loadRecords(fileOf(place), (row) => (isObject(row) ? row : {}));
+  for (const row of lastEvaluation(
+    ofPart(
+      rows.flatMap(({ records }) => records),
+      place,
+      part,
+    ),
+  )) {
     const one = toldIn(row, path);
     if (!told.has(one.prompt)) told.set(one.prompt, one);
   }
   return told;
+}
+
+function placeOf(path: string): { readonly place: string; readonly part: string | null } {
+  const at = path.lastIndexOf(PART_MARK);
+  if (at < 0 || existsSync(path)) return { place: path, part: null };
+  return { place: path.slice(0, at), part: path.slice(at + 1) };
+}
+
+/** The rows of one part of a run. */
+function ofPart(rows: readonly JsonObject[], place: string, part: string | null): readonly JsonObject[] {
+  const found = part === null ? rows : rows.filter(({ phase }) => phase === part);
+  if (found.length > 0 || rows.length === 0) return found;
+  const parts = [...new Set(rows.flatMap(({ phase }) => (typeof phase === "string" ? [phase] : [])))].join(", ");
+  const expected = parts === "" ? "rows of a run, which name their part" : `one of the parts ${parts}`;
+  throw new InputError(
+    "JUDGE_PAIRS",
+    `[${place}${PART_MARK}${part}] expected ${expected}, got ${part}; correct its name`,
+  );
 }
 
 function fileOf(path: string): string {
@@ -75,14 +103,12 @@ function toldIn(row: JsonObject, path: string): Told {
   throw new InputError("JUDGE_PAIRS", `[${path}] ${FORM}, got ${Object.keys(row).join(", ")}; correct the rows`);
 }
 
-/** Messages as text: the words of a single user, else each turn after its role. */
 function promptIn({ messages, prompt }: JsonObject): string | null {
   const asked = messages ?? prompt;
   if (typeof asked === "string") return asked === "" ? null : asked;
   if (!Array.isArray(asked) || asked.length === 0) return null;
   const turns = asked.filter(isObject).map(({ role, content }) => ({ role: String(role), content: String(content) }));
-  if (turns.length === 1) return turns[0]!.content;
-  return turns.map(({ role, content }) => `${role}: ${content}`).join("\n\n");
+  return messagesText(turns);
 }
 
 /** Answers of a judge that are kept in a file, and added to it as they come. */

@@ -3,11 +3,14 @@
 import { Command, Option } from "commander";
 import type { Spent } from "../endpoint/meter.js";
 import { InputError } from "../errors.js";
+import type { FoundTraits } from "../reward/judge/find-traits.js";
 import type { Judgement } from "../reward/judge/judge.js";
+import type { JudgeSettings } from "../reward/judge/settings.js";
 import type { Pair } from "../reward/judge/verdict.js";
 import { collect } from "./flags.js";
 import type { ToldPairs } from "./judge-files.js";
-import { commonHelp, log, printJson, printLines } from "./output.js";
+import type { OpenJudge } from "./open-judge.js";
+import { commonHelp, printJson, printLines } from "./output.js";
 import { abortOnSignal } from "./signals.js";
 
 export interface JudgeCommandOptions {
@@ -27,24 +30,30 @@ export interface JudgeResult {
   /** Null where it was not asked for. */
   readonly answers: Judgement | null;
   readonly traits: Readonly<Record<string, Judgement>> | null;
+  /** What the judge found, where it was to find traits; they are compared on the other pairs. */
+  readonly found: FoundTraits | null;
   readonly spent: Spent;
 }
 
 const help = `
 FIRST and SECOND are files with rows of {prompt, thinking, response}, or run folders: of a training run its last
-held-out answers, of recipe teach its demonstrations. Pairs are rows with the same prompt. The order in which the
-judge sees a pair is drawn by seed. An answer without a verdict is counted, and scores nothing.
+held-out answers, of FOLDER#PART those of one of its parts, of recipe teach its demonstrations. Pairs are rows with the
+same prompt. The order in which the judge sees a pair is drawn by seed. An answer without a verdict is counted, and
+scores nothing. With traits.find the judge reads some pairs, says what tells their thoughts apart, and sums that up as
+that many traits, which are compared on the other pairs.
 
 Settings, by --set: endpoint.baseURL and endpoint.model (required), endpoint.apiKeyEnv (the variable with the key),
 endpoint.concurrency, .retries, .deadlineSeconds, .price.input, .price.output, .extra, .omit (as of recipe teach);
-seed, bothOrders, temperature, maxTokens, maxFailures, answers.template, traits.template, traits.list.
+seed, bothOrders, temperature, maxTokens, maxFailures, answers.template, traits.template, traits.list, traits.find,
+traits.findPairs, traits.noteTemplate, traits.sumTemplate.
 
 Examples:
   zazen judge runs/no-think runs/think --set endpoint.baseURL=http://localhost:8000/v1 --set endpoint.model=judge
   zazen judge before.jsonl after.jsonl --by traits --keep verdicts.jsonl --set endpoint.apiKeyEnv=JUDGE_KEY ...
+  zazen judge 'runs/think#evaluate-before' runs/think --by traits --set traits.find=8 --set endpoint.model=...
 
-JSON: {first, second, pairs, unmatched, answers, traits: {NAME: ...}, spent}; each is {scores, wins, ties, losses,
-unparsed, rate, interval}, of SECOND: rate 1 where it is always ahead, 0.5 where neither is.`;
+JSON: {first, second, pairs, unmatched, answers, traits: {NAME: ...}, found, spent}; each is {scores, n, wins, ties,
+losses, unparsed, rate, interval}, of SECOND: rate 1 where it is always ahead, 0.5 where neither is.`;
 
 export function judgeCommand(): Command {
   return new Command("judge")
@@ -64,9 +73,7 @@ export function judgeCommand(): Command {
     });
 }
 
-const PROGRESS_MS = 10_000;
-
-/** @throws InputError of settings, files and rows, JUDGE_PAIRS, and what an endpoint may throw */
+/** @throws InputError of settings, files and rows, JUDGE_PAIRS, ZazenError JUDGE_TRAITS, and what an endpoint may throw */
 export async function judge(
   first: string,
   second: string,
@@ -76,43 +83,48 @@ export async function judge(
   const { applySets } = await import("../config/recipe-file.js");
   const { judgeSettings } = await import("../reward/judge/settings.js");
   const settings = judgeSettings(applySets({}, set));
-  const { Endpoint } = await import("../endpoint/endpoint.js");
-  const endpoint = await Endpoint.open(settings.endpoint, { seed: settings.seed, onRetry: log });
-  const { openKept, readPairs } = await import("./judge-files.js");
+  const { openJudge } = await import("./open-judge.js");
+  const opened = await openJudge(settings, keep, signal);
+  const { readPairs } = await import("./judge-files.js");
   const told = await readPairs(first, second);
-  const kept = await openKept(keep);
-  const { judgeAnswers, judgeTraits } = await import("../reward/judge/judge.js");
-  let [answered, at] = [0, performance.now()];
-  const onAnswer: typeof kept.add = (answer) => {
-    kept.add(answer);
-    answered++;
-    if (performance.now() - at < PROGRESS_MS) return;
-    at = performance.now();
-    log(`${answered} answers, ${costText(endpoint.spent)}`);
-  };
-  const { seed, bothOrders, temperature, maxTokens, maxFailures } = settings;
-  const window = 2 * settings.endpoint.concurrency;
-  const options = {
-    seed,
-    bothOrders,
-    temperature,
-    maxTokens,
-    maxFailures,
-    window,
-    signal,
-    known: kept.known,
-    onAnswer,
-  };
-  const answers = by === "traits" ? null : pairsOf(told, "answer");
+  const { judgeAnswers } = await import("../reward/judge/judge.js");
+  const responses = by === "traits" ? null : pairsOf(told, "answer");
   const thoughts = by === "answers" ? null : pairsOf(told, "thinking");
-  return {
-    ...{ first, second, pairs: told.pairs.length, unmatched: told.unmatched },
-    answers: answers && (await judgeAnswers(endpoint, answers, { ...options, template: settings.answers.template })),
-    traits:
-      thoughts &&
-      (await judgeTraits(endpoint, thoughts, settings.traits.list, { ...options, template: settings.traits.template })),
-    spent: endpoint.spent,
-  };
+  const { endpoint, options } = opened;
+  const { template } = settings.answers;
+  const answers = responses && (await judgeAnswers(endpoint, responses, { ...options, template }));
+  const { traits, found } = thoughts ? await compareTraits(opened, thoughts, settings) : { traits: null, found: null };
+  const { pairs, unmatched } = told;
+  return { first, second, pairs: pairs.length, unmatched, answers, found, traits, spent: endpoint.spent };
+}
+
+/** By the traits of the settings, or by those that the judge finds in some of the pairs; these are not compared again. */
+async function compareTraits(
+  { endpoint, options }: OpenJudge,
+  thoughts: readonly Pair[],
+  { seed, traits }: JudgeSettings,
+): Promise<Pick<JudgeResult, "traits" | "found">> {
+  const { judgeTraits } = await import("../reward/judge/judge.js");
+  const { template, list, find, findPairs, noteTemplate, sumTemplate } = traits;
+  const compare = (pairs: readonly Pair[], by: Readonly<Record<string, string>>) =>
+    judgeTraits(endpoint, pairs, by, { ...options, template });
+  if (find === 0) return { traits: await compare(thoughts, list), found: null };
+  if (thoughts.length <= findPairs) throw noneLeft(thoughts.length, findPairs);
+  const { epochOrder } = await import("../data/order.js");
+  const drawn = new Set(epochOrder(thoughts.length, seed, 0).subarray(0, findPairs));
+  const of = (isDrawn: boolean) => thoughts.filter((_, p) => drawn.has(p) === isDrawn);
+  const { findTraits } = await import("../reward/judge/find-traits.js");
+  const asked = { ...options, count: find, noteTemplate, sumTemplate };
+  const found = await findTraits(endpoint, of(true), asked);
+  return { traits: await compare(of(false), found.traits), found };
+}
+
+function noneLeft(pairs: number, findPairs: number): InputError {
+  return new InputError(
+    "JUDGE_PAIRS",
+    `[judge] expected more pairs with thoughts than the ${findPairs} that traits are found in, got ${pairs}; lower traits.findPairs, or ` +
+      "take more prompts",
+  );
 }
 
 /** Pairs of which both have the text. @throws InputError JUDGE_PAIRS where there is none */
@@ -136,7 +148,8 @@ function noTexts(pairs: number, what: "answer" | "thinking"): InputError {
 
 async function resultLines(result: JudgeResult): Promise<readonly string[]> {
   const { tableLines } = await import("../report/table.js");
-  const { first, second, pairs, unmatched, answers, traits, spent } = result;
+  const { costText } = await import("./open-judge.js");
+  const { first, second, pairs, unmatched, answers, found, traits, spent } = result;
   const rows = [
     ...(answers === null ? [] : [rowOf("better answer", answers)]),
     ...Object.entries(traits ?? {}).map(([name, judgement]) => rowOf(`more of: ${name}`, judgement)),
@@ -145,6 +158,7 @@ async function resultLines(result: JudgeResult): Promise<readonly string[]> {
     `first: ${first}`,
     `second: ${second}`,
     `${pairs} prompts that both have${unmatched === 0 ? "" : `, ${unmatched} that one has are left out`}`,
+    ...(found === null ? [] : foundLines(found)),
     "",
     ...tableLines(["", "second, %", "second", "tie", "first", "no verdict"], rows),
     "",
@@ -152,14 +166,16 @@ async function resultLines(result: JudgeResult): Promise<readonly string[]> {
   ];
 }
 
+function foundLines({ traits, pairs, notes, unparsed }: FoundTraits): readonly string[] {
+  const silent = unparsed === 0 ? "" : `, ${unparsed} answers without one`;
+  return [
+    `traits found in ${pairs} pairs by ${notes} notes${silent}; compared on the others:`,
+    ...Object.entries(traits).map(([name, what]) => `  ${name}: ${what}`),
+  ];
+}
+
 function rowOf(name: string, { rate, interval, wins, ties, losses, unparsed }: Judgement): readonly string[] {
   const percent = (share: number) => (100 * share).toFixed(1);
   const spread = interval === null ? "" : ` [${interval.map(percent).join(", ")}]`;
   return [name, rate === null ? "-" : `${percent(rate)}${spread}`, ...[wins, ties, losses, unparsed].map(String)];
-}
-
-function costText({ requests, promptTokens, completionTokens, cost }: Spent): string {
-  const count = (n: number) => n.toLocaleString("en-US");
-  const paid = cost > 0 ? `, cost ${cost.toFixed(4)}` : "";
-  return `${count(requests)} requests, ${count(promptTokens)} tokens in, ${count(completionTokens)} out${paid}`;
 }

@@ -82,6 +82,50 @@ describe("judge", () => {
     expect((await judged(server, file(rows(3)), teacher)).answers).toMatchObject({ wins: 6 });
   });
 
+  test("finds traits in some pairs, and compares them on the others", async () => {
+    const server = await chatServer(({ body }) => {
+      const text = body.messages[0]!.content;
+      if (text.includes("<notes>")) return { body: completion("Lists: It lists.\nDoubts: It doubts.") };
+      return { body: completion(text.includes("Trait: ") ? "Verdict: tie" : "Lists: It lists.") };
+    });
+    servers.push(server);
+    const some = ["traits.find=2", "traits.findPairs=4"];
+    const result = await judged(server, file(rows(5)), file(rows(3)), {
+      by: "traits",
+      set: [...sets(server), ...some],
+    });
+    expect(result.found).toMatchObject({ pairs: 4, notes: 4, unparsed: 0, traits: { lists: "It lists." } });
+    expect(result.traits).toMatchObject({ lists: { n: 2, ties: 2 }, doubts: { n: 2, ties: 2 } });
+    const questions = server.asked.map(({ body }) => /Question \d/.exec(body.messages[0]!.content)?.[0]);
+    const [read, compared] = [questions.slice(0, 4), questions.slice(5)];
+    expect(new Set([...read, ...compared]).size).toBe(6);
+    expect(compared.filter((question) => read.includes(question))).toEqual([]);
+    const all = ["traits.find=2", "traits.findPairs=6"];
+    const failed = judged(server, file(rows(5)), file(rows(3)), { by: "traits", set: [...sets(server), ...all] });
+    await expect(failed).rejects.toThrow(
+      /expected more pairs with thoughts than the 6 .*, got 6; lower traits.findPairs/,
+    );
+  });
+
+  test("compares the parts of one run: before its training and after", async () => {
+    const server = await longerWins();
+    const held = (phase: string, answer: string) =>
+      [0, 1, 2].map((i) => ({
+        ...{ phase, step: 1, decoded: "sampled", problem: i, thinking: null, answer },
+        messages: [{ role: "user", content: `Question ${i}?` }],
+      }));
+    const folder = temporaryFolder("judge-parts");
+    file([...held("evaluate-before", "long answer"), ...held("evaluate-after", "short")], folder, "held-out.jsonl");
+    expect((await judged(server, `${folder}#evaluate-before`, folder)).answers).toMatchObject({ losses: 3 });
+    expect((await judged(server, folder, `${folder}#evaluate-before`)).answers).toMatchObject({ wins: 3 });
+    await expect(judged(server, folder, `${folder}#after`)).rejects.toThrow(
+      /expected one of the parts evaluate-before, evaluate-after, got after; correct its name/,
+    );
+    await expect(judged(server, folder, `${file(rows(3))}#x`)).rejects.toThrow(
+      /expected rows of a run, which name their part, got x/,
+    );
+  });
+
   test("keeps answers, and does not ask for those that it has", async () => {
     const server = await longerWins();
     const keep = join(temporaryFolder("judge-keep"), "verdicts.jsonl");
@@ -151,7 +195,7 @@ describe.skipIf(!cliIsBuilt)("zazen judge", { timeout: 60_000 }, () => {
     const { stdout, status } = zazen([...args, "--keep", keep]);
     expect(status).toBe(0);
     expect(stdout).toMatch(/6 prompts that both have\n/);
-    expect(stdout).toMatch(/better answer +100.0 \[100.0, 100.0\] +6 +0 +0 +0\n/);
+    expect(stdout).toMatch(/better answer +100.0 \[\d\d\.\d, 100.0\] +6 +0 +0 +0\n/);
     expect(stdout).toMatch(/0 requests/);
     const url = server.url;
     await servers.pop()![Symbol.asyncDispose]();

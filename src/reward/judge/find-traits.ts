@@ -6,7 +6,7 @@ import type { ChatSource } from "../../endpoint/types.js";
 import { ZazenError } from "../../errors.js";
 import { fillTemplate } from "../../prompt/fill.js";
 import { type AskOptions, askAll } from "./ask.js";
-import { type Pair, questionText } from "./verdict.js";
+import { type Pair, PLANS, questionText } from "./verdict.js";
 
 export interface FindOptions extends AskOptions {
   /** Draws the order of each pair. Default 0. */
@@ -61,12 +61,16 @@ export async function findTraits(
   }
   if (notes.length === 0) throw traitError(`notes on at least one of ${pairs.length} pairs`, "none");
   const sum = fillTemplate(sumTemplate, { notes: notes.join("\n"), count: String(count) });
-  for await (const answer of askAll(judge, [sum], options)) {
-    const found = Object.entries(parseTraits(answer)).slice(0, count);
-    if (found.length === 0) throw traitError("lines of NAME: what it is", JSON.stringify(clip(answer)));
-    return { traits: Object.fromEntries(found), pairs: pairs.length, notes: notes.length, unparsed };
-  }
-  throw traitError("an answer", "none");
+  const answer = await answerTo(judge, sum, options);
+  const found = Object.entries(parseTraits(answer)).slice(0, count);
+  if (found.length === 0) throw traitError("lines of NAME: what it is", JSON.stringify(clip(answer)));
+  return { traits: Object.fromEntries(found), pairs: pairs.length, notes: notes.length, unparsed };
+}
+
+/** Throws the refusal of an endpoint, there being nothing else to go on with. */
+async function answerTo(judge: ChatSource, question: string, options: AskOptions): Promise<string> {
+  for await (const answer of askAll(judge, [question], { ...options, maxFailures: 0 })) return answer;
+  return "";
 }
 
 /** Traits of an answer by name, of several with a name the first; lines of another form are passed over. */
@@ -99,17 +103,7 @@ way of planning that plans on other messages can show more or less of.
 Write up to five traits, one a line, each as a short name, a colon, and one sentence that says what a plan with this trait does. Write \
 nothing else.
 
-<message>
-{prompt}
-</message>
-
-<plan_a>
-{a}
-</plan_a>
-
-<plan_b>
-{b}
-</plan_b>`;
+${PLANS}`;
 
 /** A few traits of many notes. */
 export const SUM_TEMPLATE = `Below are notes on how two assistants plan, made on one pair of plans after another. Notes that mean the same \

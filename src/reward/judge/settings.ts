@@ -3,6 +3,7 @@ import { z } from "zod";
 import { endpointPart } from "../../config/endpoint.js";
 import { group } from "../../config/fragments.js";
 import { resolveSettings, type Settings } from "../../config/resolve.js";
+import { NOTE_TEMPLATE, SUM_TEMPLATE } from "./find-traits.js";
 import { ANSWER_TEMPLATE, TRAIT_TEMPLATE, TRAITS } from "./verdict.js";
 
 const template = (value: string, names: readonly string[]) =>
@@ -33,6 +34,20 @@ const schema = z.strictObject({
       .refine((list) => Object.keys(list).length > 0, "at least one trait")
       .default({ ...TRAITS })
       .describe("Traits by name, with what each is."),
+    find: z
+      .int()
+      .min(0)
+      .max(64)
+      .default(0)
+      .describe("Traits that the judge finds by itself, at most, in the place of traits.list; 0 takes the list."),
+    findPairs: z
+      .int()
+      .min(1)
+      .max(100_000)
+      .default(40)
+      .describe("Pairs that it finds them in, drawn by seed; the others are compared."),
+    noteTemplate: template(NOTE_TEMPLATE, ["a", "b"]).describe("What tells two thoughts apart."),
+    sumTemplate: template(SUM_TEMPLATE, ["notes", "count"]).describe("Few traits of all notes."),
   }),
 });
 

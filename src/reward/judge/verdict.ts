@@ -59,17 +59,8 @@ ${ENDING}
 {b}
 </response_b>`;
 
-/** Which of two thoughts shows more of a trait (Bhaskar et al., "Language models that think, chat better", 2025, analysis of thoughts). */
-export const TRAIT_TEMPLATE = `Below are a message to an assistant and two plans, A and B, that were made before the message was answered. \
-Which plan shows more of this trait?
-
-Trait: {trait}
-
-Look at the plans alone, not at how good an answer they would lead to. Neither the order of the plans nor their length counts by itself.
-
-${ENDING}
-
-<message>
+/** The end of a question about two thoughts. */
+export const PLANS = `<message>
 {prompt}
 </message>
 
@@ -80,6 +71,18 @@ ${ENDING}
 <plan_b>
 {b}
 </plan_b>`;
+
+/** Which of two thoughts shows more of a trait (Bhaskar et al., "Language models that think, chat better", 2025, analysis of thoughts). */
+export const TRAIT_TEMPLATE = `Below are a message to an assistant and two plans, A and B, that were made before the message was answered. \
+Which plan shows more of this trait?
+
+Trait: {trait}
+
+Look at the plans alone, not at how good an answer they would lead to. Neither the order of the plans nor their length counts by itself.
+
+${ENDING}
+
+${PLANS}`;
 
 /** Traits of thoughts by name: those of checklists and those of weighing, grouping and revising, between which training is said to move. */
 export const TRAITS: Readonly<Record<string, string>> = {

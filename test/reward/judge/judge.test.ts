@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { Endpoint } from "../../../src/endpoint/endpoint.js";
 import type { ChatSource } from "../../../src/endpoint/types.js";
+import { winShare } from "../../../src/objective/intervals.js";
 import { type JudgeOptions, judgeAnswers, judgementOf, judgeTraits } from "../../../src/reward/judge/judge.js";
 import { judgeSettings } from "../../../src/reward/judge/settings.js";
 import {
@@ -96,7 +97,7 @@ describe("judgeAnswers", () => {
     const judgement = await judgeAnswers(source, pairs, { seed: 1 });
     expect(judgement).toEqual({
       ...{ scores: pairs.map(() => 1), wins: 40, ties: 0, losses: 0, unparsed: 0 },
-      ...{ rate: 1, interval: [1, 1] },
+      ...{ n: 40, rate: 1, interval: winShare(Array(40).fill(1)).interval },
     });
     const first = asked.filter(strongIsA).length;
     expect(first).toBeGreaterThan(8);
@@ -121,7 +122,7 @@ describe("judgeAnswers", () => {
     const both = judgeWho(() => "Verdict: A");
     const judgement = await judgeAnswers(both.source, pairs, { bothOrders: true });
     expect(both.asked).toHaveLength(80);
-    expect(judgement).toMatchObject({ wins: 0, ties: 40, losses: 0, rate: 0.5, interval: [0.5, 0.5] });
+    expect(judgement).toMatchObject({ wins: 0, ties: 40, losses: 0, rate: 0.5 });
   });
 
   test("answers without a verdict are counted, and no ties", async () => {
@@ -169,11 +170,11 @@ describe("judgeAnswers", () => {
 
 describe("judgementOf", () => {
   test("by hand", () => {
-    // mean 0.625; deviations .375, .375, -.125, -.625 -> variance 0.6875 / 3; half-width 1.96 sqrt(0.22917 / 4).
     const { interval, ...others } = judgementOf([1, 1, null, 0.5, 0], 3);
-    expect(others).toEqual({ scores: [1, 1, null, 0.5, 0], wins: 2, ties: 1, losses: 1, unparsed: 3, rate: 0.625 });
-    expect(interval![0]).toBeCloseTo(0.625 - 1.959964 * Math.sqrt(0.6875 / 12), 6);
-    expect(interval![1]).toBe(1);
+    expect(others).toEqual({
+      ...{ scores: [1, 1, null, 0.5, 0], n: 4, wins: 2, ties: 1, losses: 1, unparsed: 3, rate: 0.625 },
+    });
+    expect(interval).toEqual(winShare([1, 1, 0.5, 0]).interval); // what has no verdict is in no pair
   });
 });
 
@@ -231,6 +232,8 @@ describe("settings", () => {
     [{ traits: { template: "{a} {b}" } }, /\[judge\] traits.template: expected a text with \{trait\}, \{a\}, \{b\}/],
     [{ traits: { list: {} } }, /traits.list: expected at least one trait/],
     [{ endpoint: { price: { input: -2 } } }, /endpoint.price.input/],
+    [{ traits: { find: -1 } }, /traits.find/],
+    [{ traits: { sumTemplate: "{notes}" } }, /traits.sumTemplate: expected a text with \{notes\}, \{count\}/],
     [{ bothOrder: true }, /\[judge\] expected a known key, got "bothOrder".*bothOrders/],
   ])("%j", (settings, message) => {
     expect(() => judgeSettings(settings)).toThrow(message);
