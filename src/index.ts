@@ -75,7 +75,7 @@ export {
   whiten,
 } from "./objective/gae.js";
 export { groupsWithSpread } from "./objective/groups.js";
-export { type Share, showShare, wilson } from "./objective/intervals.js";
+export { type Share, showShare, type WinShare, wilson, winShare } from "./objective/intervals.js";
 export { sequenceKl, truncatedImportance } from "./objective/kl.js";
 export { maskTruncated, type OverlongRule, overlongPenalty } from "./objective/overlong.js";
 export { type LearningRateRule, learningRate } from "./objective/schedule.js";
@@ -110,6 +110,13 @@ export type { NoteEvent, PhaseEvent, RolloutEvent, RunEvent, StepEvent, TableEve
 export type { RewardFailure, RewardPart } from "./reward/combine.js";
 export { RewardError } from "./reward/faults.js";
 export type { GroupReward, RewardInput, SampleReward } from "./reward/input.js";
+export {
+  type FindOptions,
+  type FoundTraits,
+  findTraits,
+  NOTE_TEMPLATE,
+  SUM_TEMPLATE,
+} from "./reward/judge/find-traits.js";
 export { type Judgement, type JudgeOptions, judgeAnswers, judgementOf, judgeTraits } from "./reward/judge/judge.js";
 export {
   ANSWER_TEMPLATE,

@@ -1,12 +1,21 @@
 // `zazen compare`: runs side by side, from their folders alone: what differs in their settings, figures with intervals, and plots.
 import { Command } from "commander";
+import { InputError } from "../errors.js";
 import type { Comparison } from "../eval/comparison/compare.js";
 import type { RunRecord } from "../eval/comparison/record.js";
 import type { SettingDifference } from "../eval/comparison/settings.js";
+import { collect } from "./flags.js";
 import { commonHelp, log, printJson, printLines } from "./output.js";
+import { abortOnSignal } from "./signals.js";
 
 export interface CompareOptions {
   readonly out?: string;
+  /** A second judge: the folder of a reward model, or the address of an endpoint. */
+  readonly judge?: string;
+  /** Its settings. */
+  readonly set?: readonly string[];
+  /** File of an endpoint's answers. */
+  readonly keep?: string;
   readonly json?: boolean;
 }
 
@@ -21,10 +30,18 @@ figures is over the problems that both runs answered, paired, where there are an
 Examples:
   zazen compare runs/think runs/no-think
   zazen compare runs/grpo runs/ppo runs/dpo --out comparison.html
+  zazen compare runs/no-think runs/think --judge my-second-reward-model
+  zazen compare runs/no-think runs/think --judge http://localhost:8000/v1 --set endpoint.model=judge --keep verdicts.jsonl
   zazen compare runs/trial 'runs/trial#no-thinking-grpo' --json
 
-JSON: {runs, settings: [{key, values}], notes, measures: [{name, title, section, values, differences}]}; a value is
-{mean, interval, n}, a difference has how besides.`;
+--judge is a second judge of the held-out answers: a reward model's folder, whose scores of the two answers to a problem
+are compared, or an endpoint as of \`zazen judge\`, which sees both. Its wins against the first run count ties half, with
+an interval over problems. --set sets a reward model's maxTokens, dtype, template, kwargs, threads, runtime, file and
+the like, or an endpoint's settings as of \`zazen judge\`.
+
+JSON: {runs, settings: [{key, values}], notes, measures: [{name, title, section, values, differences}], judge}; a value
+is {mean, interval, n}, a difference has how besides; judge is null or {name, wins: [null, {n, wins, ties, losses, rate,
+interval}]}.`;
 
 export function compareCommand(): Command {
   return new Command("compare")
@@ -32,24 +49,36 @@ export function compareCommand(): Command {
     .description("Compares runs: the settings that differ, figures with intervals, and plots.")
     .argument("<RUN...>", "two or more run folders")
     .option("--out <FILE>", "write the comparison with plots as one HTML file")
+    .option("--judge <DIR|URL>", "judge held-out answers by a reward model, or at an endpoint")
+    .option("--set <key=value>", "a setting of the judge, dotted key and YAML value; repeatable", collect)
+    .option("--keep <FILE>", "keep an endpoint's answers in this file, and do not ask for those that it has")
     .option("--json", "print one JSON document")
     .addHelpText("after", help + commonHelp)
     .action(async (names: readonly string[], options: CompareOptions) => {
-      const { runs, comparison } = await compare(names);
+      const { runs, comparison } = await compare(names, options, abortOnSignal());
       if (options.out !== undefined) await writePage(options.out, runs, comparison);
       if (options.json === true) printJson(comparison);
       else printLines(await comparisonLines(comparison));
     });
 }
 
-/** @throws InputError COMPARE_RUNS, COMPARE_FOLDER, COMPARE_METRICS, and what reading files may throw */
+/** @throws InputError COMPARE_RUNS, COMPARE_FOLDER, COMPARE_METRICS, and what reading files and `secondOpinion` may throw */
 export async function compare(
   names: readonly string[],
+  { judge, set, keep }: Pick<CompareOptions, "judge" | "set" | "keep">,
+  signal: AbortSignal,
 ): Promise<{ readonly runs: readonly RunRecord[]; readonly comparison: Comparison }> {
-  const { compareRuns } = await import("../eval/comparison/compare.js");
+  const { compareRuns, requireSeveral } = await import("../eval/comparison/compare.js");
   const { readPastRun } = await import("../train/past-run.js");
   const runs = await Promise.all(names.map(readPastRun));
-  return { runs, comparison: compareRuns(runs) };
+  requireSeveral(runs);
+  if (judge === undefined) {
+    if (set === undefined && keep === undefined) return { runs, comparison: compareRuns(runs) };
+    throw new InputError("USAGE", "[compare] expected --judge with --set and --keep, got none; name the judge");
+  }
+  const { secondOpinion } = await import("./compare-judge.js");
+  const flags = { judge, ...(set && { set }), ...(keep !== undefined && { keep }) };
+  return { runs, comparison: compareRuns(runs, await secondOpinion(runs, flags, signal)) };
 }
 
 async function comparisonLines(comparison: Comparison): Promise<readonly string[]> {

@@ -20,7 +20,7 @@ const heldOutLine = z.object({
   decoded: z.enum(["sampled", "greedy"]),
   figure: z.string(),
   problem: z.int(),
-  messages: z.array(z.object({ role: z.string(), content: z.string() })),
+  messages: z.array(z.object({ role: z.enum(["system", "user", "assistant"]), content: z.string() })),
   answer: z.string(),
   reward: z.number().nullable(),
 });

@@ -7,7 +7,7 @@ import { windowOf } from "../../src/eval/comparison/measures.js";
 import type { RunRecord } from "../../src/eval/comparison/record.js";
 import { settingDifferences } from "../../src/eval/comparison/settings.js";
 import { judgeSet, winRate } from "../../src/eval/win-rate.js";
-import { wilson } from "../../src/objective/intervals.js";
+import { wilson, winShare } from "../../src/objective/intervals.js";
 import { readPastRun } from "../../src/train/past-run.js";
 import { folderOf } from "../helpers/files.js";
 import { pastRun } from "../helpers/past-runs.js";
@@ -308,7 +308,7 @@ describe("a second judge", () => {
       ties: 1,
       losses: 4,
       rate: 3.5 / 8,
-      interval: wilson(3.5, 8).interval,
+      interval: winShare([1, 1, 1, 0.5, 0, 0, 0, 0]).interval,
     });
     expect(winRate(b, a).rate).toBe(1 - 3.5 / 8); // the order of the two is of no account
     expect(b).toMatchObject({ figure: "score", mean: 3.5 });
@@ -335,12 +335,21 @@ describe("a second judge", () => {
   test("is part of a comparison", async () => {
     const runs = await Promise.all([pastRun({ answer: () => "a" }), pastRun({ answer: () => "bb" })].map(readPastRun));
     const sets = await Promise.all(runs.map(({ evaluations }) => judgeSet(evaluations[0]!, length)));
-    const comparison = compareRuns(runs, { judge: "lengths", sets });
+    const comparison = compareRuns(runs, {
+      judge: "lengths",
+      sets,
+      wins: [null, winRate(sets[0]!, sets[1]!)],
+      notes: [],
+    });
     expect(measure(comparison, "judge/score").differences[1]).toMatchObject({ mean: 1, how: "paired problems" });
     expect(measure(comparison, "judge/win_rate").values).toEqual([
       null,
-      { mean: 1, n: 10, interval: wilson(10, 10).interval },
+      { mean: 1, n: 10, interval: winShare(Array(10).fill(1)).interval },
     ]);
+    expect(comparison.judge).toMatchObject({ name: "lengths", wins: [null, { n: 10, wins: 10, rate: 1 }] });
+    const alone = compareRuns(runs);
+    expect(alone.judge).toBeNull();
+    expect(comparison.measures.filter(({ name }) => !name.startsWith("judge/"))).toEqual(alone.measures);
     expect(comparison.notes).toEqual([
       expect.stringMatching(/^lengths judges .*: 10 wins, 0 ties, 0 losses on 10 problems$/),
     ]);

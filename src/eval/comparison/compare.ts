@@ -1,7 +1,7 @@
 // Several runs as one comparison: what differs in their settings, whether that allows to compare them, their figures.
 import { random } from "../../data/random.js";
 import { InputError } from "../../errors.js";
-import { winRate } from "../win-rate.js";
+import type { WinShare } from "../../objective/intervals.js";
 import { FEWEST, type Measure, measures, windowOf } from "./measures.js";
 import { commonAnswers, type HeldOutSet, lastSet, type RunRecord } from "./record.js";
 import { type SettingDifference, settingDifferences } from "./settings.js";
@@ -14,6 +14,8 @@ export interface Comparison {
   /** What limits the comparison, in words. */
   readonly notes: readonly string[];
   readonly measures: readonly Measure[];
+  /** What a second judge says, where one was asked. */
+  readonly judge: { readonly name: string; readonly wins: Judgement["wins"] } | null;
 }
 
 export interface RunSketch {
@@ -33,18 +35,17 @@ const SEED = 0;
 export interface Judgement {
   /** Who it is. */
   readonly judge: string;
-  /** The last sampled evaluation of each run with the judge's scores as rewards; null where a run has no answers. */
+  /** The last sampled evaluation of each run with the judge's scores as rewards, null where a run has no answers; [] of a judge of pairs. */
   readonly sets: readonly (HeldOutSet | null)[];
+  /** How often each run is ahead of the first; null for the first, and where they have answered no problem both. */
+  readonly wins: readonly (WinShare | null)[];
+  /** What limits the judgement, in words. */
+  readonly notes: readonly string[];
 }
 
 /** Compares runs, the first with each of the others. Throws InputError COMPARE_RUNS for fewer than two. */
 export function compareRuns(runs: readonly RunRecord[], judgement: Judgement | null = null): Comparison {
-  if (runs.length < 2) {
-    throw new InputError(
-      "COMPARE_RUNS",
-      `[compare] expected at least 2 runs, got ${runs.length}; name more run folders`,
-    );
-  }
+  requireSeveral(runs);
   const settings = settingDifferences(runs.map(({ config }) => config));
   const stream = random(SEED);
   return {
@@ -59,8 +60,15 @@ export function compareRuns(runs: readonly RunRecord[], judgement: Judgement | n
       ...jointNotes(runs, settings),
       ...(judgement ? judgeNotes(runs, judgement) : []),
     ],
-    measures: measures(runs, (below) => stream.int(below), judgement?.sets),
+    measures: measures(runs, (below) => stream.int(below), judgement),
+    judge: judgement && { name: judgement.judge, wins: judgement.wins },
   };
+}
+
+/** Throws InputError COMPARE_RUNS for fewer than two. */
+export function requireSeveral({ length }: readonly RunRecord[]): void {
+  if (length > 1) return;
+  throw new InputError("COMPARE_RUNS", `[compare] expected at least 2 runs, got ${length}; name more run folders`);
 }
 
 const ownNotes = ({ name, notes, finished, steps }: RunRecord): readonly string[] => [
@@ -109,12 +117,17 @@ function heldOutNotes(first: RunRecord, other: RunRecord): readonly string[] {
   ];
 }
 
-function judgeNotes(runs: readonly RunRecord[], { judge, sets }: Judgement): readonly string[] {
-  const [first, ...others] = sets;
-  return others.flatMap((set, i) => {
-    if (!first || !set) return [];
-    const { n, wins, ties, losses } = winRate(first, set);
-    const names = `${runs[i + 1]!.name} against ${runs[0]!.name}`;
-    return [`${judge} judges ${names}: ${wins} wins, ${ties} ties, ${losses} losses on ${n} problems`];
+function judgeNotes(runs: readonly RunRecord[], { judge, wins, notes }: Judgement): readonly string[] {
+  const [first] = runs;
+  const counts = wins.flatMap((share, r) => {
+    if (share === null) return [];
+    const names = `${runs[r]!.name} against ${first!.name}`;
+    return [
+      `${judge} judges ${names}: ${share.wins} wins, ${share.ties} ties, ${share.losses} losses on ${share.n} problems`,
+    ];
   });
+  const unjudged = wins.flatMap((share, r) =>
+    share === null && r > 0 ? [`${judge} has nothing to judge of ${runs[r]!.name}`] : [],
+  );
+  return [...counts, ...unjudged, ...notes];
 }

@@ -1,8 +1,7 @@
 // The figures of a comparison with their intervals, and the difference of each run to the first one. Pure: the same runs and the same
 // stream of random numbers give the same figures. Intervals over steps take steps as independent, which neighbours are not quite.
 import { bootstrapMean, type Draw, pairedBootstrap, unpairedBootstrap } from "../../objective/bootstrap.js";
-import { wilson } from "../../objective/intervals.js";
-import { winRate } from "../win-rate.js";
+import { type WinShare, wilson } from "../../objective/intervals.js";
 import { commonAnswers, type HeldOutSet, lastSet, type RunRecord, type StepFigures } from "./record.js";
 
 /** A value with its 95% interval, where there is one. Plain JSON. */
@@ -54,7 +53,7 @@ const TITLES: readonly (readonly [section: Measure["section"], field: string, ti
 export function measures(
   runs: readonly RunRecord[],
   draw: Draw,
-  judged: readonly (HeldOutSet | null)[] = [],
+  judgement: { readonly sets: readonly (HeldOutSet | null)[]; readonly wins: readonly (WinShare | null)[] } | null,
 ): readonly Measure[] {
   const watched = TITLES.flatMap(([section, field, title, ends]) => [
     ...(ends === "both" ? [seriesMeasure(runs, section, field, title, "start", draw)] : []),
@@ -70,10 +69,12 @@ export function measures(
     const figure = sets.find((set) => set !== null)?.figure ?? "";
     return heldOutMeasure({ name: `held-out/${decoded}`, title: `${figure}, ${decoded}` }, sets, draw);
   });
-  const judge = [
-    heldOutMeasure({ name: "judge/score", title: "the judge's score" }, judged, draw),
-    winRateMeasure(judged),
-  ];
+  const judge = judgement
+    ? [
+        heldOutMeasure({ name: "judge/score", title: "the judge's score" }, judgement.sets, draw),
+        winRateMeasure(judgement.wins),
+      ]
+    : [];
   const plain = [bestReward(runs), bestHeldOut(runs), ...costs(runs)];
   const order: readonly Measure["section"][] = ["held-out", "reward", "length", "watch", "style", "cost"];
   const all = [...watched, ...heldOut, ...judge, ...plain, ...style].filter(({ values }) =>
@@ -152,12 +153,10 @@ function heldOutMeasure(
 }
 
 /** Of each run against the first. */
-function winRateMeasure(judged: readonly (HeldOutSet | null)[]): Measure {
-  const [first] = judged;
-  const values = judged.map((set, r) => {
-    const { rate, interval, n } = r === 0 || !set || !first ? NO_RATE : winRate(first, set);
-    return rate === null ? null : { mean: rate, interval, n };
-  });
+function winRateMeasure(wins: readonly (WinShare | null)[]): Measure {
+  const values = wins.map((share): Value | null =>
+    share === null || share.rate === null ? null : { mean: share.rate, interval: share.interval, n: share.n },
+  );
   return {
     name: "judge/win_rate",
     title: "wins against A, ties half",
@@ -166,8 +165,6 @@ function winRateMeasure(judged: readonly (HeldOutSet | null)[]): Measure {
     differences: values.map(() => null),
   };
 }
-
-const NO_RATE = { rate: null, interval: null, n: 0 };
 
 const gradesOf = ({ answers }: HeldOutSet): readonly number[] => (answers ?? []).flatMap(({ reward }) => reward ?? []);
 

@@ -1,6 +1,7 @@
 // What a comparison knows of a run: its settings, the steps of its policy, its held-out answers. Plain data; where it is read from is the
 // caller's business.
 import type { JsonObject } from "../../config/files.js";
+import type { Message } from "../../prompt/chat.js";
 
 /** A run of a policy. */
 export interface RunRecord {
@@ -43,7 +44,7 @@ export interface HeldOutSet {
 export interface HeldOutText {
   readonly problem: number;
   /** The turns that asked for it. */
-  readonly messages: readonly { readonly role: string; readonly content: string }[];
+  readonly messages: readonly Message[];
   readonly answer: string;
   /** Null where it could not be graded. */
   readonly reward: number | null;
