@@ -43,8 +43,7 @@ function estimate(d: number, estimator: KlEstimator): number {
   return estimator === "k2" ? (d * d) / 2 : Math.expm1(d) - d;
 }
 
-const within = (value: number, bound: number): number =>
-  bound > 0 ? Math.min(Math.max(value, -bound), bound) : value;
+const within = (value: number, bound: number): number => (bound > 0 ? Math.min(Math.max(value, -bound), bound) : value);
 
 export const klBounds = ({ klMaxLogRatio, klMax }: LossSettings): KlBounds => ({
   maxLogRatio: klMaxLogRatio,
