@@ -30,7 +30,9 @@ interface StartingModel {
   readonly model: string;
   /** "" is the base that an adapter names. */
   readonly lora: { readonly base: string };
-  readonly grpo: { readonly sampling: SamplingSettings };
+  readonly sampling: SamplingSettings;
+  /** The group of settings that has the sampling. */
+  readonly group: string;
 }
 
 /**
@@ -38,15 +40,15 @@ interface StartingModel {
  * names; says so where there are any.
  */
 export async function ignoredRecommendations(
-  { model, lora, grpo }: StartingModel,
+  { model, lora, sampling, group }: StartingModel,
   context: Pick<RunContext, "emit">,
 ): Promise<Readonly<Record<string, number>>> {
   const { base } = await foldersOf(model, lora);
-  const ignored = notFollowed(await recommendedSampling(base), grpo.sampling);
+  const ignored = notFollowed(await recommendedSampling(base), sampling);
   const names = Object.entries(ignored).map(([name, value]) => `${name} ${value}`);
   if (names.length > 0) {
     const file = join(base, "generation_config.json");
-    const text = `${file} recommends ${names.join(", ")}: ignored, since training samples as grpo.sampling says`;
+    const text = `${file} recommends ${names.join(", ")}: ignored, since training samples as ${group}.sampling says`;
     context.emit({ type: "note", level: "info", text });
   }
   return ignored;

@@ -91,12 +91,18 @@ export function sftWorkload(
   return { train, score: { tokens, longest: lengths.reduce((a, b) => Math.max(a, b)), sequences: lengths.length } };
 }
 
+/** Held-out problems of an evaluation, and how they are answered. */
+export interface HeldOutBound {
+  readonly problems: number;
+  readonly sampling: EvaluationSamplingSettings;
+}
+
 /** Rollouts and their training on prompts of up to `promptTokens`, and one sample of each of so many held-out problems. */
 export function grpoWorkload(
   { prompts, samplesPerPrompt, sampling, loss }: GrpoSettings,
   { maxPositions }: ModelSpec,
   promptTokens: number,
-  heldOut?: { readonly problems: number; readonly sampling: EvaluationSamplingSettings },
+  heldOut?: HeldOutBound,
 ): Workload {
   const { maxTokens } = sampling;
   const longest = Math.min(promptTokens + maxTokens, maxPositions);
@@ -114,19 +120,25 @@ export function grpoWorkload(
   };
 }
 
-/** Rollouts on prompts of up to `promptTokens`, and training on their pairs. */
+/** Rollouts on prompts of up to `promptTokens`, what the reference says of them, and training on their pairs. */
 export function dpoWorkload(
   { prompts, samplesPerPrompt, sampling, maxPairTokens, pairsPerStep }: DpoSettings,
   { maxPositions }: ModelSpec,
   promptTokens: number,
 ): Workload {
   const { maxTokens } = sampling;
-  const longest = Math.min(promptTokens + maxTokens, maxPositions, maxPairTokens);
-  const sequences = 2 * pairsPerStep;
-  const batch = { tokens: Math.min(MOST_TOKENS, sequences * longest), longest, sequences };
+  const sampled = Math.min(promptTokens + maxTokens, maxPositions);
+  const longest = Math.min(sampled, maxPairTokens);
+  const sequences = { pairs: 2 * pairsPerStep, rollout: prompts * samplesPerPrompt };
+  const tokens = { pairs: sequences.pairs * longest, rollout: sequences.rollout * sampled };
+  const within = (count: number) => Math.min(MOST_TOKENS, count);
   return {
-    train: { ...batch, together: 2 },
-    score: batch,
+    train: { tokens: within(tokens.pairs), longest, sequences: sequences.pairs, together: 2 },
+    score: {
+      tokens: within(Math.max(tokens.pairs, tokens.rollout)),
+      longest: sampled,
+      sequences: Math.max(sequences.pairs, sequences.rollout),
+    },
     generate: [{ prompts, promptTokens, samplesPerPrompt, maxTokens }],
   };
 }

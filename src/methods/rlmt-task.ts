@@ -145,6 +145,7 @@ function taskOf(
       return { prompt: problem.promptText, thinking, answer: malformed ? text : answer };
     },
     read: (_, sample) => reading.training(sample),
+    isValid: (_, sample) => !reading.training(sample).malformed,
     metrics: (groups) => {
       const read = groups.flatMap(({ samples }) => samples.map(reading.training));
       return { "answers/empty": share(read, ({ answer }) => answer === "") };

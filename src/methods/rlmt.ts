@@ -1,12 +1,11 @@
 // Recipe `rlmt`: reinforcement learning with model-rewarded thinking (Bhaskar et al., "Language models that think, chat better", 2025). The
 // policy thinks, z, and answers, y; the reward sees the prompt x and y alone; the gradient covers every token. Objective: max E r(x, y).
-// Its defaults are the paper's GRPO. The paper's comparison is two runs, thinking=true and thinking=false, with all else equal.
+// Its defaults are the paper's. The paper's comparison is two runs, thinking=true and thinking=false, with all else equal.
 import { z } from "zod";
 import { dataSetting, mixturePart, showSources } from "../config/data.js";
-import { evaluationSampling, group, type SamplingSettings } from "../config/fragments.js";
+import { evaluationSampling, group, onDisk, type SamplingSettings } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
-import type { EngineLike, EngineSource } from "../engine/like.js";
-import type { ModelSpec } from "../engine/types.js";
+import type { EngineSource } from "../engine/like.js";
 import { InputError } from "../errors.js";
 import { sampleHeldOut } from "../eval/held-out.js";
 import { type Difference, type Mean, meanOf, pairedDifference } from "../objective/intervals.js";
@@ -18,29 +17,20 @@ import { heldOutSampling } from "../rollout/sampling.js";
 import type { HeldOut } from "../train/held-out.js";
 import { logHeldOut } from "../train/held-out-log.js";
 import { mean, roomMetrics } from "../train/metrics.js";
-import { openPolicy } from "../train/open-policy.js";
-import { reinforce, taskSampling } from "../train/reinforce.js";
+import { taskSampling } from "../train/reinforce.js";
 import { type Metrics, Run } from "../train/run.js";
 import { chatPart } from "./data-settings.js";
 import { formatFrom, formatSettings } from "./format-settings.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
-import { foreseeMemory, grpoWorkload, mostTokens, policyModel, takeMemory } from "./memory.js";
+import { foreseeMemory, mostTokens, policyModel } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
-import { policyOptions, requireFixedReference, requireRoom } from "./policy-start.js";
+import { requireRoom } from "./policy-start.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
+import { type Algorithm, algorithmOf, algorithmSettings, type Learner } from "./rlmt-algorithms.js";
 import { type Judged, openRlmtTask, type RlmtTask } from "./rlmt-task.js";
 import { rewardWords } from "./rlvr-task.js";
-import {
-  checkpoints,
-  engineSettings,
-  type GrpoSettings,
-  grpoPart,
-  heldOutSettings,
-  logging,
-  loraPart,
-  seed,
-} from "./settings.js";
-import { loraLines, samplingLines, sayNext, saySize, standInPrompt } from "./words.js";
+import { checkpoints, engineSettings, heldOutSettings, logging, loraPart, seed } from "./settings.js";
+import { loraLines, sayNext, saySize, standInPrompt } from "./words.js";
 
 const EVALUATE_EVERY = 10; // steps
 
@@ -48,7 +38,11 @@ const schema = z.strictObject({
   seed: seed(),
   ...engineSettings,
   lora: loraPart(),
-  model: z.string().min(1).describe("Folder of the model to start from; the reference of the KL is a frozen copy."),
+  model: z
+    .string()
+    .min(1)
+    .describe("Folder of the model to start from; the reference of the KL is a frozen copy.")
+    .meta(onDisk("folder")),
   data: dataSetting("", "Prompts: rows with a prompt, question, problem or messages."),
   mixture: mixturePart(),
   chat: chatPart(),
@@ -67,7 +61,8 @@ const schema = z.strictObject({
     model: z
       .string()
       .default("")
-      .describe("Folder of the reward model: a sequence classifier, safetensors or ONNX, with its tokenizer."),
+      .describe("Folder of the reward model: a sequence classifier, safetensors or ONNX, with its tokenizer.")
+      .meta(onDisk("folder")),
   }),
   rewards: rewardList()
     .default([])
@@ -75,14 +70,7 @@ const schema = z.strictObject({
       "What answers earn, summed by weight; they see what follows the thought. The reward model counts as one of weight 1.",
     ),
   rewardWorkers: z.int().min(0).max(1024).default(0).describe("Workers that grade; 0 takes the cores of this process."),
-  grpo: grpoPart({
-    steps: 120,
-    prompts: 64,
-    samplesPerPrompt: 8,
-    sampling: { temperature: 0.7, maxTokens: 4096 },
-    loss: { dualClip: 3, klCoefficient: 0.001, klMaxLogRatio: 20, klMax: 10, entropyCoefficient: 0.001 },
-    optimizer: { learningRate: 1e-6, weightDecay: 0.01, beta2: 0.999 },
-  }),
+  ...algorithmSettings,
   evaluation: group({
     problems: z
       .int()
@@ -105,7 +93,7 @@ export type RlmtConfig = z.output<typeof schema>;
 export function makeRlmt(engines: EngineSource): Recipe<RlmtConfig> {
   return {
     name: "rlmt",
-    summary: "Thinking before chat answers, rewarded by a model (RLMT): prompts from data, GRPO.",
+    summary: "Thinking before chat answers, rewarded by a model (RLMT): prompts from data, GRPO, DPO or PPO.",
     schema,
     plan: describePlan,
     memory: foresee,
@@ -116,56 +104,58 @@ export function makeRlmt(engines: EngineSource): Recipe<RlmtConfig> {
 export const rlmtRecipe = makeRlmt(Engine);
 
 async function rlmt(engines: EngineSource, config: RlmtConfig, context: RunContext): Promise<RunSummary> {
-  requireFixedReference("rlmt", config);
+  const { maxErrorShare } = algorithmOf(config); // what cannot be is refused before data are read
   const rewards = rewardsOf(config);
   const format = formatFrom(config);
   requireTemplateUsed(format, config);
   const { tokenizer } = await foldersOf(config.model, config.lora);
   const warn = (text: string) => context.emit({ type: "note", level: "warning", text });
-  await using task = await openRlmtTask(taskConfig(config, { tokenizer, rewards, format }), warn, engines);
-  await using engine = await openPolicy(context, "grpo", {
+  await using task = await openRlmtTask(
+    taskConfig(config, { tokenizer, rewards, format, maxErrorShare }),
+    warn,
     engines,
-    from: config.model,
-    options: policyOptions(config),
-  });
-  requireRoom("rlmt", task.longestPrompt, engine.spec.maxPositions);
-  return await train({ task, engine, format, config, grpo: ending(config.grpo, task) }, context);
+  );
+  const algorithm = algorithmOf(config, task.endIds);
+  await using learner = await algorithm.open(engines, context);
+  requireRoom("rlmt", task.longestPrompt, learner.policy.spec.maxPositions);
+  return await train({ task, learner, algorithm, format, config }, context);
 }
 
 /** Who learns what. */
 interface Setup {
   readonly task: RlmtTask;
-  readonly engine: EngineLike;
+  readonly learner: Learner;
+  readonly algorithm: Algorithm;
   readonly format: ThinkingFormat;
   readonly config: RlmtConfig;
-  /** The settings with the end of the assistant's turn among the tokens that end a sample. */
-  readonly grpo: GrpoSettings;
 }
 
 async function train(setup: Setup, context: RunContext): Promise<RunSummary> {
-  const { task, engine, config, grpo } = setup;
+  const { task, learner, algorithm, config } = setup;
   const { seed, logging, thinking, start } = config;
   const { tokenizer, heldOut } = task;
-  const { stopTokenIds } = taskSampling(engine, task, grpo.sampling);
-  await withVocabulary(engine, heldOut.length > 0 ? evaluated(setup) : grpo.sampling, task.vocabulary);
-  const ignored = await ignoredRecommendations(config, context);
-  using run = new Run(context, "rlmt", config, parts(config, heldOut.length), { ...config.checkpoint, tokenizer });
+  const { policy: engine } = learner;
+  const { name, sampling } = algorithm;
+  const { stopTokenIds } = taskSampling(engine, task, sampling);
+  await withVocabulary(engine, heldOut.length > 0 ? evaluated(setup) : sampling, task.vocabulary);
+  const ignored = await ignoredRecommendations({ ...config, sampling, group: name }, context);
+  const plan = parts(algorithm, config, heldOut.length);
+  using run = new Run(context, "rlmt", config, plan, { ...config.checkpoint, tokenizer });
   saySize(run, engine);
-  const evaluation = { ...config.evaluation, problems: heldOut.length };
-  await takeMemory(run, engine, grpoWorkload(grpo, engine.spec, task.longestPrompt, evaluation), task.models);
-  const part = { phase: "grpo", steps: grpo.steps, seed, logging, heldOut: watch(run, setup) };
+  await learner.reserve(run, task, { ...config.evaluation, problems: heldOut.length });
   const before = await judge(run, setup, "evaluate-before");
-  const cost = await run.part("grpo", () => reinforce(run, engine, task, grpo, part));
+  const cost = await run.part(name, () => learner.train(run, task, { seed, logging, heldOut: watch(run, setup) }));
   const model = await run.folder.saveModel("model", engine, tokenizer);
   const after = await judge(run, setup, "evaluate-after");
   const difference = before === null || after === null ? null : compared(before, after);
-  if (before !== null && after !== null) showTable(run, before, after, difference);
+  if (before !== null && after !== null) showTable(run, name, before, after, difference);
   sayNext(run, model, standInPrompt);
   const summary = {
     recipe: "rlmt",
     seed,
     thinking,
     start,
+    algorithm: name,
     parameters: engine.parameters,
     model,
     train: cost,
@@ -188,19 +178,20 @@ interface Evaluation {
 }
 
 /** How held-out prompts are answered: evaluation stops where the answer closes. */
-function evaluated({ grpo, config, format }: Setup): SamplingSettings {
-  const sampling = heldOutSampling(grpo.sampling, config.evaluation.sampling);
+function evaluated({ algorithm, config, format }: Setup): SamplingSettings {
+  const sampling = heldOutSampling(algorithm.sampling, config.evaluation.sampling);
   const { answerClose } = format;
   return { ...sampling, stopStrings: [...sampling.stopStrings, ...(answerClose === null ? [] : [answerClose])] };
 }
 
 /** Answers every held-out prompt and keeps the answers, as those of a step. */
 async function evaluate(run: Run, setup: Setup, step: number) {
-  const { task, engine, config } = setup;
-  const { samples, tokensPerSecond, stats } = await sampleHeldOut(engine, {
+  const { task, learner, config } = setup;
+  const { policy } = learner;
+  const { samples, tokensPerSecond, stats } = await sampleHeldOut(policy, {
     problems: task.heldOut,
     promptOf: task.promptOf,
-    sampling: taskSampling(engine, task, evaluated(setup)),
+    sampling: taskSampling(policy, task, evaluated(setup)),
     seed: config.seed,
     signal: run.signal,
   });
@@ -212,7 +203,13 @@ async function evaluate(run: Run, setup: Setup, step: number) {
 
 function heldOutMetrics(judged: readonly Judged[]): Metrics {
   const rewards = judged.map(({ reward }) => reward).filter(Number.isFinite);
-  return { "eval/reward": mean(rewards), "eval/malformed": malformedShare(judged) };
+  const known = (field: "thoughtTokens" | "answerTokens") => judged.flatMap(({ read }) => read[field] ?? []);
+  return {
+    "eval/reward": mean(rewards),
+    "eval/malformed": malformedShare(judged),
+    "eval/length/thought": mean(known("thoughtTokens")),
+    "eval/length/answer": mean(known("answerTokens")),
+  };
 }
 
 /** Before training or after it. Null where there are no held-out prompts. */
@@ -261,7 +258,13 @@ function watch(run: Run, setup: Setup): HeldOut | undefined {
 const showMean = ({ mean, interval: [low, high] }: Mean): string =>
   `${mean.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
 
-function showTable(run: Run, before: Evaluation, after: Evaluation, difference: Difference | null): void {
+function showTable(
+  run: Run,
+  algorithm: string,
+  before: Evaluation,
+  after: Evaluation,
+  difference: Difference | null,
+): void {
   const row = (name: string, { reward, malformed }: Evaluation) => [
     name,
     showMean(reward),
@@ -272,7 +275,7 @@ function showTable(run: Run, before: Evaluation, after: Evaluation, difference: 
     columns: ["policy", "reward", "malformed in %"],
     rows: [
       row("before", before),
-      row("after GRPO", after),
+      row(`after ${algorithm.toUpperCase()}`, after),
       ...(difference === null ? [] : [["difference, paired", showMean(difference), ""]]),
     ],
   });
@@ -299,57 +302,51 @@ function requireTemplateUsed({ prompt, name }: ThinkingFormat, { chat }: RlmtCon
   );
 }
 
-function ending(grpo: GrpoSettings, { endIds }: RlmtTask): GrpoSettings {
-  const eosTokenIds = [...new Set([...grpo.sampling.eosTokenIds, ...endIds])];
-  return { ...grpo, sampling: { ...grpo.sampling, eosTokenIds } };
-}
-
 interface TaskParts {
   readonly tokenizer: string;
   readonly rewards: readonly RewardSpec[];
   readonly format: ThinkingFormat;
+  readonly maxErrorShare: number;
 }
 
 const taskConfig = (config: RlmtConfig, parts: TaskParts) => ({
   ...config,
   ...parts,
   tooLong: config.longPrompts,
-  maxErrorShare: config.grpo.maxErrorShare,
 });
 
-function parts({ grpo, evaluation }: RlmtConfig, heldOut: number) {
-  const sampled = grpo.steps * grpo.prompts * grpo.samplesPerPrompt;
+function parts({ name, steps, samples }: Algorithm, { evaluation }: RlmtConfig, heldOut: number) {
   const training = 2; // a sample that is trained on costs about as much again
-  const watched = evaluation.every === 0 ? 0 : Math.floor(grpo.steps / evaluation.every);
-  const judging = { steps: 1, work: heldOut };
+  const watched = evaluation.every === 0 ? 0 : Math.floor(steps / evaluation.every);
+  const judging = { title: `Evaluation on ${heldOut} held-out prompts`, steps: 1, work: heldOut };
   return [
-    { name: "evaluate-before", title: `Evaluation on ${heldOut} held-out prompts`, ...judging },
-    { name: "grpo", title: "RLMT by GRPO", steps: grpo.steps, work: training * sampled + watched * heldOut },
-    { name: "evaluate-after", title: `Evaluation on ${heldOut} held-out prompts`, ...judging },
+    { name: "evaluate-before", ...judging },
+    { name, title: `RLMT by ${name.toUpperCase()}`, steps, work: training * samples + watched * heldOut },
+    { name: "evaluate-after", ...judging },
   ].filter((part) => part.work > 0);
 }
 
 function foresee(config: RlmtConfig): Promise<string> {
-  const { model, lora, grpo, evaluation, maxPromptTokens } = config;
-  const longest = ({ maxPositions }: ModelSpec) => mostTokens(maxPromptTokens, maxPositions - 1);
+  const { model, lora, evaluation, maxPromptTokens } = config;
+  const { options, workload, beside } = algorithmOf(config);
   return foreseeMemory({
     model: () => policyModel(model, lora),
-    options: policyOptions(config),
-    workload: (spec) => grpoWorkload(grpo, spec, longest(spec), evaluation),
-    beside: () => foreseeRewardModels(allRewards(config)),
+    options,
+    workload: (spec) => workload(spec, mostTokens(maxPromptTokens, spec.maxPositions - 1), evaluation),
+    beside: async () => [...(await foreseeRewardModels(allRewards(config))), ...(await beside(maxPromptTokens))],
     bounded: true,
   });
 }
 
 function describePlan(config: RlmtConfig): readonly string[] {
-  const { model, data, start, thinking, grpo, lora } = config;
+  const { model, data, start, thinking, lora } = config;
   const rewards = allRewards(config);
+  const { lines } = algorithmOf(config);
   return [
     `model: ${model}`,
     ...loraLines(lora),
     `prompts: ${showSources(data)}, ${start} start, ${thinking ? "thinking" : "no thinking"}`,
     `rewards: ${rewards.length === 0 ? "none, set reward.model or rewards" : rewardWords(rewards)}`,
-    `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
-    ...samplingLines(grpo),
+    ...lines,
   ];
 }

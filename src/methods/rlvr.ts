@@ -103,7 +103,7 @@ async function trainOn<P extends Numbered>(
   checkWatched(task.watched.length, config);
   const { stopTokenIds } = taskSampling(engine, task, grpo.sampling);
   await withVocabulary(engine, grpo.sampling, task.vocabulary);
-  const ignored = await ignoredRecommendations(config, context);
+  const ignored = await ignoredRecommendations({ ...config, sampling: grpo.sampling, group: "grpo" }, context);
   using run = new Run(context, "rlvr", config, parts(config, task.heldOut.length), { ...config.checkpoint, tokenizer });
   saySize(run, engine);
   const evaluation = { ...config.evaluation, problems: task.heldOut.length };

@@ -372,7 +372,9 @@ export interface PpoDefaults {
   readonly prompts: number;
   readonly samplesPerPrompt?: number;
   readonly sampling: Partial<SamplingSettings>;
+  readonly loss?: Partial<LossSettings>;
   readonly optimizer?: Partial<OptimizerSettings>;
+  readonly criticOptimizer?: Partial<OptimizerSettings>;
 }
 
 const share = (value: number) => z.number().min(0).max(1).default(value);
@@ -395,7 +397,7 @@ export function ppoPart(defaults: PpoDefaults) {
     whitenAdvantages: z.boolean().default(true).describe("Advantages of mean 0 and variance 1 over a rollout."),
     aggregate: aggregate(),
     constantLength: z.int().min(1).default(1024).describe("Tokens that a sequence counts as under aggregate constant."),
-    loss: loss({ klCoefficient: 1e-3, klEstimator: "k1", klIn: "reward", entropyCoefficient: 1e-3 }),
+    loss: loss({ klCoefficient: 1e-3, klEstimator: "k1", klIn: "reward", entropyCoefficient: 1e-3, ...defaults.loss }),
     rewardWeights: rewardWeights(),
     optimizer: optimizer({ learningRate: 1e-6, ...defaults.optimizer }),
     critic: group({
@@ -411,7 +413,7 @@ export function ppoPart(defaults: PpoDefaults) {
         .default(0.5)
         .describe("How far a value may move from the rollout's before its loss is clipped; 0 is off."),
       coefficient: z.number().gt(0).max(1e6).default(0.5).describe("Weight of the critic's loss."),
-      optimizer: optimizer({ learningRate: 1e-5 }),
+      optimizer: optimizer({ learningRate: 1e-5, ...defaults.criticOptimizer }),
     }),
     epochs: z.int().min(1).max(64).default(1).describe("Times each rollout is gone through."),
     miniBatches: z.int().min(1).max(4096).default(1).describe("Optimizer steps an epoch, of policy and critic each."),

@@ -18,8 +18,11 @@ export function loraLines({ rank, alpha, rsLora, targets, modulesToSave }: LoraS
   return [`LoRA: rank ${rank}, alpha ${alpha}${rsLora ? ", rank-stabilised" : ""}, on ${targets.join(", ")}${whole}`];
 }
 
-/** What a plan says of sampling that is not plain: what changes the distribution, what the ratio is to then, and what ends a sample. */
-export function samplingLines({ sampling, loss }: Pick<GrpoSettings, "sampling" | "loss">): readonly string[] {
+/** What a plan says of sampling that is not plain: what changes the distribution, what a ratio is to then, and what ends a sample. */
+export function samplingLines({
+  sampling,
+  loss,
+}: Pick<GrpoSettings, "sampling"> & Partial<Pick<GrpoSettings, "loss">>): readonly string[] {
   const { topK, topP, minP, choices, regex, stopStrings, eosTokenIds } = sampling;
   const { repetitionPenalty, presencePenalty, frequencyPenalty } = sampling;
   const filters = [
@@ -32,12 +35,12 @@ export function samplingLines({ sampling, loss }: Pick<GrpoSettings, "sampling" 
     ...(choices.length > 0 ? [`one of ${choices.length} texts`] : []),
     ...(regex === "" ? [] : [`only what matches ${regex}`]),
   ];
-  const weighed = loss.importanceCap > 0 ? `, tokens weighed by policy / sampler up to ${loss.importanceCap}` : "";
+  const cap = loss?.importanceCap ?? 0;
+  const weighed = cap > 0 ? `, tokens weighed by policy / sampler up to ${cap}` : "";
+  const ratio = loss === undefined ? "" : `; the ratio is to the ${loss.oldPolicy}${weighed}`;
   const ends = [...stopStrings.map((text) => JSON.stringify(text)), ...eosTokenIds.map((id) => `token ${id}`)];
   return [
-    ...(isFiltered(sampling)
-      ? [`sampling: ${filters.join(", ")}; the ratio is to the ${loss.oldPolicy}${weighed}`]
-      : []),
+    ...(isFiltered(sampling) ? [`sampling: ${filters.join(", ")}${ratio}`] : []),
     ...(ends.length > 0 ? [`samples also end at ${ends.join(", ")}`] : []),
   ];
 }

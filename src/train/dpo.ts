@@ -6,12 +6,14 @@ import { resumables } from "../data/resumable.js";
 import type { EngineLike } from "../engine/like.js";
 import type { DpoLoss, LossMetrics } from "../engine/types.js";
 import { type DpoRule, pairFigures } from "../objective/dpo.js";
+import { sequenceKl } from "../objective/kl.js";
 import { learningRate } from "../objective/schedule.js";
 import { type NoPair, type Pair, type PairRule, packPairs, pairBatch, pairOf } from "../rollout/pairs.js";
 import type { Group } from "../rollout/types.js";
 import { finiteGradients, optimizerStep } from "./guard.js";
 import { mean, policyMetrics, roomMetrics } from "./metrics.js";
 import { type CourseSettings, dpoSteps, PairCourse } from "./pair-course.js";
+import { referenceLogprobs } from "./prepare.js";
 import { type PolicyTask, type ReinforcePart, type RoundSettings, sampleRound } from "./reinforce.js";
 import { logRollouts, type Numbered } from "./rollout-log.js";
 import type { Metrics, Run } from "./run.js";
@@ -81,7 +83,7 @@ async function samplePairs<P extends Numbered>(work: Work<P>, step: number): Pro
   const { run, engine, task, settings, part, course } = work;
   const began = performance.now();
   const { round, call } = course;
-  const { groups, errors, stats } = await sampleRound(
+  const { groups, errors, counts, stats } = await sampleRound(
     { run, engine, task, settings, seed: part.seed, step: call },
     settings.prompts,
     0,
@@ -104,6 +106,8 @@ async function samplePairs<P extends Numbered>(work: Work<P>, step: number): Pro
     "pairs/too_long": without("too_long"),
     "pairs/reward_margin": mean(pairs.map(({ pair }) => pair.chosen.reward - pair.rejected.reward)),
     "reward/errors": errors,
+    ...counts,
+    kl: await klOf(work, groups),
     ...task.metrics(groups),
     ...roomMetrics([stats]),
     "tokens_per_second/rollout": tokens / seconds,
@@ -112,6 +116,21 @@ async function samplePairs<P extends Numbered>(work: Work<P>, step: number): Pro
   const { rolloutGroups, showEvery } = part.logging;
   logRollouts(run, part.phase, step, groups, { groups: rolloutGroups, showEvery, describe: task.describe });
   course.add(pairs);
+}
+
+/** Nats a token of the policy that sampled to the reference, by k3: 0 where it is the reference, without a pass. */
+async function klOf<P extends Numbered>(
+  { run, engine, settings, course }: Work<P>,
+  groups: readonly Group<P>[],
+): Promise<number> {
+  const hasBase = engine.trainedParameters !== engine.parameters; // the reference of adapters is the model without them
+  const isReference = settings.reference === "round" || (course.round === 1 && !hasBase);
+  if (isReference) return 0;
+  const reference = (await referenceLogprobs(engine, groups, settings.sampling.temperature, run.signal)).flat();
+  const samples = groups.flatMap((group) => group.samples);
+  const sums = samples.map(({ logprobs, mask }, s) => sequenceKl(logprobs, reference[s]!, mask, "k3"));
+  const tokens = samples.reduce((sum, { mask }) => sum + mask.reduce((n, one) => n + one, 0), 0);
+  return sums.reduce((sum, kl) => sum + kl, 0) / tokens;
 }
 
 const validOf = <P extends Numbered>({ isValid }: PolicyTask<P>, { problem, samples }: Group<P>): boolean[] =>

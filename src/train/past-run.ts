@@ -11,6 +11,9 @@ import { heldOutFile, metricsFile, recipeFile, summaryFile } from "./run-folder.
 /** Separates a run folder from the part of it that is meant. */
 const PART_MARK = "#";
 
+const OF_PAIRS =
+  "its steps sample pairs: reward, lengths and KL are of the policy before it is trained on them, and held-out figures say what came of it";
+
 const metricsLine = z.looseObject({ phase: z.string(), step: z.int().min(0) });
 type MetricsLine = z.output<typeof metricsLine>;
 
@@ -43,6 +46,7 @@ export async function readPastRun(name: string): Promise<RunRecord> {
       `part ${phase}; it has also trained in ${others.join(", ")}: name one as ${folder}${PART_MARK}${others[0]}`,
     );
   }
+  if (lines.some((line) => line.phase === phase && line["pairs/made"] !== undefined)) notes.push(OF_PAIRS);
   const answers = await readLines(join(folder, heldOutFile), heldOutLine, notes);
   return {
     ...{ name, recipe, config, phase, notes },

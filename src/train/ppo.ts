@@ -76,6 +76,7 @@ export async function trainPpo<P extends Numbered>(
       lr,
       "value/lr": criticLr,
       "reward/errors": round.errors,
+      ...round.counts,
       ...task.metrics(round.groups),
       ...roomMetrics([round.stats]),
     });

@@ -158,9 +158,20 @@ describe("the loop", () => {
   });
 });
 
+test("the KL is to the reference: none in the first round, some after it, none where the reference follows", async () => {
+  const rounds = { rounds: 2, rollouts: 1, prompts: 16 };
+  const kl = async (reference: "initial" | "round") =>
+    column(await metricsOf({ settings: { ...rounds, reference } }), "kl");
+  const [first, second] = await kl("initial");
+  expect(first).toBe(0);
+  expect(second).toBeGreaterThan(1e-4);
+  expect(await kl("round")).toEqual([0, 0]);
+});
+
 test("what the workload foresees is all that it takes", async () => {
   const allocations: number[] = [];
   await train(testHost(), {
+    settings: { rounds: 2 },
     around: async (engine) => {
       if (allocations.length === 0) await engine.reserve(dpoWorkload(settings, engine.spec, 1));
       allocations.push(engine.memory().allocations);

@@ -1,6 +1,7 @@
 // A reward model's settings: which folder, how its text is made and cut, how it is computed. Ranges, defaults and help live here.
 import { z } from "zod";
 import { dateSetting } from "../../config/data.js";
+import { onDisk } from "../../config/fragments.js";
 import { DTYPES } from "../../engine/types.js";
 
 const DEFAULT_MAX_TOKENS = 4096;
@@ -14,13 +15,18 @@ export const modelFields = {
   model: z
     .string()
     .min(1)
-    .describe("Folder of a sequence classifier with one label: safetensors, or ONNX; with its tokenizer."),
+    .describe("Folder of a sequence classifier with one label: safetensors, or ONNX; with its tokenizer.")
+    .meta(onDisk("folder")),
   runtime: z
     .enum(["auto", "native", "onnx"])
     .default("auto")
     .describe("What computes it: the engine, or onnxruntime-node; auto takes the engine where there are safetensors."),
   file: z.string().default("").describe("ONNX file in the folder; empty: model.onnx or onnx/model.onnx."),
-  template: z.string().default("").describe("File of a chat template in the place of the model's own."),
+  template: z
+    .string()
+    .default("")
+    .describe("File of a chat template in the place of the model's own.")
+    .meta(onDisk("file")),
   kwargs: z.record(z.string(), z.json()).default({}).describe("Variables for the chat template."),
   date: dateSetting(),
   maxTokens: z

@@ -1,0 +1,244 @@
+// The algorithms of recipe `rlmt`: GRPO, DPO on the policy's own samples, PPO with a critic; their settings, with the paper's defaults, and
+// the engines that each needs. They sample, earn and are evaluated alike. Leaves out the task.
+import { z } from "zod";
+import type { SamplingSettings } from "../config/fragments.js";
+import { planMemory } from "../engine/engine.js";
+import type { EngineLike, EngineSource } from "../engine/like.js";
+import type { OtherMemory, Workload } from "../engine/memory.js";
+import type { EngineOptions, ModelSpec } from "../engine/types.js";
+import { InputError } from "../errors.js";
+import { heldOutSampling } from "../rollout/sampling.js";
+import { criticOptions } from "../train/critic.js";
+import { trainDpo } from "../train/dpo.js";
+import { openPolicy } from "../train/open-policy.js";
+import { dpoSteps } from "../train/pair-course.js";
+import { trainPpo } from "../train/ppo.js";
+import { type ReinforcePart, reinforce } from "../train/reinforce.js";
+import type { Run } from "../train/run.js";
+import type { TrainCost } from "../train/steps.js";
+import { type CriticStart, criticSpec, openCriticBeside } from "./critic-start.js";
+import { dpoWorkload, grpoWorkload, type HeldOutBound, mostTokens, ppoWorkloads, takeMemory } from "./memory.js";
+import { requireFixedReference } from "./policy-start.js";
+import type { RunContext } from "./recipe.js";
+import type { RlmtTask } from "./rlmt-task.js";
+import {
+  dpoPart,
+  type EngineSettings,
+  engineOptions,
+  grpoPart,
+  type LoraSettings,
+  loraOptions,
+  ppoPart,
+} from "./settings.js";
+import { samplingLines } from "./words.js";
+
+const STEPS = 120; // about one epoch over the paper's 7,500 prompts
+const PROMPTS = 64;
+const CRITIC_RATE = 1e-5;
+const sampling = { temperature: 0.7, maxTokens: 4096 };
+const optimizer = { learningRate: 1e-6, weightDecay: 0.01, beta2: 0.999 };
+const loss = { dualClip: 3, klCoefficient: 0.001, entropyCoefficient: 0.001 };
+const bounds = { klMaxLogRatio: 20, klMax: 10 }; // of k3
+
+export const algorithmSettings = {
+  algorithm: z
+    .enum(["grpo", "dpo", "ppo"])
+    .default("grpo")
+    .describe("What trains the policy, by the group of its name; the groups of the others are not read."),
+  grpo: grpoPart({
+    ...{ steps: STEPS, prompts: PROMPTS, samplesPerPrompt: 8, sampling, optimizer },
+    loss: { ...loss, ...bounds },
+  }),
+  dpo: dpoPart({ rollouts: STEPS, prompts: PROMPTS, sampling, optimizer: {} }),
+  ppo: ppoPart({
+    ...{ steps: STEPS, prompts: PROMPTS, sampling, optimizer, loss },
+    criticOptimizer: { ...optimizer, learningRate: CRITIC_RATE },
+  }),
+};
+
+type Settings = { readonly [Name in keyof typeof algorithmSettings]: z.output<(typeof algorithmSettings)[Name]> };
+
+export interface AlgorithmConfig extends EngineSettings, Settings {
+  readonly seed: number;
+  readonly model: string;
+  readonly lora: LoraSettings;
+}
+
+/** What a run has to know of the algorithm before there are engines. */
+export interface Algorithm {
+  readonly name: Settings["algorithm"];
+  readonly sampling: SamplingSettings;
+  readonly maxErrorShare: number;
+  readonly steps: number;
+  /** Samples of the whole training. */
+  readonly samples: number;
+  /** For a plan. */
+  readonly lines: readonly string[];
+  /** Options of the policy's engine. */
+  readonly options: EngineOptions;
+  /** What the policy's engine is asked for at most. */
+  workload(spec: ModelSpec, promptTokens: number, heldOut: HeldOutBound): Workload;
+  /** What engines beside the policy's will take, on prompts of up to `maxPromptTokens`, 0 being no limit. */
+  beside(maxPromptTokens: number): Promise<readonly OtherMemory[]>;
+  open(engines: EngineSource, context: RunContext): Promise<Learner>;
+}
+
+/** A policy and what trains it. */
+export interface Learner extends AsyncDisposable {
+  readonly policy: EngineLike;
+  /** Takes the memory of the run. */
+  reserve(run: Run, task: RlmtTask, heldOut: HeldOutBound): Promise<void>;
+  train(run: Run, task: RlmtTask, part: Omit<ReinforcePart, "steps" | "phase">): Promise<TrainCost>;
+}
+
+/** The algorithm of the settings; samples also end at `endIds`. Throws InputError RECIPE_VALUE where its reference cannot be. */
+export function algorithmOf(config: AlgorithmConfig, endIds: readonly number[] = []): Algorithm {
+  const make = { grpo, dpo, ppo }[config.algorithm];
+  return make(config, endIds);
+}
+
+function grpo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
+  requireFixedReference("rlmt", config);
+  const settings = { ...config.grpo, sampling: ending(config.grpo.sampling, endIds) };
+  const { steps, prompts, samplesPerPrompt, maxErrorShare, loss } = settings;
+  const line = `GRPO: ${steps} steps of ${prompts} prompts x ${samplesPerPrompt} samples${rate(settings)}`;
+  return alone(config, {
+    ...{ name: "grpo", sampling: settings.sampling, maxErrorShare, steps },
+    samples: steps * prompts * samplesPerPrompt,
+    lines: [line, ...samplingLines(settings)],
+    options: policyOptions(config, loss.klCoefficient > 0),
+    workload: (spec, longest, heldOut) => grpoWorkload(settings, spec, longest, heldOut),
+    train: (run, policy, task, part) => reinforce(run, policy, task, settings, { ...part, phase: "grpo", steps }),
+  });
+}
+
+function dpo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
+  requireOwnReference(config);
+  const settings = { ...config.dpo, sampling: ending(config.dpo.sampling, endIds) };
+  const { rounds, rollouts, prompts, samplesPerPrompt, maxErrorShare } = settings;
+  const asked = rounds * rollouts * prompts;
+  const turns = rounds > 1 ? ` in ${rounds} rounds` : "";
+  return alone(config, {
+    ...{ name: "dpo", sampling: settings.sampling, maxErrorShare, steps: dpoSteps(settings) },
+    samples: asked * samplesPerPrompt,
+    lines: [
+      `DPO: pairs of ${asked} prompts x ${samplesPerPrompt} samples${turns}${rate(settings)}`,
+      ...samplingLines(settings),
+    ],
+    options: policyOptions(config, true),
+    workload: (spec, longest, heldOut) =>
+      withHeldOut(dpoWorkload(settings, spec, longest), settings.sampling, longest, heldOut),
+    train: (run, policy, task, part) => trainDpo(run, policy, task, settings, { ...part, phase: "dpo" }),
+  });
+}
+
+function ppo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
+  const settings = { ...config.ppo, sampling: ending(config.ppo.sampling, endIds) };
+  const { steps, prompts, samplesPerPrompt, maxErrorShare, loss, critic } = settings;
+  const { model, lora, seed } = config;
+  const options = policyOptions(config, loss.klCoefficient > 0);
+  const own = critic.model === "" ? options : { ...engineOptions(config), ...loraOptions({ ...lora, base: "" }, seed) };
+  const start: CriticStart = { policy: model, critic: critic.model || model, lora, options: own, seed };
+  const line = `PPO: ${steps} steps of ${prompts} prompts x ${samplesPerPrompt} samples${rate(settings)}`;
+  const begun = `critic: from ${start.critic}${rate(critic)}`;
+  return {
+    ...{ name: "ppo", sampling: settings.sampling, maxErrorShare, steps, options },
+    samples: steps * prompts * samplesPerPrompt,
+    lines: [line, begun, ...samplingLines(settings)],
+    workload: (spec, longest, heldOut) =>
+      withHeldOut(ppoWorkloads(settings, spec, longest).policy, settings.sampling, longest, heldOut),
+    beside: async (maxPromptTokens) => {
+      const { spec, lora } = await criticSpec(start);
+      const longest = mostTokens(maxPromptTokens, spec.maxPositions - 1);
+      const workload = ppoWorkloads(settings, spec, longest).critic;
+      const { bytes } = planMemory(spec, { ...own, ...(lora && { lora }), ...criticOptions }, workload);
+      return [{ name: "critic", bytes, held: 0 }];
+    },
+    open: async (engines, context) => {
+      const policy = await openPolicy(context, "ppo", { engines, from: model, options });
+      const value = await beside(policy, () => openCriticBeside(engines, context, start, policy.spec));
+      return {
+        policy,
+        reserve: async (run, task, heldOut) => {
+          const { policy: asked, critic: said } = ppoWorkloads(settings, policy.spec, task.longestPrompt);
+          const workload = withHeldOut(asked, settings.sampling, task.longestPrompt, heldOut);
+          const critics = { name: "critic", bytes: value.planMemory(said).bytes, held: value.memory().bytes };
+          await takeMemory(run, policy, workload, [...task.models, critics]);
+          await value.reserve(said);
+        },
+        train: (run, task, part) =>
+          trainPpo(run, { policy, critic: value }, task, settings, { ...part, phase: "ppo", steps }),
+        [Symbol.asyncDispose]: async () => {
+          await policy.dispose();
+          await value.dispose();
+        },
+      };
+    },
+  };
+}
+
+/** What an algorithm with one engine leaves to be said. */
+interface Alone extends Omit<Algorithm, "beside" | "open"> {
+  train(run: Run, policy: EngineLike, task: RlmtTask, part: Omit<ReinforcePart, "steps" | "phase">): Promise<TrainCost>;
+}
+
+function alone({ model }: AlgorithmConfig, { train, ...own }: Alone): Algorithm {
+  const { name, options, workload } = own;
+  return {
+    ...own,
+    beside: async () => [],
+    open: async (engines, context) => {
+      const policy = await openPolicy(context, name, { engines, from: model, options });
+      return {
+        policy,
+        reserve: (run, task, heldOut) =>
+          takeMemory(run, policy, workload(policy.spec, task.longestPrompt, heldOut), task.models),
+        train: (run, task, part) => train(run, policy, task, part),
+        [Symbol.asyncDispose]: () => policy.dispose(),
+      };
+    },
+  };
+}
+
+/** A second engine; the first is disposed where it cannot be opened. */
+async function beside(first: EngineLike, open: () => Promise<EngineLike>): Promise<EngineLike> {
+  try {
+    return await open();
+  } catch (error) {
+    await first.dispose();
+    throw error;
+  }
+}
+
+const rate = ({ optimizer }: { readonly optimizer: { readonly learningRate: number } }): string =>
+  `, learning rate ${optimizer.learningRate}`;
+
+const policyOptions = (config: AlgorithmConfig, reference: boolean): EngineOptions => ({
+  ...engineOptions(config),
+  ...loraOptions(config.lora, config.seed),
+  reference,
+});
+
+function requireOwnReference({ lora, dpo }: AlgorithmConfig): void {
+  if (lora.rank === 0 || dpo.reference === "initial") return;
+  const message = "[recipe rlmt] dpo.reference: expected initial with lora.rank > 0, whose reference is the base";
+  throw new InputError("RECIPE_VALUE", `${message}, got round; set it to initial, or train every weight`);
+}
+
+/** The sampling with the end of the assistant's turn among the tokens that end a sample. */
+function ending<S extends { readonly eosTokenIds: number[] }>(sampling: S, endIds: readonly number[]) {
+  return { ...sampling, eosTokenIds: [...new Set([...sampling.eosTokenIds, ...endIds])] };
+}
+
+/** A workload with one sample of each held-out problem. */
+function withHeldOut(
+  workload: Workload,
+  sampling: SamplingSettings,
+  promptTokens: number,
+  { problems, sampling: own }: HeldOutBound,
+): Workload {
+  if (problems === 0) return workload;
+  const { maxTokens } = heldOutSampling(sampling, own);
+  const judged = { prompts: problems, promptTokens, samplesPerPrompt: 1, maxTokens };
+  return { ...workload, generate: [...(workload.generate ?? []), judged] };
+}

@@ -1,0 +1,211 @@
+// The algorithms of the rlmt recipe on either start, on the native engine: what they log, where their critic begins, the paper's defaults; and
+// law 5: killed and resumed, each leaves what the run leaves that nothing stops.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import { resolveSettings, type Settings } from "../../src/config/resolve.js";
+import { Engine } from "../../src/engine/engine.js";
+import { makeRlmt } from "../../src/methods/rlmt.js";
+import { makeWarmStart } from "../../src/methods/rlmt-warm-start.js";
+import { llamaSpec } from "../../src/methods/settings.js";
+import { TRIAL_VOCAB_SIZE, trialTokenizerFiles } from "../../src/tasks/countdown-trial.js";
+import { readPastRun } from "../../src/train/past-run.js";
+import type { RunHost } from "../../src/train/run.js";
+import { fixture } from "../helpers/files.js";
+import { eos, jsonl, phases, summaryOf, tempFolder } from "../helpers/recipes.js";
+import { modulePath } from "../helpers/rewards.js";
+import { readLines, testHost } from "../helpers/run-host.js";
+import { interruptedRun, someCuts, wholeRun } from "../helpers/toy-task.js";
+
+const TEMPLATE =
+  "{% for m in messages %}{% if m.role == 'user' %}<q> {{ m.content }} -> {% else %}{{ m.content }}{% endif %}{% endfor %}";
+const rewards = [{ module: modulePath("answers.mjs"), name: "judge", isolate: "thread" }];
+const shape = { width: 16, layers: 1, heads: 2, mlp: 16, maxPositions: 64 };
+const names = ["grpo", "dpo", "ppo"] as const;
+type Name = (typeof names)[number];
+
+/** A folder with the trial's tokenizer and a chat template. */
+async function folder(change: { readonly maxPositions?: number; readonly scalar?: boolean } = {}): Promise<string> {
+  const { scalar = false, ...own } = change;
+  const model = join(tempFolder(), "model");
+  mkdirSync(model);
+  const spec = llamaSpec({ vocabSize: TRIAL_VOCAB_SIZE, eosTokenId: eos, ...shape, ...own });
+  const init = { seed: scalar ? 2 : 1, std: 0.2 };
+  await using engine = await Engine.create(spec, init, scalar ? { head: "scalar" } : {});
+  await engine.save(model);
+  const files = { ...trialTokenizerFiles(shape.maxPositions), "chat_template.jinja": TEMPLATE };
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(model, name), text);
+  return model;
+}
+
+const data = jsonl(...Array.from({ length: 40 }, (_, i) => ({ prompt: `${i} + 1` })));
+const demonstrations = jsonl(
+  ...Array.from({ length: 12 }, (_, i) => ({ prompt: `${i} + 1`, thinking: `${i}`, response: "1" })),
+);
+
+let model: string;
+let classifier: string;
+beforeAll(async () => {
+  model = await folder();
+  classifier = await folder({ scalar: true });
+});
+
+const learning = { prompts: 6, sampling: { maxTokens: 12 }, optimizer: { learningRate: 0.01 } };
+const groups: Record<Name, Settings> = {
+  grpo: { ...learning, steps: 3, samplesPerPrompt: 2 },
+  dpo: { ...learning, rollouts: 2, samplesPerPrompt: 4, pairsPerStep: 3, epochs: 1, heldOutShare: 0 },
+  ppo: { ...learning, steps: 3 },
+};
+const whole = { answerOpen: "", answerClose: "", completion: "{answer}" }; // every sample can be parsed
+
+async function train(algorithm: Name, settings: Settings = {}, host: RunHost = testHost()): Promise<RunHost> {
+  const recipe = makeRlmt(Engine);
+  const common = { model, data, rewards, rewardWorkers: 1, thinking: false, evaluation: { every: 1 } };
+  const all = { ...common, algorithm, [algorithm]: groups[algorithm], ...settings };
+  await recipe.run(resolveSettings("rlmt", recipe.schema, all), host);
+  return host;
+}
+
+const linesOf = (host: RunHost, phase: string) =>
+  readLines(host.out, "metrics.jsonl").filter((line) => line.phase === phase);
+
+describe("every algorithm on either start", () => {
+  test.each((["warm", "zero"] as const).flatMap((start) => names.map((name) => [start, name] as const)))(
+    "%s, %s",
+    async (start, algorithm) => {
+      const host = testHost();
+      await train(algorithm, { start, ...(start === "zero" && { format: whole }) }, host);
+      expect(phases(host)).toEqual(["evaluate-before", algorithm, "evaluate-after"]);
+      const lines = linesOf(host, algorithm);
+      const sampled = lines.filter((line) => line["reward/mean"] !== undefined);
+      expect(sampled.length).toBeGreaterThan(1);
+      for (const line of sampled) {
+        for (const field of ["reward/judge", "length/answer", "kl", "watch/repeated_4grams", "answers/empty"])
+          expect(line, field).toHaveProperty([field]);
+        expect(line).toMatchObject({ malformed: 0, "reward/errors": 0 });
+      }
+      for (const field of ["eval/reward", "eval/malformed", "eval/length/answer"])
+        expect(lines.some((line) => Number.isFinite(line[field]))).toBe(true);
+      const after = { before: { reward: { n: 4 } }, difference: { n: 4 } };
+      expect(summaryOf(host)).toMatchObject({ algorithm, ...after });
+      const { phase, steps, evaluations, notes } = await readPastRun(host.out);
+      expect([phase, steps.length]).toEqual([algorithm, sampled.length]);
+      expect(evaluations.map(({ when }) => when)).toEqual(expect.arrayContaining(["before", "while", "after"]));
+      expect(notes.some((note) => /sample pairs/.test(note))).toBe(algorithm === "dpo");
+    },
+  );
+
+  test("thoughts have their length too", async () => {
+    const format = { thoughtClose: "1" }; // what the untrained model writes now and then
+    for (const algorithm of ["dpo", "ppo"] as const) {
+      const settings = {
+        ...groups[algorithm],
+        ...(algorithm === "dpo" ? { minValid: 2, samplesPerPrompt: 32 } : { prompts: 64 }),
+      };
+      const host = await train(algorithm, { thinking: true, format, [algorithm]: settings });
+      const known = linesOf(host, algorithm).filter((line) => line["length/thought"] !== undefined);
+      expect(known.length).toBeGreaterThan(0);
+      for (const line of known) expect(line["length/thought"]).toBeGreaterThan(0);
+    }
+  });
+});
+
+describe("the critic of PPO", () => {
+  test("begins as the policy, or as a reward model", async () => {
+    const values = async (settings: Settings): Promise<number> => {
+      const host = await train("ppo", { ppo: { ...groups.ppo, ...settings } });
+      return linesOf(host, "ppo")[0]!["value/mean"] as number;
+    };
+    const [own, judge] = [await values({}), await values({ critic: { model: classifier } })];
+    expect(own).not.toBe(judge);
+    expect(await values({})).toBe(own);
+  });
+
+  test("has its memory in the plan", async () => {
+    const recipe = makeRlmt(Engine);
+    const ppo = { ...groups.ppo, critic: { model: classifier } };
+    const config = resolveSettings("rlmt", recipe.schema, { model, data: "d.jsonl", algorithm: "ppo", ppo });
+    expect(await recipe.memory!(config)).toMatch(/critic [\d.]+ GiB/);
+    expect(recipe.plan(config).join("\n")).toContain(`critic: from ${classifier}, learning rate 0.00001`);
+  });
+
+  const wrong: [string, () => Promise<string>, string, RegExp][] = [
+    [
+      "another tokenizer",
+      async () => fixture("reward/llama"),
+      "CRITIC_TOKENIZER",
+      /expected a model with the policy's tokens, since a critic reads the policy's ids, got .*, where id \d+ is .*; leave ppo\.critic\.model empty/,
+    ],
+    [
+      "fewer positions",
+      () => folder({ scalar: true, maxPositions: 32 }),
+      "CRITIC_POSITIONS",
+      /expected a model of at least the policy's 64 positions, got .* of 32/,
+    ],
+    ["no folder", async () => "/none", "MODEL_MISSING", /\/none/],
+  ];
+  test.each(wrong)("%s is refused", async (_, critic, code, message) => {
+    const ppo = { ...groups.ppo, critic: { model: await critic() } };
+    await expect(train("ppo", { ppo })).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  test("adapters: the policy's and the critic's, with the head trained whole", async () => {
+    const host = await train("ppo", { lora: { rank: 2 } });
+    expect(linesOf(host, "ppo").filter((line) => Number(line["value/grad_norm"]) > 0)).toHaveLength(3);
+  });
+});
+
+test("references that cannot be are refused before data are read", async () => {
+  const wrong: [Name, Settings, RegExp][] = [
+    ["dpo", { reference: "round" }, /dpo\.reference: expected initial with lora\.rank > 0.*got round/],
+    ["grpo", { reference: { sync: { every: 2 } }, loss: { klCoefficient: 0.1 } }, /grpo\.reference\.sync\.every/],
+  ];
+  for (const [algorithm, own, message] of wrong) {
+    const settings = { data: "none.jsonl", lora: { rank: 2 }, [algorithm]: { ...groups[algorithm], ...own } };
+    const error = { code: "RECIPE_VALUE", message: expect.stringMatching(message) };
+    await expect(train(algorithm, settings)).rejects.toMatchObject(error);
+  }
+});
+
+test("the defaults of DPO and PPO are the paper's", () => {
+  const { dpo, ppo } = resolveSettings("rlmt", makeRlmt(Engine).schema, { model: "m" });
+  expect(dpo).toMatchObject({
+    ...{ rounds: 1, samplesPerPrompt: 8, minValid: 4, maxPairTokens: 8192, heldOutShare: 0.03, splitSeed: 42 },
+    ...{ beta: 0.1, epochs: 2, pairsPerStep: 128, warmupShare: 0.05, reference: "initial" },
+    optimizer: { learningRate: 3e-7, schedule: "cosine", weightDecay: 1e-4, beta1: 0.9, beta2: 0.95 },
+    sampling: { temperature: 0.7 },
+  });
+  expect(ppo).toMatchObject({
+    ...{ samplesPerPrompt: 1, gamma: 1, lambda: 1, whitenAdvantages: true, whitenRewards: false },
+    sampling: { temperature: 0.7, maxTokens: 4096 },
+    loss: { clipLow: 0.2, clipHigh: 0.2, klCoefficient: 0.001, entropyCoefficient: 0.001 },
+    optimizer: { learningRate: 1e-6, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, schedule: "constant" },
+    critic: { model: "", valueClip: 0.5, coefficient: 0.5, optimizer: { learningRate: 1e-5, weightDecay: 0.01 } },
+  });
+});
+
+describe("law 5: killed and resumed", () => {
+  const checkpoint = { every: 1 };
+  const judged: Settings = { reward: { model: "" }, checkpoint };
+  const rounds = { rounds: 2, rollouts: 1 };
+
+  const runs: Record<string, (host: RunHost) => Promise<unknown>> = {
+    grpo: (host) => train("grpo", { ...judged, rewards: [], reward: { model: classifier } }, host),
+    dpo: (host) => train("dpo", { ...judged, dpo: { ...groups.dpo, ...rounds } }, host),
+    ppo: (host) => train("ppo", { ...judged, ppo: { ...groups.ppo, critic: { model: classifier } } }, host),
+    "rlmt-warm-start": async (host) => {
+      const recipe = makeWarmStart(Engine);
+      const sft = { batch: 3, epochs: 2, optimizer: { learningRate: 0.01 } };
+      const settings = { model, data: demonstrations, sft, checkpoint, filters: { english: false }, thinking: false };
+      await recipe.run(resolveSettings("rlmt-warm-start", recipe.schema, settings), host);
+    },
+  };
+
+  test.each(Object.entries(runs))("%s", { timeout: 120_000 }, async (_, run) => {
+    const once = async (host: RunHost) => void (await run(host));
+    const { left, writes } = await wholeRun(once);
+    const [, early, , , late, , twice] = someCuts(writes);
+    for (const cuts of [early!, late!, twice!])
+      expect(await interruptedRun(once, cuts), writes[cuts[0]!.at - 1]!).toEqual(left);
+  });
+});
