@@ -11,9 +11,6 @@ import { heldOutFile, metricsFile, recipeFile, summaryFile } from "./run-folder.
 /** Separates a run folder from the part of it that is meant. */
 const PART_MARK = "#";
 
-const OF_PAIRS =
-  "its steps sample pairs: reward, lengths and KL are of the policy before it is trained on them, and held-out figures say what came of it";
-
 const metricsLine = z.looseObject({ phase: z.string(), step: z.int().min(0) });
 type MetricsLine = z.output<typeof metricsLine>;
 
@@ -46,11 +43,12 @@ export async function readPastRun(name: string): Promise<RunRecord> {
       `part ${phase}; it has also trained in ${others.join(", ")}: name one as ${folder}${PART_MARK}${others[0]}`,
     );
   }
-  if (lines.some((line) => line.phase === phase && line["pairs/made"] !== undefined)) notes.push(OF_PAIRS);
+  notes.push(...offlineNotes(lines, phase));
   const answers = await readLines(join(folder, heldOutFile), heldOutLine, notes);
   return {
     ...{ name, recipe, config, phase, notes },
     steps: lines.filter((line) => line.phase === phase && line["reward/mean"] !== undefined).map(stepOf),
+    seconds: secondsOf(lines, phase),
     evaluations: evaluationsOf(lines, answers, phase),
     finished: await exists(join(folder, summaryFile)),
   };
@@ -103,6 +101,22 @@ function choosePhase(folder: string, phases: readonly string[], part: string | n
   }
   if (part === null || phases.includes(part)) return part ?? first;
   throw folderError(`${folder}${PART_MARK}${part}`, `one of the parts ${phases.join(", ")}`, part, "correct its name");
+}
+
+function secondsOf(lines: readonly MetricsLine[], phase: string): number | null {
+  const seconds = lines.findLast((line) => line.phase === phase)?.seconds;
+  return typeof seconds === "number" ? seconds : null;
+}
+
+/** Of a part that goes on training when it has sampled for the last time: its rewards are not those of the policy that it ends with. */
+function offlineNotes(lines: readonly MetricsLine[], phase: string): readonly string[] {
+  const own = lines.filter((line) => line.phase === phase);
+  const last = own.findLastIndex((line) => line["reward/mean"] !== undefined);
+  const later = own.slice(last + 1).filter((line) => line.loss !== undefined).length;
+  if (later === 0) return [];
+  return [
+    `its last ${later} steps train on what was sampled before: only held-out figures are of the policy that it ends with`,
+  ];
 }
 
 const stepOf = ({ step, ...line }: MetricsLine): StepFigures => ({ step, figures: numbersOf(line) });

@@ -33,6 +33,60 @@ describe("settings", () => {
   });
 });
 
+describe("ablations", () => {
+  const rlmt = (change: object, more = {}) =>
+    pastRun({
+      recipe: "rlmt",
+      config: { data: [{ source: "a.jsonl", weight: 1 }], reward: { model: "rm-a" }, ...change },
+      ...more,
+    });
+
+  test("of the prompt mix: the sources that differ, and that the prompts do", async () => {
+    const mixed = [
+      { source: "a.jsonl", weight: 3 },
+      { source: "b.jsonl", weight: 1 },
+    ];
+    const comparison = await compareFolders(rlmt({}), rlmt({ data: mixed, mixture: { exhausted: "leave" } }));
+    expect(comparison.settings).toEqual([
+      { key: "data", values: [[{ source: "a.jsonl", weight: 1 }], mixed] },
+      { key: "mixture.exhausted", values: [undefined, "leave"] },
+    ]);
+    expect(comparison.notes).toEqual(["the prompts of training are not the same"]);
+    expect(measure(comparison, "held-out/sampled").differences[1]).toMatchObject({ how: "paired problems", n: 10 });
+  });
+
+  test("of the reward model: its setting, and that rewards are not on one scale", async () => {
+    const comparison = await compareFolders(rlmt({}), rlmt({ reward: { model: "rm-b" } }));
+    expect(comparison.settings).toEqual([{ key: "reward.model", values: ["rm-a", "rm-b"] }]);
+    expect(comparison.notes).toEqual(["the rewards are not the same, so the rows about reward are not on one scale"]);
+  });
+
+  test("a run that trains on what it sampled before says whose rewards they are, and takes as long as its last step", async () => {
+    const folder = rlmt({}, { steps: 4, phase: "dpo" });
+    const trained = Array.from({ length: 6 }, (_, i) => ({ phase: "dpo", step: 5 + i, seconds: 20 + i, loss: 0.5 }));
+    appendFileSync(join(folder, "metrics.jsonl"), trained.map((line) => `${JSON.stringify(line)}\n`).join(""));
+    const { measures: all, notes, runs } = await compareFolders(rlmt({}, { steps: 4 }), folder);
+    expect(notes).toEqual([
+      `${folder}: its last 6 steps train on what was sampled before: only held-out figures are of the policy that it ends with`,
+    ]);
+    expect(runs[1]).toMatchObject({ phase: "dpo", steps: 4 });
+    expect(all.find(({ name }) => name === "seconds")!.values.map((value) => value!.mean)).toEqual([8, 25]);
+  });
+
+  test("of the algorithm: GRPO, PPO and DPO by the figures that they share", async () => {
+    const loop = (phase: string) =>
+      rlmt({ algorithm: phase }, { phase, figures: () => ({ malformed: 0.1, "length/answer": 9 }) });
+    const comparison = await compareFolders(loop("grpo"), loop("ppo"), loop("dpo"));
+    expect(comparison.runs.map(({ phase }) => phase)).toEqual(["grpo", "ppo", "dpo"]);
+    expect(comparison.settings).toEqual([{ key: "algorithm", values: ["grpo", "ppo", "dpo"] }]);
+    for (const name of ["reward/mean/end", "malformed/end", "length/answer/end", "held-out/sampled"])
+      expect(
+        measure(comparison, name).values.every((value) => value !== null),
+        name,
+      ).toBe(true);
+  });
+});
+
 describe("figures", () => {
   test("of the ends, the best, and the cost", async () => {
     const figures = (step: number) => ({ "length/answer": 10 * step, kl: 0.1, "style/steps": step });

@@ -6,6 +6,8 @@ import { temporaryFolder } from "./temporary.js";
 export interface PastRunOptions {
   readonly recipe?: string;
   readonly config?: Readonly<Record<string, unknown>>;
+  /** The part that trains; default "grpo". */
+  readonly phase?: string;
   readonly steps?: number;
   /** Mean reward of a step, counted from 1. */
   readonly reward?: (step: number) => number;
@@ -23,6 +25,7 @@ export interface PastRunOptions {
 /** A finished run of 20 steps with ten held-out problems, changed by the options; returns its folder. */
 export function pastRun(options: PastRunOptions = {}): string {
   const { recipe = "rlvr", config = {}, steps = 20, reward = (step) => step / 20, figures = () => ({}) } = options;
+  const { phase = "grpo" } = options;
   const {
     question = (problem) => `Problem ${problem}?`,
     answer = String,
@@ -34,7 +37,7 @@ export function pastRun(options: PastRunOptions = {}): string {
   const folder = new RunFolder(path, recipe, config);
   for (let step = 1; step <= steps; step++) {
     const timed = { seconds: 2 * step, "tokens_per_second/rollout": 100, "seconds/rollout": 1.5 };
-    folder.metrics({ phase: "grpo", step, ...timed, "reward/mean": reward(step), ...figures(step) });
+    folder.metrics({ phase, step, ...timed, "reward/mean": reward(step), ...figures(step) });
   }
   const answers = Object.entries(heldOut);
   if (answers.length > 0) folder.metrics({ phase: "evaluate-after", step: 1, seconds: 1, [figure]: 0.5 });

@@ -91,7 +91,7 @@ describe("every algorithm on either start", () => {
       const { phase, steps, evaluations, notes } = await readPastRun(host.out);
       expect([phase, steps.length]).toEqual([algorithm, sampled.length]);
       expect(evaluations.map(({ when }) => when)).toEqual(expect.arrayContaining(["before", "while", "after"]));
-      expect(notes.some((note) => /sample pairs/.test(note))).toBe(algorithm === "dpo");
+      expect(notes.some((note) => /sampled before/.test(note))).toBe(algorithm === "dpo");
     },
   );
 

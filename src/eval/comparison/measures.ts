@@ -240,6 +240,6 @@ function costs(runs: readonly RunRecord[]): readonly Measure[] {
   return [
     of("steps", "steps", ({ steps }) => steps.length),
     of("tokens", "tokens sampled", ({ steps }) => total(sampled(steps))),
-    of("seconds", "seconds of training", ({ steps }) => steps.at(-1)?.figures.seconds ?? null),
+    of("seconds", "seconds of training", ({ seconds }) => seconds),
   ];
 }

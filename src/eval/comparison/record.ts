@@ -11,8 +11,10 @@ export interface RunRecord {
   readonly config: JsonObject;
   /** The part that trained the policy. */
   readonly phase: string;
-  /** Its steps, in order. */
+  /** Its steps that sampled, in order. */
   readonly steps: readonly StepFigures[];
+  /** What the part took, so far; null where it is not known. */
+  readonly seconds: number | null;
   /** Evaluations before it, in it and after it, in order. */
   readonly evaluations: readonly HeldOutSet[];
   /** Whether the run came to its end. */
