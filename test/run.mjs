@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const bin = (name) => join(root, "node_modules", ".bin", name);
 const nativeBuild = join(root, "build", "tests");
+const cudaBuild = join(root, "build", "cuda-check");
 const vitestReport = join(root, "build", "vitest.json");
 
 const run = (command, args, options = {}) =>
@@ -33,9 +34,15 @@ function counted(result) {
   return { passed: last ? Number(last[1]) : 0, failed: result.status === 0 ? failed : Math.max(1, failed), skipped: 0 };
 }
 
+const sourceEndings = ["cc", "h", "cu", "cuh"];
+
 function nativeFormat() {
   if (spawnSync("clang-format", ["--version"]).status !== 0) return skipped("no clang-format on this machine");
-  const sources = files("native/*.cc", "native/*.h", "test/native/*.cc", "test/native/*.h");
+  const sources = files(
+    ...["native", "test/native", "test/emulation"].flatMap((folder) =>
+      sourceEndings.map((ending) => `${folder}/*.${ending}`),
+    ),
+  );
   if (sources.length === 0) return skipped("not a git checkout");
   return ok(run("clang-format", ["--dry-run", "--Werror", ...sources]));
 }
@@ -53,6 +60,18 @@ function nativeTests() {
   if (built.status !== 0) return ok(built);
   const output = { stdio: ["ignore", "pipe", "inherit"], maxBuffer: 1 << 28 };
   return counted(run(join(nativeBuild, "zazen_tests"), [], output));
+}
+
+// For one architecture: every kernel is run by the emulator above, and here nvcc has its say.
+function cudaKernels() {
+  if (spawnSync("nvcc", ["--version"]).status !== 0) return skipped("no nvcc on this machine");
+  const flags = ["-DZAZEN_ADDON=OFF", "-DZAZEN_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=80-real"];
+  if (spawnSync("ccache", ["--version"]).status === 0) flags.push("-DCMAKE_CUDA_COMPILER_LAUNCHER=ccache");
+  const quiet = { stdio: ["ignore", "ignore", "inherit"] };
+  const configured = run("cmake", ["-S", "native", "-B", cudaBuild, ...flags], quiet);
+  if (configured.status !== 0) return ok(configured);
+  const jobs = String(availableParallelism());
+  return ok(run("cmake", ["--build", cudaBuild, "--target", "zazen_cuda_kernels", "--parallel", jobs], quiet));
 }
 
 function typescriptTests() {
@@ -74,6 +93,7 @@ const parts = [
   ["native format", nativeFormat],
   ["types", () => ok(run(bin("tsc"), ["--noEmit", "-p", "tsconfig.json"]))],
   ["native tests, with address and undefined-behaviour sanitizers", nativeTests],
+  ["CUDA kernels, compiled by nvcc", cudaKernels],
   ["tests", typescriptTests],
 ];
 
