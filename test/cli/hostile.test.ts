@@ -33,10 +33,7 @@ beforeAll(async () => {
 const write = (file: string, text: string) => (folder: string) => writeFileSync(join(folder, file), text);
 const damages = {
   refuses: write("chat_template.jinja", "{{ raise_exception('no') }}"),
-  loops: write(
-    "chat_template.jinja",
-    "{% for i in range(1000000) %}{% for j in range(1000000) %}{% endfor %}{% endfor %}",
-  ),
+  loops: write("chat_template.jinja", `${"{% for i in range(1000) %}".repeat(5)}${"{% endfor %}".repeat(5)}`),
   eats: write("chat_template.jinja", "{% for i in range(1000000000) %}{{ i }}{% endfor %}"),
   cut: (folder: string) => {
     const text = readFileSync(join(folder, "tokenizer.json"), "utf8");
