@@ -4,11 +4,13 @@ export {
   DEMONSTRATION_DEFAULTS,
   type DemonstrationOptions,
   demonstration,
+  demonstrationText,
   encodePrompt,
   giveUpIds,
   type PromptFormat,
 } from "./countdown-trial/demonstration.js";
 export { gradeTrial, type TrialGrade } from "./countdown-trial/grade.js";
+export { PREFERENCE_WEIGHTS, preference, type TrialPreference } from "./countdown-trial/preference.js";
 export {
   EVALUATION_PROBLEMS,
   SPLIT_SEED,
@@ -20,7 +22,7 @@ export {
   trialMultisets,
   trialSplit,
 } from "./countdown-trial/split.js";
-export { trialTokenizerFiles } from "./countdown-trial/tokenizer-files.js";
+export { trialChatTemplate, trialTokenizerFiles } from "./countdown-trial/tokenizer-files.js";
 export {
   decodeTrial,
   encodeTrial,

@@ -3,7 +3,7 @@
 import type { Random } from "../../data/random.js";
 import { type Attempt, type Branch, type Step, searchTree } from "./search.js";
 import type { TrialProblem, Triple } from "./split.js";
-import { symbolId } from "./vocabulary.js";
+import { decodeTrial, symbolId } from "./vocabulary.js";
 
 export interface PromptFormat {
   /** With thinking the prompt ends with `<think>`, without with `<answer>`. */
@@ -100,9 +100,33 @@ export function demonstration(
 
 /** The attempts, `stop` when the last one missed, then the marks up to the answer. */
 function writeThought(tried: readonly Attempt[], target: number, ids: number[]): void {
+  writeAttempts(tried, target, ids);
+  ids.push(symbolId("</think>"), symbolId("<answer>"));
+}
+
+function writeAttempts(tried: readonly Attempt[], target: number, ids: number[]): void {
   for (const attempt of tried) writeAttempt(attempt, target, ids);
   if (tried.at(-1)!.second.result !== target) ids.push(symbolId("stop"));
-  ids.push(symbolId("</think>"), symbolId("<answer>"));
+}
+
+/** Thought and answer of one demonstration as texts without marks, by the same draws as `demonstration`. */
+export function demonstrationText(
+  problem: TrialProblem,
+  stream: Random,
+  options: Partial<DemonstrationOptions> = {},
+): { readonly thinking: string; readonly response: string } {
+  const tried = search(problem.numbers, problem.target, stream, { ...DEMONSTRATION_DEFAULTS, ...options });
+  const [thought, answer]: [number[], number[]] = [[], []];
+  writeAttempts(tried, problem.target, thought);
+  writeAnswer(tried.at(-1)!, answer);
+  return { thinking: decodeTrial(thought), response: decodeTrial(answer) };
+}
+
+/** An attempt as an answer: `( 6 * 6 ) + 9`. */
+export function attemptText(attempt: Attempt): string {
+  const ids: number[] = [];
+  writeAnswer(attempt, ids);
+  return decodeTrial(ids);
 }
 
 /** Ids to ban while decoding so that a search cannot give up: it ends with `ok` or runs out of tokens. */

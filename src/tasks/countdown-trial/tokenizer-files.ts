@@ -49,3 +49,15 @@ export function trialTokenizerFiles(maxTokens: number): Readonly<Record<string, 
     "tokenizer_config.json": `${JSON.stringify(tokenizerConfig(maxTokens), null, 1)}\n`,
   };
 }
+
+/**
+ * The trial as a chat: `<q> 9 6 6 -> 45 <answer> ( 6 * 6 ) + 9 <eos>`. The assistant's turn is as it was written, a thought in its marks
+ * included. Not among the tokenizer files: the models of the quickstart have none.
+ */
+export function trialChatTemplate(): string {
+  return (
+    "{% for message in messages %}{% if message['role'] == 'user' %}<q> {{ message['content'] }} " +
+    "{% else %}<answer> {{ message['content'] }} <eos> {% endif %}{% endfor %}" +
+    "{% if add_generation_prompt %}<answer> {% endif %}\n"
+  );
+}
