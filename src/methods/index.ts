@@ -7,9 +7,11 @@ import { warmStartRecipe } from "./rlmt-warm-start.js";
 import { rlvrRecipe } from "./rlvr.js";
 import { sftRecipe } from "./sft.js";
 import { teachRecipe } from "./teach.js";
+import { tryRlmtRecipe } from "./try-rlmt.js";
 
 export const recipes: readonly Recipe[] = [
   quickstartRecipe,
+  tryRlmtRecipe,
   sftRecipe,
   rewardModelRecipe,
   rlvrRecipe,

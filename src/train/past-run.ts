@@ -23,8 +23,13 @@ const heldOutLine = z.object({
   messages: z.array(z.object({ role: z.enum(["system", "user", "assistant"]), content: z.string() })),
   answer: z.string(),
   reward: z.number().nullable(),
+  thinking: z.string().nullable().default(null),
+  malformed: z.boolean().default(false),
+  thoughtTokens: z.number().nullable().default(null),
+  answerTokens: z.number().nullable().default(null),
 });
-type HeldOutLine = z.output<typeof heldOutLine>;
+/** An answer as a line of held-out.jsonl has it; what older lines lack is null. */
+export type HeldOutLine = z.output<typeof heldOutLine>;
 
 /**
  * The run in a folder; "FOLDER#PART" takes another part than the first that trained a policy. Throws InputError COMPARE_FOLDER for a folder
@@ -52,6 +57,11 @@ export async function readPastRun(name: string): Promise<RunRecord> {
     evaluations: evaluationsOf(lines, answers, phase),
     finished: await exists(join(folder, summaryFile)),
   };
+}
+
+/** The held-out answers of the run in a folder, in order; none where it kept none. Throws InputError JSONL_LINE. */
+export function readHeldOut(folder: string): Promise<readonly HeldOutLine[]> {
+  return readLines(join(folder, heldOutFile), heldOutLine, []);
 }
 
 async function placeOf(name: string): Promise<{ readonly folder: string; readonly part: string | null }> {

@@ -9,7 +9,7 @@ const needed = (name: string) => (["rlvr", "rlmt-warm-start", "rlmt"].includes(n
 
 describe("every recipe", () => {
   test("is listed once with a summary", () => {
-    const names = ["quickstart", "sft", "reward-model", "rlvr", "rlmt-warm-start", "rlmt", "teach"];
+    const names = ["quickstart", "try-rlmt", "sft", "reward-model", "rlvr", "rlmt-warm-start", "rlmt", "teach"];
     expect(recipes.map((recipe) => recipe.name)).toEqual(names);
     for (const recipe of recipes) expect(recipe.summary.length).toBeGreaterThan(20);
   });
