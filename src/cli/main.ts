@@ -11,10 +11,12 @@ import { commonHelp, reportFailure } from "./output.js";
 import { recipesCommand } from "./recipes.js";
 import { handleSignals } from "./signals.js";
 import { trainCommand } from "./train.js";
+import { tryCommand } from "./try.js";
 
 const help = `
 Examples:
   zazen train quickstart
+  zazen try rlmt
   zazen recipes quickstart
   zazen generate --model DIR --prompt "Once upon a time" --n 4
   zazen doctor
@@ -30,6 +32,7 @@ function program(): Command {
     .exitOverride();
   const commands = [
     trainCommand(),
+    tryCommand(),
     recipesCommand(),
     compareCommand(),
     generateCommand(),

@@ -8,7 +8,7 @@ import { exitCodeOf, InterruptedError } from "../../src/cli/output.js";
 import { InputError, ZazenError } from "../../src/errors.js";
 import { cliIsBuilt, failure, main, root, zazen } from "./process.js";
 
-const commands = ["train", "recipes", "compare", "generate", "logprobs", "doctor"];
+const commands = ["train", "try", "recipes", "compare", "generate", "logprobs", "doctor"];
 
 describe.skipIf(!cliIsBuilt)("as a process", { timeout: 30_000 }, () => {
   test("help lists every command, the exit codes and what --json does", () => {
@@ -37,6 +37,9 @@ describe.skipIf(!cliIsBuilt)("as a process", { timeout: 30_000 }, () => {
     [["trian"], "unknown command 'trian'"],
     [["train"], "expected RECIPE or FILE, or --resume, got neither"],
     [["train", "a", "b"], "too many arguments"],
+    [["try"], "missing required argument 'TRIAL'"],
+    [["try", "rlmd"], '[try] expected one of rlmt, quickstart, got "rlmd"; did you mean "rlmt"?'],
+    [["try", "rlmt", "--set", "grpo.stepz=1"], 'did you mean "grpo.steps"?'],
     [["recipes", "--jsn"], "unknown option '--jsn'"],
     [["compare"], "missing required argument 'RUN'"],
     [["compare", "a"], "expected a run folder with recipe.json, got none"],
