@@ -10,7 +10,11 @@ const PROMPTS = 200;
 function judged(step: number, reward: number, right: number, thought: number | null): Judgement {
   const answers = Array.from({ length: PROMPTS }, (_, p): JudgedAnswer => {
     const own = { phase: "x", step: 1, decoded: "sampled" as const, figure: "reward", problem: p };
-    const text = { messages: [{ role: "user", content: `${p}` }], answer: `y${p}`, thinking: thought ? "z" : null };
+    const text = {
+      messages: [{ role: "user" as const, content: `${p}` }],
+      answer: `y${p}`,
+      thinking: thought ? "z" : null,
+    };
     const lengths = { malformed: false, thoughtTokens: thought ?? 0, answerTokens: 9 };
     return { ...own, ...text, ...lengths, reward: reward + ((p * 7) % 10) / 10, right: p < right };
   });

@@ -67,7 +67,7 @@ describe("the trial", { timeout: 120_000 }, () => {
 
   test("both arms are the same but for thinking: rows, steps, prompts, reward model", async () => {
     const names = ["no-think", "think"].map((arm) => join(done.out, arm));
-    const { comparison } = await compare(names);
+    const { comparison } = await compare(names, {}, new AbortController().signal);
     expect(comparison.settings.map(({ key }) => key)).toEqual(["model", "thinking"]);
     expect(comparison.notes).toEqual([]);
     const heldOut = comparison.measures.find(({ name }) => name === "held-out/sampled")!;
