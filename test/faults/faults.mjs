@@ -258,6 +258,14 @@ export const faults = [
     tests: settingsLaw,
   },
   {
+    law: "DPO",
+    name: "pairs are held to the policy that is trained, not to the initial one",
+    file: "src/train/dpo.ts",
+    find: "const { logprobs } = await engine.logprobs({ ...packed, reference: true, signal: run.signal });",
+    replace: "const { logprobs } = await engine.logprobs({ ...packed, signal: run.signal });",
+    tests: ["test/train/dpo.test.ts"],
+  },
+  {
     law: 5,
     name: "the age of the best figure is not in a checkpoint",
     file: "src/train/held-out.ts",
