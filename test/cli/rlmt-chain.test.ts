@@ -108,6 +108,40 @@ describe.skipIf(!cliIsBuilt || !modelsAreThere)("the whole of RLMT", { timeout: 
     expect(comparison.judge!.wins[1]).toMatchObject({ n: 6, interval: [expect.any(Number), expect.any(Number)] });
     expect(existsSync(page)).toBe(true);
 
+    const small = { prompts: 4, samplesPerPrompt: 4, sampling: { maxTokens: 24 } };
+    const others = await Promise.all(
+      [
+        { ppo: { ...small, steps: 2 } },
+        { dpo: { ...small, rollouts: 2, pairsPerStep: 2, epochs: 1, heldOutShare: 0.1 } },
+      ].map((own) => {
+        const [algorithm] = Object.keys(own) as [string];
+        return train("rlmt", algorithm, {
+          ...settings,
+          ...own,
+          algorithm,
+          model: modelOf(warm.plain),
+          thinking: false,
+        });
+      }),
+    );
+    const loops = await run<Comparison>("compare", arms.plain.out, ...others.map(({ out }) => out));
+    expect(loops.runs.map(({ phase, steps, finished }) => [phase, steps, finished])).toEqual([
+      ["grpo", 2, true],
+      ["ppo", 2, true],
+      ["dpo", 2, true],
+    ]);
+    expect(loops.settings).toContainEqual({ key: "algorithm", values: ["grpo", "ppo", "dpo"] });
+    for (const name of ["reward/mean/end", "malformed/end", "held-out/sampled", "seconds"]) {
+      const { values } = loops.measures.find((measure) => measure.name === name)!;
+      expect(
+        values.every((value) => value !== null),
+        name,
+      ).toBe(true);
+    }
+    expect(loops.notes).toContainEqual(
+      expect.stringMatching(/dpo: its last \d+ steps train on what was sampled before/),
+    );
+
     const sets = Object.entries(endpoint).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
     const judged = await run<JudgeResult>("judge", ...runs, "--set", "bothOrders=true", ...sets);
     expect(judged).toMatchObject({ pairs: 6, unmatched: 0, answers: { n: 6, unparsed: 0 } });
