@@ -63,7 +63,7 @@ const cellsOf = (judged: Judgement | undefined): readonly string[] =>
   judged === undefined ? ["-", "-"] : [score(judged), percent(judged.figures.right.rate)];
 
 /** What came out, in sentences that say no more than the figures. */
-export function conclusion(arms: Arms): readonly string[] {
+export function conclusion(arms: Arms, seed: number): readonly string[] {
   const [plain, thinking] = arms;
   const after = compareJudgements(plain.after, thinking.after);
   return [
@@ -71,7 +71,7 @@ export function conclusion(arms: Arms): readonly string[] {
     secondJudge(arms, after),
     ...arms.map(whatRlDid),
     whatItCost(arms),
-    "This is one seed of a tiny model; another one: --set seed=1.",
+    `This is seed ${seed} of a tiny model; another one: --set seed=${seed + 1}.`,
   ];
 }
 

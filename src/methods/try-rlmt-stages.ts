@@ -40,15 +40,21 @@ export class Stages {
 
   /** Runs the stage, or what is left of it; returns its summary. Rejects as its recipe does. */
   async run({ name, title, recipe, settings }: Stage): Promise<RunSummary> {
+    const { disk = nodeDisk } = this.#context;
     const out = join(this.#context.out, name);
     const done = await readJsonObject(join(out, summaryFile), { code: "RESUME_FOLDER" });
+    this.#context.emit({
+      type: "note",
+      level: "info",
+      text: `\n${title}: ${recipe.name} in ${out}${done ? ", finished" : ""}`,
+    });
     if (done !== undefined) return done;
     const resume = await standingOf(out);
-    if (resume === null) nodeDisk.makeFolder(out);
+    if (resume === null) disk.makeFolder(out);
     const emit = (event: RunEvent) => this.#tell(name, title, event);
     const config = resolveSettings(recipe.name, recipe.schema, settings);
-    const { signal, disk } = this.#context;
-    return recipe.run(config, { out, signal, emit, ...(disk && { disk }), ...(resume && { resume }) });
+    const { signal } = this.#context;
+    return recipe.run(config, { out, signal, emit, disk, ...(resume && { resume }) });
   }
 
   /** Progress, samples and warnings go on with the stage's name; what a run says for itself, such as its table, does not. */

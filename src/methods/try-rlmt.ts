@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
 import { type Share, showShare } from "../objective/intervals.js";
-import { nodeDisk, writeWhole } from "../train/disk.js";
-import { recipeFile, summaryFile } from "../train/run-folder.js";
+import { nodeDisk } from "../train/disk.js";
+import { RunFolder } from "../train/run-folder.js";
 import type { TrainCost } from "../train/steps.js";
 import { foreseeMemory, grpoWorkload } from "./memory.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
@@ -40,22 +40,25 @@ export function makeTryRlmt(engines: EngineSource): Recipe<TryRlmtConfig> {
 export const tryRlmtRecipe = makeTryRlmt(Engine);
 
 async function tryRlmt(engines: EngineSource, config: TryRlmtConfig, context: RunContext): Promise<RunSummary> {
-  const { out } = context;
-  writeJson(join(out, recipeFile), { recipe: name, config });
-  const stages = stagesOf(engines, config, out);
-  await makeFiles(engines, config, context);
-  const summaries = await runAll(new Stages(context, stages), stages, context);
-  const problems = heldOutProblems(config.evaluation.problems);
-  const [plain, thinking] = await Promise.all(
-    ARMS.map(({ name, title }) => {
-      const train = summaries.get(name)!.train as TrainCost;
-      return readArm(join(out, name), { name, title, train }, problems);
-    }),
-  );
-  const said = tell([plain!, thinking!], context);
-  const summary = summaryOf(config, out, [plain!, thinking!], summaries, said);
-  writeJson(join(out, summaryFile), summary);
-  return summary;
+  const { out, resume, disk = nodeDisk } = context;
+  const folder = new RunFolder(out, name, config, resume === undefined ? null : {}, disk);
+  try {
+    const stages = stagesOf(engines, config, out);
+    await makeFiles(engines, config, context);
+    const summaries = await runAll(stages, folder, context);
+    const problems = heldOutProblems(config.evaluation.problems);
+    const [plain, thinking] = await Promise.all(
+      ARMS.map(({ name, title }) =>
+        readArm(join(out, name), { name, title, train: trainOf(summaries.get(name)!) }, problems),
+      ),
+    );
+    const arms = [plain!, thinking!] as const;
+    const summary = summaryOf(config, out, arms, summaries, tell(arms, config.seed, context));
+    folder.summary(summary);
+    return summary;
+  } finally {
+    folder.close();
+  }
 }
 
 /** The model that everything begins from, and the rows. The same for a seed, so a trial that goes on makes them again. */
@@ -81,30 +84,35 @@ async function makeFiles(engines: EngineSource, config: TryRlmtConfig, context: 
 
 type Summaries = ReadonlyMap<string, RunSummary>;
 
-async function runAll(runner: Stages, stages: readonly Stage[], { emit }: RunContext): Promise<Summaries> {
+/** The summaries by stage. A line of metrics.jsonl for each says how long it trained. */
+async function runAll(stages: readonly Stage[], folder: RunFolder, context: RunContext): Promise<Summaries> {
+  const runner = new Stages(context, stages);
   const summaries = new Map<string, RunSummary>();
-  for (const stage of stages) {
+  for (const [at, stage] of stages.entries()) {
     const summary = await runner.run(stage);
     summaries.set(stage.name, summary);
+    const { steps, seconds, tokens } = trainOf(summary);
+    folder.metrics({ phase: stage.name, step: at + 1, "train/steps": steps, "train/tokens": tokens, seconds });
     if (stage.name !== REWARD_MODEL) continue;
     const accuracy = accuracyOf(summary);
     const text = `held-out pairs that the reward model puts in the right order: ${showShare(accuracy)} % of ${accuracy.n}`;
-    emit({ type: "note", level: "info", text });
+    context.emit({ type: "note", level: "info", text });
   }
   return summaries;
 }
 
+const trainOf = ({ train }: RunSummary): TrainCost => train as TrainCost;
 const accuracyOf = ({ heldOut }: RunSummary): Share => (heldOut as { readonly accuracy: Share }).accuracy;
 
 /** Shows samples, tables and conclusion, and what to run next. */
-function tell(arms: Arms, { out, emit }: RunContext) {
+function tell(arms: Arms, seed: number, { out, emit }: RunContext) {
   const note = (text: string) => emit({ type: "note", level: "info", text });
   note("\nHeld-out prompts, answered by both arms after GRPO:");
   for (const event of samplesToShow(arms).flat()) emit(event);
   const course = courseTable(arms);
   if (course !== null) emit(course);
   emit(figureTable(arms));
-  const words = conclusion(arms);
+  const words = conclusion(arms, seed);
   note(`\n${words.join("\n")}`);
   const folders = ARMS.map((arm) => shellWord(join(out, arm.name)));
   const next = `npx zazen compare ${folders.join(" ")}`;
@@ -138,9 +146,6 @@ function summaryOf(
     ...said,
   };
 }
-
-const writeJson = (path: string, record: unknown): void =>
-  writeWhole(nodeDisk, path, `${JSON.stringify(record, null, 2)}\n`);
 
 function foresee(config: TryRlmtConfig): Promise<string> {
   const { model, grpo, evaluation } = config;

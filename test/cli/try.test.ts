@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { cliIsBuilt, failure, json, start } from "./process.js";
+import { cliIsBuilt, failure, json, start, zazen } from "./process.js";
 
 const tiny = [
   "model={width: 24, layers: 1, heads: 2, mlp: 32, maxPositions: 160}",
@@ -30,7 +30,7 @@ describe.skipIf(!cliIsBuilt)("zazen try rlmt", { timeout: 120_000 }, () => {
   });
 
   test("SIGINT ends it with 130 and says how to go on; then it comes to its end, and its arms can be compared", async () => {
-    const out = join(folder, "stopped");
+    const out = join(folder, "runs", "stopped");
     const at = {
       folder: out,
       verb: "writeSync",
@@ -43,6 +43,9 @@ describe.skipIf(!cliIsBuilt)("zazen try rlmt", { timeout: 120_000 }, () => {
     expect([code, error.code]).toEqual([130, "INTERRUPTED"]);
     expect(error.message).toContain(`go on with it: npx zazen train --resume ${out}`);
     expect(existsSync(join(out, "no-think"))).toBe(false);
+    expect(zazen(["train", "--resume", "--dry-run"], { cwd: folder }).stdout).toContain(
+      "goes on from the runs in runs/stopped",
+    );
     const { summary } = json<{ summary: { conclusion: string[] } }>(["train", "--resume", out]);
     expect(summary.conclusion.length).toBeGreaterThan(3);
     const { measures } = json<{ measures: { name: string }[] }>(["compare", join(out, "no-think"), join(out, "think")]);
@@ -50,7 +53,7 @@ describe.skipIf(!cliIsBuilt)("zazen try rlmt", { timeout: 120_000 }, () => {
   });
 
   test("settings of a trial that has begun stay", () => {
-    const out = join(folder, "stopped");
+    const out = join(folder, "runs", "stopped");
     expect(failure(["train", "--resume", out, "--set", "grpo.steps=9"])).toMatchObject({
       status: 2,
       code: "RESUME_SETTING",

@@ -39,7 +39,8 @@ function arm(title: string, before: Point, after: Point, thought: number | null)
 const arms = (plain: readonly [Point, Point], thinking: readonly [Point, Point]) =>
   [arm("No thinking", ...plain, null), arm("Thinking", ...thinking, 40)] as const;
 
-const said = (plain: readonly [Point, Point], thinking: readonly [Point, Point]) => conclusion(arms(plain, thinking));
+const said = (plain: readonly [Point, Point], thinking: readonly [Point, Point]) =>
+  conclusion(arms(plain, thinking), 3);
 
 const START: Point = [0, 50];
 
@@ -51,6 +52,7 @@ describe("the conclusion", () => {
       /^The verifier, which no training saw, agrees: 40\.0% right answers without and 75\.0% with/,
     );
     expect(lines[2]).toMatch(/^No thinking: GRPO raised the reward, and right answers with it \(reward 0\.45 to 1\.45/);
+    expect(lines[5]).toBe("This is seed 3 of a tiny model; another one: --set seed=4.");
     expect(lines[4]).toBe(
       "A thought takes 40 tokens before an answer of 9; GRPO took 90 s with thinking and 30 s without.",
     );
