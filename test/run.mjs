@@ -49,6 +49,7 @@ function nativeFormat() {
 
 function nativeTests() {
   const flags = ["-DZAZEN_ADDON=OFF", "-DZAZEN_TESTS=ON", "-DZAZEN_SANITIZE=ON"];
+  if (process.platform === "linux" && process.arch === "x64") flags.push("-DZAZEN_EMULATION=ON");
   const configured = run("cmake", ["-S", "native", "-B", nativeBuild, ...flags], {
     stdio: ["ignore", "ignore", "inherit"],
   });

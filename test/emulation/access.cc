@@ -6,7 +6,7 @@
 #include "emulation/block.h"
 
 extern "C" {
-extern const char __executable_start, end;
+__attribute__((visibility("hidden"))) extern const char __ehdr_start, end;
 }
 
 namespace emulation {
@@ -59,7 +59,7 @@ bool is_private(Block& block, const Attempt& attempt) {
   const auto* at = static_cast<const char*>(attempt.address);
   const auto* parameters = static_cast<const char*>(block.launch().parameters);
   if (at >= parameters && at < parameters + block.launch().parameter_bytes) return true;
-  return at >= &__executable_start && at < &end;
+  return at >= &__ehdr_start && at < &end;
 }
 
 void check(const Attempt& attempt) {

@@ -5,7 +5,8 @@
 #include "core/check.h"
 
 extern "C" {
-extern const char __executable_start, end;  // of the program, by the linker
+// Of the program or library that this is linked into, by the linker.
+__attribute__((visibility("hidden"))) extern const char __ehdr_start, end;
 __attribute__((weak)) void __sanitizer_symbolize_pc(void* pc, const char* format, char* out, size_t size);
 }
 
@@ -32,8 +33,8 @@ std::string triple(Dim3 d) { return zazen::text("(", d.x, ", ", d.y, ", ", d.z, 
 
 }  // namespace
 
-uint32_t packed_pc(const void* pc) { return static_cast<uint32_t>(static_cast<const char*>(pc) - &__executable_start); }
-const void* unpacked_pc(uint32_t pc) { return &__executable_start + pc; }
+uint32_t packed_pc(const void* pc) { return static_cast<uint32_t>(static_cast<const char*>(pc) - &__ehdr_start); }
+const void* unpacked_pc(uint32_t pc) { return &__ehdr_start + pc; }
 
 std::string line_of(const void* pc) {
   char out[512] = "";
