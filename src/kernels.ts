@@ -1,10 +1,14 @@
 // The kernels Zazen is named for and the losses of pairs and of critics, on plain typed arrays: for embedding in other programs, tests and benchmarks.
-// The engine runs the same native code on its own memory.
-import { addon, defaultThreads, toZazenError } from "./engine/addon.js";
+// The engine runs the same native code on its own memory. `device` has the three named ones on arrays in the memory of a GPU.
+import { addon, defaultThreads, type NativePolicySums, toZazenError } from "./engine/addon.js";
+import { type NativeDeviceArray, onCuda } from "./engine/cuda.js";
+import { DeviceArray, deviceFloats } from "./engine/device-array.js";
 import { valueMetrics } from "./engine/loss-metrics.js";
 import { pairMetrics } from "./engine/pairs.js";
 import type { KlEstimator, PairMetrics, PolicyObjective, RatioLevel, ValueMetrics } from "./engine/types.js";
 import { checkLoss, checkNumber, checkPairs, checkTemperature, fail } from "./engine/validate.js";
+
+export { DeviceArray };
 
 /** Group-relative advantages: r - mean(group), divided by the group's standard deviation when `scaleByStd`. */
 export interface AdvantageNormalizeOptions {
@@ -25,11 +29,16 @@ export function advantageNormalize(
   cuGroups: Int32Array,
   options: AdvantageNormalizeOptions = {},
 ): Float32Array {
-  const { scaleByStd = true, eps = 1e-6 } = options;
   floats("advantageNormalize rewards", rewards);
+  const settings = advantageSettings(rewards.length, cuGroups, options);
+  return native(() => addon().advantageNormalize({ rewards, ...settings }));
+}
+
+function advantageSettings(length: number, cuGroups: Int32Array, options: AdvantageNormalizeOptions) {
+  const { scaleByStd = true, eps = 1e-6 } = options;
   checkNumber("advantageNormalize eps", eps, 0, 1e6);
-  checkOffsets("advantageNormalize cuGroups", cuGroups, rewards.length);
-  return native(() => addon().advantageNormalize({ rewards, cuGroups, scaleByStd, eps }));
+  checkOffsets("advantageNormalize cuGroups", cuGroups, length);
+  return { cuGroups, scaleByStd, eps };
 }
 
 export interface LogprobGatherOptions {
@@ -39,11 +48,11 @@ export interface LogprobGatherOptions {
   readonly threads?: number;
 }
 
-export interface LogprobGatherResult {
+export interface LogprobGatherResult<A = Float32Array> {
   /** log softmax(logits[t] / temperature)[ids[t]] */
-  readonly logprobs: Float32Array; // [T]
+  readonly logprobs: A; // [T]
   /** Entropy of each row, nats. */
-  readonly entropy: Float32Array; // [T]
+  readonly entropy: A; // [T]
 }
 
 /**
@@ -59,33 +68,40 @@ export function logprobGather(
 ): LogprobGatherResult {
   const { temperature = 1, threads = defaultThreads() } = options;
   floats("logprobGather logits", logits);
-  if (!(ids instanceof Int32Array)) fail("BAD_ARGUMENT", "logprobGather ids", "an Int32Array", typeof ids);
-  checkTemperature("logprobGather temperature", temperature);
   checkNumber("logprobGather threads", threads, 1, 1024, true);
+  const vocabSize = checkRows(logits.length, ids, temperature);
   if (ids.length === 0) return { logprobs: new Float32Array(0), entropy: new Float32Array(0) };
-  const vocabSize = logits.length / ids.length;
-  if (!Number.isInteger(vocabSize) || vocabSize === 0)
-    fail("BAD_ARGUMENT", "logprobGather logits", `rows for ${ids.length} ids`, `${logits.length} elements`);
-  const wrong = ids.findIndex((id) => id < 0 || id >= vocabSize);
-  if (wrong >= 0)
-    fail("TOKEN_OUT_OF_RANGE", "logprobGather ids", `ids in 0 .. ${vocabSize - 1}`, `${ids[wrong]} at place ${wrong}`);
   return native(() => addon().logprobGather({ logits, ids, vocabSize, temperature, threads }));
 }
 
-export interface PolicyLossInput {
-  readonly logprobs: Float32Array; // [T] under the policy being trained
-  readonly oldLogprobs: Float32Array; // [T] recorded when the tokens were sampled
+/** The size of the vocabulary: logits are a row for each id. 0 when there are no ids. */
+function checkRows(logits: number, ids: Int32Array, temperature: number): number {
+  if (!(ids instanceof Int32Array)) fail("BAD_ARGUMENT", "logprobGather ids", "an Int32Array", typeof ids);
+  checkTemperature("logprobGather temperature", temperature);
+  if (ids.length === 0) return 0;
+  const vocabSize = logits / ids.length;
+  if (!Number.isInteger(vocabSize) || vocabSize === 0)
+    fail("BAD_ARGUMENT", "logprobGather logits", `rows for ${ids.length} ids`, `${logits} elements`);
+  const wrong = ids.findIndex((id) => id < 0 || id >= vocabSize);
+  if (wrong >= 0)
+    fail("TOKEN_OUT_OF_RANGE", "logprobGather ids", `ids in 0 .. ${vocabSize - 1}`, `${ids[wrong]} at place ${wrong}`);
+  return vocabSize;
+}
+
+export interface PolicyLossInput<A = Float32Array> {
+  readonly logprobs: A; // [T] under the policy being trained
+  readonly oldLogprobs: A; // [T] recorded when the tokens were sampled
   /** Needed when klCoefficient is not 0. */
-  readonly refLogprobs?: Float32Array; // [T]
+  readonly refLogprobs?: A; // [T]
   /** Log-probs that the ratio is to, where they are not the old ones. */
-  readonly samplerLogprobs?: Float32Array; // [T]
+  readonly samplerLogprobs?: A; // [T]
   /** Factor of each token's surrogate; default 1. */
-  readonly importance?: Float32Array; // [T]
+  readonly importance?: A; // [T]
   /** Needed when entropyCoefficient is not 0. */
-  readonly entropy?: Float32Array; // [T]
-  readonly advantages: Float32Array; // [T]
+  readonly entropy?: A; // [T]
+  readonly advantages: A; // [T]
   /** What each token counts, the normaliser included; 0 leaves it out. */
-  readonly weights: Float32Array; // [T]
+  readonly weights: A; // [T]
   /** Needed for the ratio of sequences: sequence s is tokens cuSeqlens[s] .. cuSeqlens[s + 1] - 1. */
   readonly cuSeqlens?: Int32Array; // [S + 1]
 }
@@ -108,7 +124,7 @@ export interface PolicyLossOptions {
   readonly entropyCoefficient?: number;
 }
 
-export interface PolicyLossResult {
+export interface PolicyLossResult<A = Float32Array> {
   readonly loss: number;
   /** Means over tokens with weight != 0. */
   readonly kl: number;
@@ -118,8 +134,8 @@ export interface PolicyLossResult {
   readonly clipLowFraction: number;
   readonly clipHighFraction: number;
   readonly tokens: number;
-  readonly dLogprobs: Float32Array; // [T] d loss / d logprobs
-  readonly dEntropy: Float32Array; // [T] d loss / d entropy
+  readonly dLogprobs: A; // [T] d loss / d logprobs
+  readonly dEntropy: A; // [T] d loss / d entropy
 }
 
 /**
@@ -128,6 +144,17 @@ export interface PolicyLossResult {
  * @throws InputError BAD_ARGUMENT when shapes disagree, a setting is out of range or an array that a setting needs is missing
  */
 export function policyLoss(input: PolicyLossInput, options: PolicyLossOptions = {}): PolicyLossResult {
+  const args = policyArguments(input, options, floats);
+  const sums = native(() => addon().policyLoss(args));
+  return { ...policyMeans(sums), dLogprobs: sums.dLogprobs, dEntropy: sums.dEntropy };
+}
+
+/** What the native side takes: settings filled in, and arrays as `check` returns them. */
+function policyArguments<A extends { readonly length: number }>(
+  input: PolicyLossInput<A>,
+  options: PolicyLossOptions,
+  check: (where: string, array: unknown, length: number) => object,
+): object {
   const { clipLow = 0.2, clipHigh = 0.2, dualClip = 0, klCoefficient = 0, entropyCoefficient = 0 } = options;
   const { ratio = "token", objective = "clip", klEstimator = "k3", klMaxLogRatio = 0, klMax = 0 } = options;
   const bounds = { clipLow, clipHigh, dualClip, klCoefficient, klMaxLogRatio, klMax, entropyCoefficient };
@@ -141,10 +168,13 @@ export function policyLoss(input: PolicyLossInput, options: PolicyLossOptions = 
     fail("BAD_ARGUMENT", "policyLoss entropy", "an array, since entropyCoefficient is not 0", "none");
   if (ratio === "sequence") checkOffsets("policyLoss cuSeqlens", cuSeqlens, logprobs.length);
   const given = Object.entries({ refLogprobs, samplerLogprobs, importance, entropy }).filter(([, array]) => array);
-  const arrays = { logprobs, oldLogprobs, advantages, weights, ...Object.fromEntries(given) };
-  for (const [name, array] of Object.entries(arrays)) floats(`policyLoss ${name}`, array, logprobs.length);
-  const sums = native(() => addon().policyLoss({ ...settings, ...arrays, ...(ratio === "sequence" && { cuSeqlens }) }));
-  const { loss, tokens, dLogprobs, dEntropy } = sums;
+  const arrays = Object.entries({ logprobs, oldLogprobs, advantages, weights, ...Object.fromEntries(given) });
+  const checked = arrays.map(([name, array]) => [name, check(`policyLoss ${name}`, array, logprobs.length)]);
+  return { ...settings, ...Object.fromEntries(checked), ...(ratio === "sequence" && { cuSeqlens }) };
+}
+
+function policyMeans(sums: NativePolicySums): Omit<PolicyLossResult, "dLogprobs" | "dEntropy"> {
+  const { loss, tokens } = sums;
   const mean = (sum: number) => sum / tokens;
   return {
     loss,
@@ -154,9 +184,62 @@ export function policyLoss(input: PolicyLossInput, options: PolicyLossOptions = 
     clipFraction: mean(sums.clipped),
     clipLowFraction: mean(sums.clippedLow),
     clipHighFraction: mean(sums.clippedHigh),
-    dLogprobs,
-    dEntropy,
   };
+}
+
+/**
+ * The three named kernels on arrays in device memory: the same arguments, but DeviceArrays in the place of Float32Arrays; results are new
+ * DeviceArrays, which the caller disposes. Sums within a row or a group have another order than on the CPU, so the last bits differ.
+ * @throws as on the CPU; ZazenError CUDA_ADDON_MISSING, NO_DEVICE, CUDA, OUT_OF_MEMORY, DEVICE_ARRAY_DISPOSED
+ */
+export const device = {
+  advantageNormalize(rewards: DeviceArray, cuGroups: Int32Array, options: AdvantageNormalizeOptions = {}): DeviceArray {
+    const from = deviceFloats("advantageNormalize rewards", rewards);
+    const settings = advantageSettings(rewards.length, cuGroups, options);
+    const [advantages] = fillArrays([rewards.length], ([to]) =>
+      onCuda((addon) => addon.advantageNormalize({ rewards: from, advantages: to, ...settings })),
+    );
+    return advantages!;
+  },
+
+  /** With a temperature that is not 1 the logits are divided by it in place: they are too large to copy. */
+  logprobGather(
+    logits: DeviceArray,
+    ids: Int32Array,
+    { temperature = 1 }: Pick<LogprobGatherOptions, "temperature"> = {},
+  ): LogprobGatherResult<DeviceArray> {
+    const from = deviceFloats("logprobGather logits", logits);
+    const vocabSize = checkRows(logits.length, ids, temperature);
+    const [logprobs, entropy] = fillArrays([ids.length, ids.length], ([to, entropyTo]) =>
+      onCuda((addon) =>
+        addon.logprobGather({ logits: from, ids, vocabSize, temperature, logprobs: to, entropy: entropyTo }),
+      ),
+    );
+    return { logprobs: logprobs!, entropy: entropy! };
+  },
+
+  policyLoss(input: PolicyLossInput<DeviceArray>, options: PolicyLossOptions = {}): PolicyLossResult<DeviceArray> {
+    const args = policyArguments(input, options, deviceFloats);
+    const { length } = input.logprobs;
+    let sums: NativePolicySums | undefined;
+    const [dLogprobs, dEntropy] = fillArrays([length, length], ([to, entropyTo]) => {
+      sums = onCuda((addon) => addon.policyLoss({ ...args, length, dLogprobs: to, dEntropy: entropyTo }));
+    });
+    return { ...policyMeans(sums!), dLogprobs: dLogprobs!, dEntropy: dEntropy! };
+  },
+};
+
+/** New arrays of these lengths that `fill` writes; they are disposed when it fails. */
+function fillArrays(lengths: readonly number[], fill: (natives: NativeDeviceArray[]) => void): DeviceArray[] {
+  const arrays: DeviceArray[] = [];
+  try {
+    for (const length of lengths) arrays.push(new DeviceArray(length));
+    fill(arrays.map((array) => array.native()));
+    return arrays;
+  } catch (error) {
+    for (const array of arrays) array.dispose();
+    throw error;
+  }
 }
 
 export interface DpoLossInput {
@@ -272,9 +355,10 @@ function native<T>(call: () => T): T {
   }
 }
 
-function floats(where: string, array: unknown, length?: number): void {
+function floats(where: string, array: unknown, length?: number): Float32Array {
   if (!(array instanceof Float32Array)) fail("BAD_ARGUMENT", where, "a Float32Array", typeof array);
   if (length !== undefined && array.length !== length) fail("BAD_ARGUMENT", where, `${length} elements`, array.length);
+  return array;
 }
 
 function checkOffsets(where: string, offsets: Int32Array | undefined, end: number): void {

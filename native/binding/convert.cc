@@ -71,6 +71,18 @@ PolicyLossArgs policy_loss_args(const Napi::Object& object) {
           real("klMax")};
 }
 
+Napi::Object policy_sums_object(Napi::Env env, const PolicyLossSums& sums) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("loss", sums.loss);
+  out.Set("kl", sums.kl);
+  out.Set("ratio", sums.ratio);
+  out.Set("clipped", sums.clipped);
+  out.Set("clippedLow", sums.clipped_low);
+  out.Set("clippedHigh", sums.clipped_high);
+  out.Set("tokens", static_cast<double>(sums.tokens));
+  return out;
+}
+
 DpoLossArgs dpo_loss_args(const Napi::Object& object) {
   return {static_cast<float>(number(object, "beta")), static_cast<float>(number(object, "labelSmoothing"))};
 }

@@ -28,6 +28,8 @@ std::vector<uint8_t> bytes(const Napi::Object& object, const char* key);
 
 // {clipLow, clipHigh, dualClip, klCoefficient, entropyCoefficient, ratio, objective, klEstimator}
 PolicyLossArgs policy_loss_args(const Napi::Object& object);
+// -> {loss, kl, ratio, clipped, clippedLow, clippedHigh, tokens}: sums
+Napi::Object policy_sums_object(Napi::Env env, const PolicyLossSums& sums);
 // {beta, labelSmoothing}
 DpoLossArgs dpo_loss_args(const Napi::Object& object);
 // -> {count, chosen, rejected, chosenLogprob, rejectedLogprob, accurate}: sums

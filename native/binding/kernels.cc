@@ -89,14 +89,7 @@ Napi::Value policy_loss(const Napi::CallbackInfo& info) {
     PolicyLossSums sums;
     kernels().policy_loss(sums, dlogp.Data(), dentropy.Data(), in, policy_loss_args(args),
                           static_cast<int64_t>(logp.ElementLength()));
-    Napi::Object out = Napi::Object::New(env);
-    out.Set("loss", sums.loss);
-    out.Set("kl", sums.kl);
-    out.Set("ratio", sums.ratio);
-    out.Set("clipped", sums.clipped);
-    out.Set("clippedLow", sums.clipped_low);
-    out.Set("clippedHigh", sums.clipped_high);
-    out.Set("tokens", static_cast<double>(sums.tokens));
+    Napi::Object out = policy_sums_object(env, sums);
     out.Set("dLogprobs", dlogp);
     out.Set("dEntropy", dentropy);
     return out;

@@ -1,5 +1,6 @@
 // `zazen doctor`: what this machine can do, whether the engine keeps its promise of exact bits here, and what to change.
 import { Command } from "commander";
+import type { CudaReport } from "../engine/cuda.js";
 import type { Gpu, Memory, Tools } from "./machine.js";
 import { commonHelp, exitCodes, log, printJson, printLines } from "./output.js";
 
@@ -31,6 +32,8 @@ export interface DoctorReport {
   readonly memory: Memory;
   readonly tools: Tools;
   readonly gpus: readonly Gpu[];
+  /** The addon of CUDA kernels: the device that it sees, or why it sees none. */
+  readonly cuda: CudaReport;
   readonly advice: readonly string[];
 }
 
@@ -49,7 +52,8 @@ Examples:
   zazen doctor
   zazen doctor --json
 
-JSON: {ok, engine: {cpu, peak, peakBfloat16, reads, exactness, plans}, engineError, cpuFeatures, memory, tools, gpus, advice}.
+JSON: {ok, engine: {cpu, peak, peakBfloat16, reads, exactness, plans}, engineError, cpuFeatures, memory, tools, gpus, cuda,
+advice}.
 Ends with 1 when the engine is missing or inexact.`;
 
 export function doctorCommand(): Command {
@@ -69,7 +73,8 @@ export function doctorCommand(): Command {
 async function gather(): Promise<Facts> {
   const machine = await import("./machine.js");
   const [tools, gpus] = await Promise.all([machine.tools(), machine.gpus()]);
-  const facts = { cpuFeatures: machine.cpuFeatures(), memory: machine.memory(), tools, gpus };
+  const { cudaReport } = await import("../engine/cuda.js");
+  const facts = { cpuFeatures: machine.cpuFeatures(), memory: machine.memory(), tools, gpus, cuda: cudaReport() };
   try {
     return { ...facts, engine: await examineEngine(), engineError: null };
   } catch (error) {
@@ -129,6 +134,7 @@ export function reportLines(report: DoctorReport): readonly string[] {
     ...(gpus.length === 0
       ? ["GPU         none found"]
       : gpus.map((gpu) => `GPU         ${gpu.name}, ${gpu.memory}, driver ${gpu.driver}`)),
+    `CUDA        ${cudaLine(report.cuda)}`,
     ...(advice.length === 0
       ? ["advice      none: this machine is ready"]
       : advice.map((line) => `advice      ${line}`)),
@@ -147,6 +153,13 @@ function engineLines({ engine, engineError }: DoctorReport): readonly string[] {
     `reads       ${reads.toFixed(0)} GB/s of memory`,
     `exactness   ${verdict}`,
   ];
+}
+
+function cudaLine({ device, error }: CudaReport): string {
+  if (device === null) return `no kernels: ${error}`;
+  const { name, major, minor, processors, memoryBytes, freeBytes, runtime } = device;
+  const version = `${Math.floor(runtime / 1000)}.${Math.floor((runtime % 1000) / 10)}`;
+  return `kernels of CUDA ${version} on ${name}, compute capability ${major}.${minor}, ${processors} multiprocessors, ${gib(freeBytes)} of ${gib(memoryBytes)} free`;
 }
 
 const gib = (bytes: number): string => `${(bytes / GiB).toFixed(1)} GiB`;

@@ -91,21 +91,22 @@ export interface NativePairSums {
   accurate: number;
 }
 
+/** Of the policy loss as a kernel. */
+export interface NativePolicySums {
+  loss: number;
+  kl: number;
+  ratio: number;
+  clipped: number;
+  clippedLow: number;
+  clippedHigh: number;
+  tokens: number;
+}
+
 export interface NativeAddon {
   Engine: new () => NativeEngine;
   advantageNormalize(args: object): Float32Array;
   logprobGather(args: object): { logprobs: Float32Array; entropy: Float32Array };
-  policyLoss(args: object): {
-    loss: number;
-    kl: number;
-    ratio: number;
-    clipped: number;
-    clippedLow: number;
-    clippedHigh: number;
-    tokens: number;
-    dLogprobs: Float32Array;
-    dEntropy: Float32Array;
-  };
+  policyLoss(args: object): NativePolicySums & { dLogprobs: Float32Array; dEntropy: Float32Array };
   dpoLoss(args: object): { loss: number; pairs: NativePairSums; dLogprobs: Float32Array };
   bradleyTerryLoss(args: object): { loss: number; pairs: NativePairSums; dScores: Float32Array };
   valueLoss(args: object): { loss: number; value: NativeValueSums; dValues: Float32Array };

@@ -20,6 +20,17 @@ const facts = {
   memory: { totalBytes: 16 * GiB, limitBytes: 16 * GiB, constrained: false },
   tools: { node: "v20.17.0", cmake: "cmake version 3.25.1", compiler: "g++ 12" },
   gpus: [],
+  cuda: { file: "zazen-cuda.node", device: null, error: "no addon" },
+};
+const cudaDevice = {
+  name: "NVIDIA X",
+  major: 9,
+  minor: 0,
+  processors: 132,
+  memoryBytes: 80 * GiB,
+  freeBytes: 79 * GiB,
+  driver: 13_000,
+  runtime: 12_080,
 };
 
 describe("judge", () => {
@@ -36,6 +47,14 @@ describe("judge", () => {
     expect(lines).toContain("features    avx2 fma");
     expect(lines).toContain("memory      16.0 GiB");
     expect(lines).toContain("            a model: 1 GiB");
+    expect(lines).toContain("CUDA        no kernels: no addon");
+  });
+
+  test("a device that the CUDA addon sees is described", () => {
+    const report = judge({ ...facts, cuda: { ...facts.cuda, device: cudaDevice, error: null } });
+    expect(reportLines(report)).toContain(
+      "CUDA        kernels of CUDA 12.8 on NVIDIA X, compute capability 9.0, 132 multiprocessors, 79.0 GiB of 80.0 GiB free",
+    );
   });
 
   test("a missing engine is not well, and says why", () => {
