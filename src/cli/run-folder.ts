@@ -1,5 +1,5 @@
 // Where a run writes: a folder that is empty when the run begins. Leaves out what goes into it.
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError, type ZazenError } from "../errors.js";
 
@@ -30,6 +30,11 @@ export async function makeRunFolder(
   }
   await make(parent);
   return claim(join(parent, `${recipe}-${timestamp(now)}`));
+}
+
+/** Removes the folder of a run that was refused; one with anything in it stays, as does one that cannot be removed. */
+export async function removeEmpty(path: string): Promise<void> {
+  await rmdir(path).catch(() => undefined);
 }
 
 /** 20260131-235959, local time. */

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { InputError } from "../errors.js";
 import { attempt } from "../train/disk.js";
 
-const lockFile = "running.json";
+export const lockFile = "running.json";
 
 interface Holder {
   readonly pid: number;

@@ -1,4 +1,5 @@
 // `zazen train`: runs a recipe, shows its progress, and leaves a run folder.
+import { existsSync } from "node:fs";
 import { Command } from "commander";
 import { InputError, ZazenError } from "../errors.js";
 import type { Recipe, RunContext, RunSummary } from "../methods/recipe.js";
@@ -7,7 +8,7 @@ import type { RecipeRun } from "./find-recipe.js";
 import { collect } from "./flags.js";
 import { commonHelp, InterruptedError, log, printJson, printLines } from "./output.js";
 import type { ResumeOptions } from "./resume.js";
-import { makeRunFolder, requireEmpty } from "./run-folder.js";
+import { makeRunFolder, removeEmpty, requireEmpty } from "./run-folder.js";
 import { abortOnSignal } from "./signals.js";
 
 export interface TrainOptions extends ResumeOptions {
@@ -71,8 +72,14 @@ export async function train(
   const found = await resolveTarget(recipes, target, options.set ?? []);
   if (options.out !== undefined) await requireEmpty(options.out);
   if (options.dryRun === true) return showPlan(found, options.json === true);
+  const isNew = options.out === undefined || !existsSync(options.out);
   const out = await makeRunFolder(options.out, found.recipe.name, new Date());
-  await run(found, { out }, options.json === true, []);
+  try {
+    await run(found, { out }, options.json === true, []);
+  } catch (error) {
+    if (isNew) await removeEmpty(out);
+    throw error;
+  }
 }
 
 async function resume(recipes: readonly Recipe[], target: string | undefined, options: TrainOptions): Promise<void> {
@@ -109,7 +116,8 @@ async function runRecipe(
 ): Promise<TrainResult> {
   const { terminalReporter } = await import("../report/terminal.js");
   const { out } = place;
-  const { holdRun } = await import("./run-lock.js");
+  const { holdRun, lockFile } = await import("./run-lock.js");
+  const { takeBack } = await import("../train/run-folder.js");
   using _ = holdRun(out);
   const reporter = terminalReporter({ output: json ? process.stderr : process.stdout });
   const say = (text: string) => reporter.emit({ type: "note", level: "info", text });
@@ -125,7 +133,10 @@ async function runRecipe(
     if (signal.reason instanceof InterruptedError && isStop(error, signal)) {
       throw new InterruptedError(signal.reason.signal, `${signal.reason.message}; ${kept}`);
     }
-    log(`the run failed; ${kept}`);
+    const isRefusal = error instanceof InputError && place.resume === undefined;
+    if (isRefusal && takeBack(out, [lockFile]))
+      log("the run was refused before its first step; nothing of it was kept");
+    else log(`the run failed; ${kept}`);
     throw error;
   } finally {
     reporter.close();

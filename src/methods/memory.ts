@@ -4,8 +4,15 @@ import type { EvaluationSamplingSettings } from "../config/fragments.js";
 import { planMemory } from "../engine/engine.js";
 import { loadedSpec, requireHead } from "../engine/head.js";
 import type { EngineLike } from "../engine/like.js";
-import { memoryLine, type OtherMemory, type Proposals, type Workload } from "../engine/memory.js";
-import { memoryRoom } from "../engine/memory-limit.js";
+import {
+  memoryLine,
+  type OtherMemory,
+  type Planner,
+  type Proposals,
+  requireMemory,
+  type Workload,
+} from "../engine/memory.js";
+import { type MemoryRoom, memoryRoom } from "../engine/memory-limit.js";
 import { readModelSpec } from "../engine/spec.js";
 import type { EngineOptions, LoraOptions, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
@@ -19,6 +26,8 @@ import type { GrpoSettings, SftSettings } from "./settings.js";
 
 /** Offsets into tokens are int32. */
 const MOST_TOKENS = 2 ** 31 - 1;
+/** Tokens of the shortest sequence that anything is learnt from: one, and the one that follows it. */
+const SHORTEST = 2;
 
 /** Says what the run takes. Throws InputError MEMORY_PLAN, with settings that fit, where it does not fit. */
 export function sayMemory(run: Run, engine: EngineLike, workload: Workload, proposals: Proposals = {}): void {
@@ -59,17 +68,41 @@ export interface MemoryQuestion {
   readonly workload: (spec: ModelSpec) => Workload;
   /** What others will take, such as reward models. */
   readonly beside?: () => Promise<readonly OtherMemory[]>;
+  readonly proposals?: Proposals;
   /** Sequences are as long as settings and model allow, since no data are read. */
   readonly bounded: boolean;
 }
 
-/** The plan of a run that is not made. What stands in its way is said, not thrown. */
-export async function foreseeMemory({ model, options, workload, beside, bounded }: MemoryQuestion): Promise<string> {
+/**
+ * The plan of a run that is not made. Throws what the run would throw for its settings: InputError MEMORY_PLAN where it does not fit,
+ * KV_TOO_SMALL, LORA_TARGET and others. With `bounded` only where no data would help: the shortest sequences do not fit either.
+ */
+export async function foreseeMemory(question: MemoryQuestion): Promise<string> {
+  const { model, options, workload, beside, proposals = {}, bounded } = question;
+  const { spec, lora } = await model();
+  const others = (await beside?.()) ?? [];
+  const policy = { ...options, ...(lora && { lora }) };
+  const plan: Planner = (changed, asked) => planMemory(spec, changed, asked);
+  const line = (asked: Workload) => memoryLine(plan(policy, asked), undefined, undefined, others);
+  const least = workload(bounded ? { ...spec, maxPositions: SHORTEST } : spec);
+  const asked = { ...proposals, room: roomBeside(others) };
+  // The model by itself first, as where an engine is opened.
+  for (const work of [{}, least]) requireMemory("engine", plan, policy, work, asked);
+  if (!bounded) return line(least);
+  return `${lineOrFault(() => line(workload(spec)))}; for sequences as long as settings and model allow, no data were read`;
+}
+
+/** The room that is left when others have taken theirs. */
+function roomBeside(others: readonly OtherMemory[]): MemoryRoom {
+  const room = memoryRoom();
+  const taken = others.reduce((sum, { bytes, held }) => sum + bytes - held, 0);
+  return { ...room, available: Math.max(0, room.available - taken) };
+}
+
+/** What stands in the way of the longest sequences may not be in the way of the data's. */
+function lineOrFault(line: () => string): string {
   try {
-    const { spec, lora } = await model();
-    const plan = planMemory(spec, { ...options, ...(lora && { lora }) }, workload(spec));
-    const line = memoryLine(plan, undefined, undefined, await beside?.());
-    return bounded ? `${line}; for sequences as long as settings and model allow, no data were read` : line;
+    return line();
   } catch (error) {
     if (error instanceof InputError) return `memory: unknown, ${error.message}`;
     throw error;

@@ -15,9 +15,19 @@ export function policyOptions(config: PolicyStart): EngineOptions {
   return { ...engineOptions(config), ...loraOptions(lora, seed), reference: grpo.loss.klCoefficient > 0 };
 }
 
-/** Throws InputError RECIPE_VALUE where the reference is to follow the policy and cannot: with adapters it is the frozen base. */
-export function requireFixedReference(recipe: string, { lora, grpo }: PolicyStart): void {
-  if (lora.rank === 0 || grpo.reference.sync.every === 0) return;
+/** Whether the reference can do as it is told: with adapters it is the frozen base, which does not follow the policy. */
+export const referenceCan = ({ lora, grpo }: Pick<PolicyStart, "lora" | "grpo">): boolean =>
+  lora.rank === 0 || grpo.reference.sync.every === 0;
+
+/** The same of a schema's output, as its `refine` takes it. */
+export const referenceFault = {
+  path: ["grpo", "reference", "sync", "every"],
+  message: "0 with lora.rank > 0, whose reference is the base",
+};
+
+/** Throws InputError RECIPE_VALUE unless `referenceCan`. */
+export function requireFixedReference(recipe: string, config: PolicyStart): void {
+  if (referenceCan(config)) return;
   const message = `[recipe ${recipe}] grpo.reference.sync.every: expected 0 with lora.rank > 0, whose reference is the base`;
   throw new InputError("RECIPE_VALUE", `${message}; set it to 0, or train every weight`);
 }

@@ -196,6 +196,7 @@ function foresee(config: QuickstartConfig): Promise<string> {
     model: () => ({ spec: trialSpec(config.model) }),
     options: policyOptions(config),
     workload: (spec) => workload(config, spec),
+    proposals: trialProposals,
     bounded: false,
   });
 }

@@ -21,14 +21,14 @@ import { Run } from "../train/run.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
 import { foreseeMemory, grpoWorkload, mostTokens, policyModel, takeMemory } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
-import { policyOptions, requireFixedReference, requireRoom } from "./policy-start.js";
+import { policyOptions, referenceCan, referenceFault, requireRoom } from "./policy-start.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { problemsVerified } from "./rlvr-problems.js";
 import { type RlvrTask, rewardWords, taskSettings, trialVerified } from "./rlvr-task.js";
 import { checkpoints, engineSettings, grpoPart, heldOutSettings, logging, loraPart, seed } from "./settings.js";
 import { loraLines, samplingLines, sayNext, saySize } from "./words.js";
 
-const schema = z.strictObject({
+const settings = z.strictObject({
   seed: seed(),
   ...engineSettings,
   lora: loraPart(),
@@ -59,6 +59,7 @@ const schema = z.strictObject({
   checkpoint: checkpoints({ every: 10 }),
   logging: logging(),
 });
+const schema = settings.refine(referenceCan, referenceFault);
 
 export type RlvrConfig = z.output<typeof schema>;
 
@@ -77,7 +78,6 @@ export function makeRlvr(engines: EngineSource): Recipe<RlvrConfig> {
 export const rlvrRecipe = makeRlvr(Engine);
 
 async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunContext): Promise<RunSummary> {
-  requireFixedReference("rlvr", config);
   const open = () => openPolicy(context, "grpo", { engines, from: config.model, options: policyOptions(config) });
   const { tokenizer } = await foldersOf(config.model, config.lora);
   const asked = { ...config, tokenizer };

@@ -161,6 +161,7 @@ function foresee(config: SftConfig): Promise<string> {
     model: async () => (model === "" ? { spec: await scratchSpec(config) } : policyModel(model, lora)),
     options: policyOptions(config),
     workload: ({ maxPositions }) => sftWorkload(sft, mostTokens(examples.maxTokens, maxPositions)),
+    proposals: { adapters: model !== "" },
     bounded: data !== trialName,
   });
 }

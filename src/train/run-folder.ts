@@ -11,6 +11,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   writeSync,
 } from "node:fs";
@@ -124,6 +125,20 @@ export class RunFolder {
     this.#files.set(name, file);
     return file;
   }
+}
+
+/** Takes back what a run wrote that has taken no step: false, and nothing is done, where it has written lines or anything else. */
+export function takeBack(path: string, beside: readonly string[] = []): boolean {
+  const names = existsSync(path) ? readdirSync(path) : [];
+  const first: readonly string[] = [recipeFile, ...lineFiles];
+  const hasBegun = names.some((name) =>
+    lineFiles.some((file) => file === name)
+      ? statSync(join(path, name)).size > 0
+      : ![...first, ...beside].includes(name),
+  );
+  if (hasBegun) return false;
+  for (const name of first) rmSync(join(path, name), { force: true });
+  return true;
 }
 
 /** The sizes of a folder's line files as they are, without a line that a killed process was writing: a run goes on behind them. */

@@ -10,9 +10,11 @@ import { exitCodeOf } from "../../src/cli/output.js";
 import { showRecipes } from "../../src/cli/recipes.js";
 import { makeRunFolder, requireEmpty, timestamp } from "../../src/cli/run-folder.js";
 import { train } from "../../src/cli/train.js";
-import { ZazenError } from "../../src/errors.js";
+import { writeModelConfig } from "../../src/engine/spec.js";
+import { InputError, ZazenError } from "../../src/errors.js";
 import { recipes as allRecipes } from "../../src/methods/index.js";
 import type { Recipe } from "../../src/methods/recipe.js";
+import { llamaSpec } from "../../src/methods/settings.js";
 import { cliIsBuilt, dist } from "./process.js";
 
 const schema = z.strictObject({
@@ -152,6 +154,8 @@ describe("train", () => {
     for (const file of [data, module]) writeFileSync(file, "");
     mkdirSync(model);
     await expect(dry(...settings(model))).rejects.toThrow("evaluation.data: expected a file, got a folder at");
+    await expect(dry(...settings(data))).rejects.toMatchObject({ code: "CONFIG_MISSING" });
+    await writeModelConfig(model, llamaSpec({ vocabSize: 9 }));
     expect(JSON.parse(await stdout(() => dry(...settings(data))))).toMatchObject({ recipe: "rlvr" });
   });
 
@@ -178,6 +182,51 @@ describe("train", () => {
     await expect(train([{ ...tiny, run }] as readonly Recipe[], "tiny", { out })).rejects.toThrow("broken");
     expect(log).toHaveBeenCalledWith(`the run failed; what was written is in ${out}\n`);
     expect(readdirSync(out)).toEqual(["metrics.jsonl"]);
+  });
+
+  describe("settings that the run refuses", () => {
+    const quickstart = (set: readonly string[], more: object) =>
+      stdout(() => train(allRecipes, "quickstart", { set, ...more }));
+    const huge = ["model.width=16384", "model.heads=128", "model.layers=256", "model.mlp=65536"];
+
+    test.each<[string, readonly string[], string, RegExp]>([
+      ["too little room for a sample", ["kvBytes=10000"], "KV_TOO_SMALL", /room for the longest sample.*raise kvBytes/],
+      ["a plan too large", huge, "MEMORY_PLAN", /^\[engine\] expected a plan of at most .*take a smaller model/],
+    ])("%s: a dry run says the same, and neither leaves a folder", async (_, set, code, message) => {
+      const out = join(folder, "f");
+      const refused = { code, message: expect.stringMatching(message) as string };
+      await expect(quickstart(set, { dryRun: true })).rejects.toMatchObject(refused);
+      await expect(quickstart(set, { out })).rejects.toMatchObject(refused);
+      expect(existsSync(out)).toBe(false);
+    });
+
+    test("a folder that was there stays there, and empty", async () => {
+      await expect(quickstart(["kvBytes=10000"], { out: folder })).rejects.toMatchObject({ code: "KV_TOO_SMALL" });
+      expect(readdirSync(folder)).toEqual([]);
+    });
+
+    test.each(["metrics.jsonl", "rollouts.jsonl", "mine"])("a line of %s is kept", async (name) => {
+      const run: (typeof tiny)["run"] = async (_, { out }) => {
+        writeFileSync(join(out, "recipe.json"), "{}\n");
+        writeFileSync(join(out, name), "{}\n");
+        throw new InputError("DATA_LENGTH", "[x] too late");
+      };
+      const out = join(folder, "g");
+      await expect(stdout(() => train([{ ...tiny, run }] as readonly Recipe[], "tiny", { out }))).rejects.toThrow(
+        "late",
+      );
+      expect(readdirSync(out).sort()).toEqual([name, "recipe.json"].sort());
+    });
+
+    test("adapters and a reference that follows the policy: by the schema", async () => {
+      const sets = ["model=m", "lora.rank=4", "grpo.loss.klCoefficient=0.1", "grpo.reference.sync.every=1"];
+      await expect(resolveTarget(allRecipes, "rlvr", sets)).rejects.toMatchObject({
+        code: "RECIPE_VALUE",
+        message: expect.stringContaining(
+          "[recipe rlvr] grpo.reference.sync.every: expected 0 with lora.rank > 0, whose reference is the base, got 1",
+        ) as string,
+      });
+    });
   });
 
   test("a folder that is not empty is refused, dry run or not, and left alone", async () => {
