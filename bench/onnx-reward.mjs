@@ -25,7 +25,7 @@ const sequences = ids.map((own) => Int32Array.from(own));
 const tokens = sequences.reduce((sum, { length }) => sum + length, 0);
 const never = new AbortController().signal;
 
-await using scorer = await OnnxScorer.open({
+const scorer = await OnnxScorer.open({
   file: join(flags.folder, "model.onnx"),
   where: "bench",
   workers: 1,
@@ -45,6 +45,7 @@ for (let round = 0; round < Number(flags.rounds); round++) {
   await scorer.score(sequences, never);
   times.push((performance.now() - began) / 1000);
 }
+await scorer[Symbol.asyncDispose]();
 const seconds = median(times);
 const result = { bench: "onnx-reward", commit: commit(), machine: machine(), threads: Number(flags.threads) };
 finish({ ...result, texts: sequences.length, tokens, seconds, tokensPerSecond: tokens / seconds, times }, flags.json);
