@@ -4,6 +4,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError, ZazenError } from "../errors.js";
 import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
+import { type Carried, readCarried } from "./carried.js";
 import { FAMILIES } from "./families.js";
 import { type GenerateArgs, generateArgs, generateResult } from "./generate.js";
 import {
@@ -83,6 +84,7 @@ interface Source {
   readonly folder: string | null;
   /** The files are a language model's, and the scalar head is drawn from seed and std. */
   readonly drawHead: boolean;
+  readonly carried: Carried | null;
 }
 
 /** What an engine is beside its native half. */
@@ -90,6 +92,8 @@ interface Identity {
   readonly spec: ModelSpec;
   readonly options: FilledOptions;
   readonly folder: string | null;
+  /** What its files say beside the spec; null where it is made from scratch. */
+  readonly carried: Carried | null;
 }
 
 /**
@@ -138,7 +142,7 @@ export class Engine {
     const stated = await readModelSpec(base);
     const spec = loadedSpec(stated, folders, options);
     const drawn = { ...fillHeadInit(options.headInit), drawHead: spec.head !== stated.head };
-    const source = { paths: await weightFiles(base), folder: base, ...drawn };
+    const source = { paths: await weightFiles(base), folder: base, carried: await readCarried(base), ...drawn };
     if (!adapter) return Engine.#open(spec, { ...source, adapter: "" }, options);
     checkModules(adapter.folder, spec, adapter.lora);
     const file = join(adapter.folder, ADAPTER_WEIGHTS);
@@ -156,18 +160,18 @@ export class Engine {
     const std = init.std ?? DEFAULT_STD;
     checkNumber("create std", std, 0, MOST_STD);
     if (options.base !== undefined) fail("BAD_ARGUMENT", "create base", "none for a model from scratch", options.base);
-    const source = { paths: [], seed: init.seed, std, adapter: "", folder: null, drawHead: false };
+    const source = { paths: [], seed: init.seed, std, adapter: "", folder: null, carried: null, drawHead: false };
     return Engine.#open(withHead(checkSpec(spec), options), source, options);
   }
 
-  static async #open(spec: ModelSpec, source: Source, options: EngineOptions): Promise<Engine> {
+  static async #open(spec: ModelSpec, { carried, ...source }: Source, options: EngineOptions): Promise<Engine> {
     const filled = fillOptions(options, spec);
     const native = new (addon().Engine)();
     try {
       const memoryLimit = usableBytes(memoryRoom(), 0);
       const config = nativeConfig(spec, filled, source.adapter);
       const counts = await native.open({ ...config, ...source, memoryLimit });
-      return new Engine({ spec, options: filled, folder: source.folder }, native, counts);
+      return new Engine({ spec, options: filled, folder: source.folder, carried }, native, counts);
     } catch (error) {
       native.dispose();
       const refused = toZazenError(error);
@@ -337,13 +341,16 @@ export class Engine {
     await writeAdapterConfig(folder, lora, { base: this.#identity.folder, head: this.spec.head ?? "language" });
   }
 
-  /** As save, but a model on its own: with LoRA its adapters are added to the weights, rounded to the engine's dtype. */
+  /**
+   * As save, but a model on its own: with LoRA its adapters are added to the weights, rounded to the engine's dtype. Its files keep the
+   * begin, end and padding tokens of those that it was loaded from, and their recommendations for sampling.
+   */
   async saveMerged(folder: string): Promise<void> {
     const { lora } = this.#identity.options;
     await makeFolder(folder);
     await this.#call(undefined, (native) => native.save({ path: join(folder, WEIGHTS_FILE), merged: true }));
     const tieWordEmbeddings = this.spec.tieWordEmbeddings && !(lora && isUntied(this.spec, lora));
-    await writeModelConfig(folder, { ...this.spec, tieWordEmbeddings }, this.dtype);
+    await writeModelConfig(folder, { ...this.spec, tieWordEmbeddings }, this.dtype, this.#identity.carried);
   }
 
   /**

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { type JsonObject, readJsonObject, requireModelFolder, writeJsonObject } from "../config/files.js";
 import { InputError } from "../errors.js";
+import type { Carried } from "./carried.js";
 import { FAMILIES, FAMILY_NAMES } from "./families.js";
 import { checkRopeScaling, readRopeScaling, readRopeTheta, ropeToConfig } from "./rope.js";
 import { fault, type Voice } from "./spec-fault.js";
@@ -82,13 +83,14 @@ export function checkSpec(spec: ModelSpec): ModelSpec {
   return check(spec, { code: "SPEC_INVALID", where: "model spec", remedy: "change the field", name: (field) => field });
 }
 
-/** The two JSON files of a checkpoint with this spec and weights of this type. */
+/** The two JSON files of a checkpoint with this spec and weights of this type. `carried` is what the files that it comes from say. */
 export function specToConfig(
   spec: ModelSpec,
   dtype: DType = "float32",
+  carried: Carried | null = null,
 ): { config: JsonObject; generationConfig: JsonObject } {
   const eos = spec.eosTokenIds.length > 1 ? spec.eosTokenIds : (spec.eosTokenIds[0] ?? null);
-  const tokens = { bos_token_id: spec.bosTokenId, eos_token_id: eos };
+  const tokens = carried?.tokens ?? { bos_token_id: spec.bosTokenId, eos_token_id: eos };
   const sizes = Object.entries(SIZES).map(([field, { name }]) => [name, spec[field as SizeField]]);
   const family = spec.family ?? "llama";
   const { architecture, classifier } = FAMILIES[family];
@@ -108,12 +110,17 @@ export function specToConfig(
     ...(scalar && { pad_token_id: spec.padTokenId ?? null, id2label: { "0": LABEL }, label2id: { [LABEL]: 0 } }),
     dtype,
   };
-  return { config, generationConfig: tokens };
+  return { config, generationConfig: carried?.generation ?? tokens };
 }
 
 /** Writes config.json and generation_config.json into an existing folder. Throws FILE_IO. */
-export async function writeModelConfig(folder: string, spec: ModelSpec, dtype: DType = "float32"): Promise<void> {
-  const { config, generationConfig } = specToConfig(spec, dtype);
+export async function writeModelConfig(
+  folder: string,
+  spec: ModelSpec,
+  dtype: DType = "float32",
+  carried: Carried | null = null,
+): Promise<void> {
+  const { config, generationConfig } = specToConfig(spec, dtype, carried);
   await writeJsonObject(join(folder, "config.json"), config);
   await writeJsonObject(join(folder, "generation_config.json"), generationConfig);
 }
