@@ -19,8 +19,8 @@ Examples:
   zazen recipes quickstart
   zazen recipes sft --schema > sft.schema.json
 
-JSON: {recipes: [{name, summary}]}; with NAME {name, summary, settings: [{key, type, default, range, help}]}, where a
-setting that has to be given has no default. --schema prints the JSON Schema of NAME's settings, with or without --json.`;
+JSON: {recipes: [{name, summary}]}; with NAME {name, summary, settings: [{key, type, default, range, help, resume}]}, where
+a setting that has to be given has no default, and resume is "free" or "raise" of one that may change on resume. --schema prints the JSON Schema of NAME's settings, with or without --json.`;
 
 export function recipesCommand(): Command {
   return new Command("recipes")
@@ -71,7 +71,7 @@ async function showSettings(recipe: Recipe, json: boolean): Promise<void> {
   if (json) return printJson({ name, summary, settings });
   const { sectionLines } = await import("../report/table.js");
   const what = (each: Setting) =>
-    [each.help.replace(/\.$/, ""), unbroken(expectation(each))].filter(Boolean).join("; ");
+    [each.help.replace(/\.$/, ""), unbroken(expectation(each)), onResume(each)].filter(Boolean).join("; ");
   const sections = parts(settings).map(([part, own]) => ({
     title: `${part === "" ? "the whole run" : part}: --set ${assignment(own[0]?.key ?? "")} ...`,
     rows: own.map((each) => [each.key.slice(part.length).replace(/^\./, ""), showDefault(each), what(each)]),
@@ -79,6 +79,10 @@ async function showSettings(recipe: Recipe, json: boolean): Promise<void> {
   const lines = sectionLines(["setting", "default", "what it is; what it takes"], sections, { width: width() });
   printLines([...wrap(`${name}: ${summary}`, width()), "", ...lines.map((line) => line.replaceAll(noBreak, " "))]);
 }
+
+/** What `zazen train --resume --set` may do to a setting. */
+const onResume = ({ resume }: Setting): string =>
+  resume === undefined ? "" : resume === "free" ? "may change on resume" : "may be raised on resume";
 
 const noBreak = "\u00a0";
 

@@ -38,7 +38,8 @@ Examples:
 JSON: {recipe, out, summary}; with --dry-run {recipe, config, plan}.
 SIGINT or SIGTERM once: the run finishes the step in hand, saves a checkpoint and ends; twice: it ends at once.
 --resume goes on from the last whole checkpoint and gives the run that would not have stopped, bit for bit. With it,
---set takes the settings of threads, logging and checkpoint, and more steps where the learning rate is constant.`;
+--set takes threads, memory (recompute, microBatchTokens, kvBytes), logging, checkpoint and endpoint settings, and more
+steps where the learning rate is constant; \`zazen recipes RECIPE\` marks them.`;
 
 export function trainCommand(): Command {
   return new Command("train")

@@ -90,6 +90,10 @@ const drawing = {
 const wholeCharacters = (text: string) => !/\p{Surrogate}/u.test(text);
 const texts = (each: z.ZodString) => z.array(each.refine(wholeCharacters, "whole characters")).default([]);
 
+/** A YAML list of choices has 1 where the text "1" is meant. */
+const numbersAsText = (list: unknown): unknown =>
+  Array.isArray(list) ? list.map((each: unknown) => (typeof each === "number" ? String(each) : each)) : list;
+
 /**
  * How completions are drawn and how they end. All but temperature, stopStrings and eosTokenIds make the sampler another distribution than
  * the policy, softmax(logits / temperature): both log-probs are kept, and `loss.oldPolicy` says which one the ratio is to.
@@ -122,7 +126,10 @@ export function sampling(defaults: Partial<SamplingSettings> = {}) {
       )
       .default([])
       .describe("Ids that end a sample beside those of config.json, generation_config.json and the tokenizer."),
-    choices: texts(z.string()).describe("A completion is one of these texts; none: any text."),
+    choices: z
+      .preprocess(numbersAsText, texts(z.string()))
+      .default([])
+      .describe("A completion is one of these texts; none: any text."),
     regex: z.string().default("").describe("A completion matches this regular expression as a whole; empty: any text."),
   }).refine((it) => it.choices.length === 0 || it.regex === "", "choices or a regex, one of the two");
 }

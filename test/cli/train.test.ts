@@ -68,6 +68,14 @@ describe("resolveTarget", () => {
     expect([recipe.name, config]).toEqual(["tiny", { steps: 9, data: { path: "y" } }]);
   });
 
+  test("choices that YAML reads as numbers are their text", async () => {
+    const sets = ["model=m", "grpo.sampling.choices=[1,2.5,tie]"];
+    const { config } = await resolveTarget(allRecipes, "rlvr", sets);
+    expect(config).toMatchObject({ grpo: { sampling: { choices: ["1", "2.5", "tie"] } } });
+    const wrong = resolveTarget(allRecipes, "rlvr", ["model=m", "grpo.sampling.choices=[1,true]"]);
+    await expect(wrong).rejects.toThrow("grpo.sampling.choices.1: expected list of string, got true");
+  });
+
   test("a file, with settings that go before it", async () => {
     const file = join(folder, "mine.yaml");
     writeFileSync(file, "recipe: tiny\nsteps: 5\ndata: {path: z}\n");
@@ -277,6 +285,13 @@ describe("recipes", () => {
     expect(await stdout(() => showRecipes(recipes, "strict", {}))).toMatch(/^path +\(required\) +string$/m);
     const document = JSON.parse(await stdout(() => showRecipes(recipes, "tiny", { json: true }))) as unknown;
     expect(document).toMatchObject({ name: "tiny", settings: [{ key: "steps", default: 3 }, { key: "data.path" }] });
+  });
+
+  test("marks the settings that may change on resume, and no others", async () => {
+    const flat = (await stdout(() => showRecipes(allRecipes, "sft", {}))).replaceAll(/\s+/g, " ");
+    expect(flat).toMatch(/threads 0 Threads[^;]*; 0 takes[^;]*; integer in \[0, 1024\]; may change on resume/);
+    expect(flat).toMatch(/steps 500 Optimizer steps; integer in \[[^\]]*\]; may be raised on resume/);
+    expect(flat).toMatch(/seed 0 Same seed, same run; integer in \[[^\]]*\] (?!may)/);
   });
 
   test("the settings of every recipe keep to 100 columns", async () => {
