@@ -6,6 +6,7 @@ const cutLaw = ["test/engine/law4.test.ts"];
 const resumeLaw = ["test/train/resume.test.ts"];
 const settingsLaw = ["test/train/resume-settings.test.ts"];
 const loraTests = ["test/engine/lora.test.ts"];
+const templateTests = ["test/methods/chat-template.test.ts"];
 
 export const faults = [
   {
@@ -163,6 +164,14 @@ export const faults = [
     find: "completion: result.tokens.subarray(from, to),",
     replace: 'completion: result.tokens.subarray(from, result.finish[s] === "stop" ? to - 1 : to),',
     tests: ["test/methods/law3.test.ts"],
+  },
+  {
+    law: 3,
+    name: "the tokenizer adds a BOS to what a chat template writes",
+    file: "src/methods/asked.ts",
+    find: 'const addSpecialTokens = format.prompt.style === "plain";',
+    replace: "const addSpecialTokens = true;",
+    tests: templateTests,
   },
   {
     law: 4,
@@ -360,6 +369,30 @@ export const faults = [
     find: 'for (const file of [...readdirSync(folder), "."]) this.disk.sync(join(folder, file));',
     replace: "void readdirSync;",
     tests: resumeLaw,
+  },
+  {
+    law: 5,
+    name: "prompts are rendered with the date of the day, without variables",
+    file: "src/methods/asked.ts",
+    find: "    templateOptions(chat),\n",
+    replace: "    {},\n",
+    tests: templateTests,
+  },
+  {
+    law: 5,
+    name: "a warm start asks about its template on another day, without variables",
+    file: "src/methods/rlmt-warm-start.ts",
+    find: "ChatTemplate.load(folder, templateOptions(chat))",
+    replace: "ChatTemplate.load(folder, {})",
+    tests: templateTests,
+  },
+  {
+    law: 5,
+    name: "demonstrations are rendered with the date of the day, without variables",
+    file: "src/methods/sft-examples.ts",
+    find: "ChatTemplate.load(folder, templateOptions(this.#settings.chat))",
+    replace: "ChatTemplate.load(folder, {})",
+    tests: templateTests,
   },
   {
     law: 6,
