@@ -1,4 +1,6 @@
 // How the hub is asked: where it is, as whom, how long an answer may take, and what a failure means to the user.
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { InputError } from "../errors.js";
 
@@ -26,9 +28,10 @@ const DEFAULT_ENDPOINT = "https://huggingface.co";
 /** The hub as the environment says. */
 export async function openHub(name: string, signal?: AbortSignal): Promise<Hub> {
   const { getHFHubCachePath } = await import("@huggingface/hub");
-  const { HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_ETAG_TIMEOUT, HF_HUB_DOWNLOAD_TIMEOUT } = process.env;
+  const { HF_ENDPOINT, HF_HUB_OFFLINE, HF_HUB_ETAG_TIMEOUT, HF_HUB_DOWNLOAD_TIMEOUT } = process.env;
   const endpoint = (HF_ENDPOINT || DEFAULT_ENDPOINT).replace(/\/+$/, "");
   const answerMs = seconds("HF_HUB_ETAG_TIMEOUT", HF_HUB_ETAG_TIMEOUT);
+  const token = await accessToken();
   return {
     name,
     endpoint,
@@ -38,9 +41,24 @@ export async function openHub(name: string, signal?: AbortSignal): Promise<Hub> 
     access: {
       hubUrl: endpoint,
       fetch: (url, init) => fetchWithin(answerMs, url, init, signal),
-      ...(HF_TOKEN ? { accessToken: HF_TOKEN } : {}),
+      ...(token !== "" && { accessToken: token }),
     },
   };
+}
+
+/** HF_TOKEN, or what `hf auth login` left in the file HF_TOKEN_PATH, by default `token` in HF_HOME; "" where there is neither. */
+async function accessToken(): Promise<string> {
+  const { HF_TOKEN, HF_TOKEN_PATH, HF_HOME, XDG_CACHE_HOME } = process.env;
+  if (HF_TOKEN) return HF_TOKEN;
+  const home = HF_HOME || join(XDG_CACHE_HOME || "~/.cache", "huggingface");
+  const path = (HF_TOKEN_PATH || join(home, "token")).replace(/^~(?=\/|$)/, homedir());
+  try {
+    return (await readFile(path, "utf8")).replaceAll(/[\r\n]/g, "").trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    const advice = "make it readable, or set HF_TOKEN";
+    throw new InputError("HUB_SETTING", `[${path}] expected a token, got ${(error as Error).message}; ${advice}`);
+  }
 }
 
 /** An empty path would be the working folder. */

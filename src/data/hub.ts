@@ -1,6 +1,9 @@
 // Data sets of the Hugging Face hub as local files, in the cache that Python's huggingface_hub uses too: blobs by hash, snapshots by commit,
-// refs by branch. Follows HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE. A cached commit needs no network; a branch is
-// asked for its commit each time, and there is no silent fallback to an older copy. Leaves out models and uploads.
+// refs by branch. Follows HF_ENDPOINT, HF_TOKEN or the file of `hf auth login`, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE. A cached commit
+// needs no network; a branch is asked for its commit each time, and there is no silent fallback to an older copy. @huggingface/hub lists
+// files, resolves revisions and says where the cache is. The download is our own: downloadFileToCacheDir of that package begins anew after a
+// break, checks neither size nor hash before a file counts, waits for a silent server without end, and tells no progress. Leaves out models
+// and uploads.
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";

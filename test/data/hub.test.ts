@@ -21,6 +21,7 @@ const variables = [
   "HF_ENDPOINT",
   "HF_HOME",
   "HF_TOKEN",
+  "HF_TOKEN_PATH",
   "HF_HUB_CACHE",
   "HUGGINGFACE_HUB_CACHE",
   "HF_HUB_OFFLINE",
@@ -57,6 +58,8 @@ const get = (reference: string, { onProgress, ...options }: HubOptions = {}) =>
       onProgress?.(progress);
     },
   });
+const failing = (reference: string, code: string, message: RegExp) =>
+  expect(get(reference)).rejects.toMatchObject({ name: "InputError", code, message: expect.stringMatching(message) });
 const fileRequests = () => hub.requests.filter((request) => request.includes("/resolve/"));
 
 describe("files", () => {
@@ -140,6 +143,29 @@ describe("files", () => {
     expect(gated.requests.length).toBe(3);
     expect(gated.requests.every((request) => request.endsWith("Bearer hf_secret"))).toBe(true);
   });
+
+  test("the token of a login goes along: the file in HF_HOME, HF_TOKEN_PATH before it, HF_TOKEN before both", async () => {
+    await using gated = await serveHub(sets, "hf_secret");
+    process.env.HF_ENDPOINT = gated.url;
+    const elsewhere = join(folderOf({ mine: "hf_secret\n" }), "mine");
+    writeFileSync(join(home, "token"), " hf_secret\r\n");
+    await get("hub:team/small");
+    writeFileSync(join(home, "token"), "hf_old");
+    await failing("hub:team/large", "HUB_ACCESS", /HTTP 401/);
+    process.env.HF_TOKEN_PATH = elsewhere;
+    await get("hub:team/large");
+    writeFileSync(elsewhere, "hf_old");
+    process.env.HF_TOKEN = "hf_secret";
+    await get("hub:team/two:main/train.jsonl");
+    expect(new Set(gated.requests.map((request) => request.split("Bearer ")[1]))).toEqual(
+      new Set(["hf_secret", "hf_old"]),
+    );
+  });
+
+  test("a token file that cannot be read is named", async () => {
+    process.env.HF_TOKEN_PATH = home;
+    await failing("hub:team/small", "HUB_SETTING", /^\[.*\] expected a token, got EISDIR.*set HF_TOKEN/);
+  });
 });
 
 describe("interrupted downloads", () => {
@@ -188,9 +214,6 @@ describe("interrupted downloads", () => {
 });
 
 describe("failures are typed, and name the data set", () => {
-  const failing = (reference: string, code: string, message: RegExp) =>
-    expect(get(reference)).rejects.toMatchObject({ name: "InputError", code, message: expect.stringMatching(message) });
-
   test("references that are none", () => {
     for (const source of [
       "hub:",
