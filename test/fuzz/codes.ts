@@ -11,7 +11,7 @@ export const NOT_CODES: ReadonlySet<string> = new Set([
   ...["CAUSAL_LM", "SEQ_CLS", "LORA", "LORA_DROPOUT"], // fields of adapter_config.json, and a warning
   "LABEL_0", // of config.json
   ...["BF16", "BOOL"], // dtypes of safetensors
-  ...["ENOENT", "ENOTDIR", "ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EINVAL", "ENOTSUP"], // of the system
+  ...["ENOENT", "ENOTDIR", "ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EINVAL", "ENOTSUP", "EEXIST", "EPIPE"], // of the system
   ...["SIGKILL", "SIGINT", "JSON", "YAML"],
   ...["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"], // of the environment
   "ERR_SCRIPT_EXECUTION_TIMEOUT", // of Node's vm
