@@ -1,5 +1,5 @@
 // The public API. A loop can be written with the verbs of `Engine` and pure functions; recipes are loops that are written already.
-// Kernels and tasks have entries of their own: `zazen/kernels`, `zazen/tasks`.
+// Kernels, rewards and tasks have entries of their own: `zazen/kernels`, `zazen/rewards`, `zazen/tasks`.
 export { type DataSettings, dataSetting, type SourceSettings, sourcesOf } from "./config/data.js";
 export { type EndpointInput, type EndpointSettings, endpointPart } from "./config/endpoint.js";
 export { type HubFiles, type HubOptions, type HubReference, hubFiles } from "./data/hub.js";

@@ -36,6 +36,7 @@ const doors: Doors = {
   cli: everyRoom,
   index: everyRoom,
   kernels: everyRoom,
+  rewards: everyRoom,
 };
 
 /** Rooms that may read the types of report/events.ts. */
