@@ -1,18 +1,16 @@
 // What recipes that train a policy by reinforcement check and say alike before they begin.
 import type { EngineOptions } from "../engine/types.js";
 import { InputError } from "../errors.js";
-import { type EngineSettings, engineOptions, type GrpoSettings, type LoraSettings, loraOptions } from "./settings.js";
+import { type LearnerSettings, learnerOptions } from "./learner-settings.js";
+import type { GrpoSettings } from "./settings.js";
 
-export interface PolicyStart extends EngineSettings {
-  readonly seed: number;
-  readonly lora: LoraSettings;
+export interface PolicyStart extends LearnerSettings {
   readonly grpo: GrpoSettings;
 }
 
 /** Options of the policy's engine. */
 export function policyOptions(config: PolicyStart): EngineOptions {
-  const { lora, grpo, seed } = config;
-  return { ...engineOptions(config), ...loraOptions(lora, seed), reference: grpo.loss.klCoefficient > 0 };
+  return { ...learnerOptions(config), reference: config.grpo.loss.klCoefficient > 0 };
 }
 
 /** Whether the reference can do as it is told: with adapters it is the frozen base, which does not follow the policy. */

@@ -2,7 +2,7 @@
 // of answers of which one was chosen (Ouyang et al. 2022, section 3.4).
 import { join } from "node:path";
 import { z } from "zod";
-import { dataSetting, mixturePart, showSources } from "../config/data.js";
+import { dataSetting, showSources } from "../config/data.js";
 import { isObject, readJsonObject } from "../config/files.js";
 import { group, onDisk, onResume, optimizer } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
@@ -19,24 +19,13 @@ import { openPolicy, type PolicyOrigin } from "../train/open-policy.js";
 import { judgePairs, type PairJudgement, type PreferencePair, trainReward } from "../train/reward-model.js";
 import { Run } from "../train/run.js";
 import { copyTokenizer } from "../train/run-folder.js";
-import { chatPart } from "./data-settings.js";
+import { keepingSettings, learnerOptions, learnerSettings, rowsSettings } from "./learner-settings.js";
 import { foreseeMemory, mostTokens, type PolicyModel, takeMemory } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import { openPairs } from "./pair-data.js";
 import { pairsPart } from "./pair-rows.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import {
-  checkpoints,
-  engineOptions,
-  engineSettings,
-  heldOutSettings,
-  llamaSpec,
-  logging,
-  loraOptions,
-  loraPart,
-  scratchModel,
-  seed,
-} from "./settings.js";
+import { heldOutSettings, llamaSpec, scratchModel } from "./settings.js";
 import { reportLine } from "./sft-data.js";
 import { loraLines, saySize } from "./words.js";
 
@@ -44,9 +33,7 @@ const name = "reward-model";
 const MOST_TOKENS = 2 ** 31 - 1;
 
 const schema = z.strictObject({
-  seed: seed(),
-  ...engineSettings,
-  lora: loraPart(),
+  ...learnerSettings(),
   model: z
     .string()
     .default("")
@@ -64,8 +51,7 @@ const schema = z.strictObject({
     "",
     "Rows of {prompt, chosen, rejected} as texts or messages, and a number as margin if there is one.",
   ),
-  mixture: mixturePart(),
-  chat: chatPart(),
+  ...rowsSettings(),
   pairs: pairsPart(),
   reward: group({
     steps: z.int().min(1).max(10_000_000).default(500).describe("Optimizer steps.").meta(onResume("raise")),
@@ -84,8 +70,7 @@ const schema = z.strictObject({
     pairs: z.int().min(1).max(100_000).default(1024).describe("Held-out pairs, at most."),
     ...heldOutSettings,
   }),
-  checkpoint: checkpoints({ every: 100 }),
-  logging: logging(),
+  ...keepingSettings({ every: 100 }),
 });
 
 export type RewardModelConfig = z.output<typeof schema>;
@@ -188,8 +173,7 @@ async function origin(
 
 /** Options of the engine. */
 const rewardOptions = (config: RewardModelConfig, headInit?: HeadInit): EngineOptions => ({
-  ...engineOptions(config),
-  ...loraOptions(config.lora, config.seed),
+  ...learnerOptions(config),
   head: "scalar",
   ...(headInit && { headInit }),
 });

@@ -17,19 +17,12 @@ import { type ReinforcePart, reinforce } from "../train/reinforce.js";
 import type { Run } from "../train/run.js";
 import type { TrainCost } from "../train/steps.js";
 import { type CriticStart, criticSpec, openCriticBeside } from "./critic-start.js";
+import { type LearnerSettings, learnerOptions } from "./learner-settings.js";
 import { dpoWorkload, grpoWorkload, type HeldOutBound, mostTokens, ppoWorkloads, takeMemory } from "./memory.js";
 import { requireFixedReference } from "./policy-start.js";
 import type { RunContext } from "./recipe.js";
 import type { RlmtTask } from "./rlmt-task.js";
-import {
-  dpoPart,
-  type EngineSettings,
-  engineOptions,
-  grpoPart,
-  type LoraSettings,
-  loraOptions,
-  ppoPart,
-} from "./settings.js";
+import { dpoPart, grpoPart, ppoPart } from "./settings.js";
 import { samplingLines } from "./words.js";
 
 const STEPS = 120; // about one epoch over the paper's 7,500 prompts
@@ -58,10 +51,8 @@ export const algorithmSettings = {
 
 type Settings = { readonly [Name in keyof typeof algorithmSettings]: z.output<(typeof algorithmSettings)[Name]> };
 
-export interface AlgorithmConfig extends EngineSettings, Settings {
-  readonly seed: number;
+export interface AlgorithmConfig extends LearnerSettings, Settings {
   readonly model: string;
-  readonly lora: LoraSettings;
 }
 
 /** What a run has to know of the algorithm before there are engines. */
@@ -137,7 +128,7 @@ function ppo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
   const { steps, prompts, samplesPerPrompt, maxErrorShare, loss, critic } = settings;
   const { model, lora, seed } = config;
   const options = policyOptions(config, loss.klCoefficient > 0);
-  const own = critic.model === "" ? options : { ...engineOptions(config), ...loraOptions({ ...lora, base: "" }, seed) };
+  const own = critic.model === "" ? options : learnerOptions({ ...config, lora: { ...lora, base: "" } });
   const start: CriticStart = { policy: model, critic: critic.model || model, lora, options: own, seed };
   const line = `PPO: ${steps} steps of ${prompts} prompts x ${samplesPerPrompt} samples${rate(settings)}`;
   const begun = `critic: from ${start.critic}${rate(critic)}`;
@@ -214,8 +205,7 @@ const rate = ({ optimizer }: { readonly optimizer: { readonly learningRate: numb
   `, learning rate ${optimizer.learningRate}`;
 
 const policyOptions = (config: AlgorithmConfig, reference: boolean): EngineOptions => ({
-  ...engineOptions(config),
-  ...loraOptions(config.lora, config.seed),
+  ...learnerOptions(config),
   reference,
 });
 

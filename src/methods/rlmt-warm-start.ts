@@ -2,34 +2,23 @@
 // think, chat better", 2025, "SFT warm start"). Filters and defaults are the paper's. thinking=false is its other arm: the same rows in the
 // same order, their thoughts dropped.
 import { z } from "zod";
-import { dataSetting, mixturePart, showSources } from "../config/data.js";
+import { dataSetting, showSources } from "../config/data.js";
 import { group, onDisk } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
-import type { EngineOptions } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { ChatTemplate } from "../prompt/chat.js";
 import { type ThinkingFormat, writeCompletion } from "../prompt/thinking.js";
 import type { Tokenizer } from "../prompt/tokenizer.js";
 import { languageDetector, STRAY_TAGS } from "../prompt/warm-start.js";
 import { openPolicy } from "../train/open-policy.js";
-import { type ChatSettings, chatPart, examplesPart, templateOptions } from "./data-settings.js";
+import { type ChatSettings, examplesPart, templateOptions } from "./data-settings.js";
 import { endOfTurnIds, formatFrom, formatSettings } from "./format-settings.js";
+import { keepingSettings, learnerOptions, learnerSettings, rowsSettings } from "./learner-settings.js";
 import { foreseeMemory, mostTokens, policyModel, sftWorkload } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import {
-  checkpoints,
-  engineOptions,
-  engineSettings,
-  epochSteps,
-  epochsPart,
-  heldOutSettings,
-  logging,
-  loraOptions,
-  loraPart,
-  seed,
-} from "./settings.js";
+import { epochSteps, epochsPart, heldOutSettings } from "./settings.js";
 import { fileData, type Shaping, supervise } from "./supervised.js";
 import { warmStartShape } from "./warm-start-rows.js";
 import { loraLines } from "./words.js";
@@ -37,16 +26,13 @@ import { loraLines } from "./words.js";
 const filter = (what: string) => z.boolean().default(true).describe(what);
 
 const schema = z.strictObject({
-  seed: seed(),
-  ...engineSettings,
-  lora: loraPart(),
+  ...learnerSettings(),
   model: z.string().min(1).describe("Folder of the model to start from.").meta(onDisk("folder")),
   data: dataSetting(
     "",
     "Rows of {prompt, thinking, response}, or of {prompt, completion} or {messages} whose answer is one text with <think> and <response>.",
   ),
-  mixture: mixturePart(),
-  chat: chatPart(),
+  ...rowsSettings(),
   examples: examplesPart(),
   ...formatSettings,
   filters: group({
@@ -72,8 +58,7 @@ const schema = z.strictObject({
     demonstrations: z.int().min(1).max(100_000).default(256).describe("Held-out demonstrations, at most."),
     ...heldOutSettings,
   }),
-  checkpoint: checkpoints({ every: 100 }),
-  logging: logging(),
+  ...keepingSettings({ every: 100 }),
 });
 
 export type WarmStartConfig = z.output<typeof schema>;
@@ -108,18 +93,12 @@ async function warmStart(engines: EngineSource, config: WarmStartConfig, context
   await using engine = await openPolicy(context, "sft", {
     engines,
     from: config.model,
-    options: policyOptions(config),
+    options: learnerOptions(config),
   });
   using data = await fileData("rlmt-warm-start", config, { folder, engine }, context, shaping);
   const plan = { ...epochSteps(config.sft, data.count), tokensPerStep: config.sft.batch * data.longest };
   return await supervise(engine, { recipe: "rlmt-warm-start", config, data, plan }, context);
 }
-
-/** Options of the policy's engine. */
-const policyOptions = (config: WarmStartConfig): EngineOptions => ({
-  ...engineOptions(config),
-  ...loraOptions(config.lora, config.seed),
-});
 
 /** Some templates take the thought out of what the assistant says. Throws InputError CHAT_TEMPLATE_CONTENT for one. */
 async function requireWholeTurns(folder: string, format: ThinkingFormat, chat: ChatSettings): Promise<void> {
@@ -143,7 +122,7 @@ function foresee(config: WarmStartConfig): Promise<string> {
   const { model, examples, sft, lora } = config;
   return foreseeMemory({
     model: () => policyModel(model, lora),
-    options: policyOptions(config),
+    options: learnerOptions(config),
     workload: ({ maxPositions }) => {
       const longest = mostTokens(examples.maxTokens, maxPositions);
       return sftWorkload({ tokensPerStep: sft.batch * longest }, longest);

@@ -2,7 +2,7 @@
 // policy thinks, z, and answers, y; the reward sees the prompt x and y alone; the gradient covers every token. Objective: max E r(x, y).
 // Its defaults are the paper's. The paper's comparison is two runs, thinking=true and thinking=false, with all else equal.
 import { z } from "zod";
-import { dataSetting, mixturePart, showSources } from "../config/data.js";
+import { dataSetting, showSources } from "../config/data.js";
 import { evaluationSampling, group, onDisk, type SamplingSettings } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
@@ -19,9 +19,9 @@ import { logHeldOut } from "../train/held-out-log.js";
 import { mean, roomMetrics } from "../train/metrics.js";
 import { taskSampling } from "../train/reinforce.js";
 import { type Metrics, Run } from "../train/run.js";
-import { chatPart } from "./data-settings.js";
 import { formatFrom, formatSettings } from "./format-settings.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
+import { keepingSettings, learnerSettings, rowsSettings } from "./learner-settings.js";
 import { foreseeMemory, mostTokens, policyModel } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import { requireRoom } from "./policy-start.js";
@@ -29,23 +29,20 @@ import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { type Algorithm, algorithmOf, algorithmSettings, type Learner } from "./rlmt-algorithms.js";
 import { type Judged, openRlmtTask, type RlmtTask } from "./rlmt-task.js";
 import { rewardWords } from "./rlvr-task.js";
-import { checkpoints, engineSettings, heldOutSettings, logging, loraPart, seed } from "./settings.js";
+import { heldOutSettings } from "./settings.js";
 import { loraLines, sayNext, saySize, standInPrompt } from "./words.js";
 
 const EVALUATE_EVERY = 10; // steps
 
 const schema = z.strictObject({
-  seed: seed(),
-  ...engineSettings,
-  lora: loraPart(),
+  ...learnerSettings(),
   model: z
     .string()
     .min(1)
     .describe("Folder of the model to start from; the reference of the KL is a frozen copy.")
     .meta(onDisk("folder")),
   data: dataSetting("", "Prompts: rows with a prompt, question, problem or messages."),
-  mixture: mixturePart(),
-  chat: chatPart(),
+  ...rowsSettings(),
   question: z
     .string()
     .default("")
@@ -83,8 +80,7 @@ const schema = z.strictObject({
     ...heldOutSettings,
     every: heldOutSettings.every.default(EVALUATE_EVERY),
   }),
-  checkpoint: checkpoints({ every: 10 }),
-  logging: logging(),
+  ...keepingSettings({ every: 10 }),
 });
 
 export type RlmtConfig = z.output<typeof schema>;

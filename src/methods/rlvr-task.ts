@@ -1,7 +1,7 @@
 // The tasks of recipe `rlvr`: problems from data with rewards by settings, and the built-in trial. What a problem is, how it is asked, what an
 // answer earns, when it is right.
 import { z } from "zod";
-import { type DataSettings, dataSetting, type MixtureSettings, mixturePart } from "../config/data.js";
+import { type DataSettings, dataSetting, type MixtureSettings } from "../config/data.js";
 import type { SourceReport } from "../data/source.js";
 import type { EngineLike } from "../engine/like.js";
 import type { OtherMemory } from "../engine/memory.js";
@@ -17,7 +17,8 @@ import type { PolicyTask } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { copyTokenizer } from "../train/run-folder.js";
 import type { SampleReader } from "../train/watch.js";
-import { type ChatSettings, chatPart } from "./data-settings.js";
+import type { ChatSettings } from "./data-settings.js";
+import { rowsSettings } from "./learner-settings.js";
 import { trialMessages, trialTask, trialVocabulary } from "./trial.js";
 import { trialPrompt } from "./words.js";
 
@@ -34,8 +35,7 @@ export const taskSettings = {
     .default([])
     .describe("What answers earn. None: countdown where rows hold numbers and a target, else maths."),
   rewardWorkers: z.int().min(0).max(1024).default(0).describe("Workers that grade; 0 takes the cores of this process."),
-  mixture: mixturePart(),
-  chat: chatPart(),
+  ...rowsSettings(),
   thinking: z.boolean().default(true).describe("Whether the policy of countdown-trial thinks."),
   format: z
     .enum(formats)

@@ -19,19 +19,18 @@ import { reinforce, taskSampling } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { Run } from "../train/run.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
+import { keepingSettings, learnerSettings } from "./learner-settings.js";
 import { foreseeMemory, grpoWorkload, mostTokens, policyModel, takeMemory } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import { policyOptions, referenceCan, referenceFault, requireRoom } from "./policy-start.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { problemsVerified } from "./rlvr-problems.js";
 import { type RlvrTask, rewardWords, taskSettings, trialVerified } from "./rlvr-task.js";
-import { checkpoints, engineSettings, grpoPart, heldOutSettings, logging, loraPart, seed } from "./settings.js";
+import { grpoPart, heldOutSettings } from "./settings.js";
 import { loraLines, samplingLines, sayNext, saySize } from "./words.js";
 
 const settings = z.strictObject({
-  seed: seed(),
-  ...engineSettings,
-  lora: loraPart(),
+  ...learnerSettings(),
   model: z
     .string()
     .min(1)
@@ -56,8 +55,7 @@ const settings = z.strictObject({
     sampling: evaluationSampling(),
     ...heldOutSettings,
   }),
-  checkpoint: checkpoints({ every: 10 }),
-  logging: logging(),
+  ...keepingSettings({ every: 10 }),
 });
 const schema = settings.refine(referenceCan, referenceFault);
 

@@ -1,32 +1,21 @@
 // Recipe `sft`: supervised fine-tuning of a model folder, or of a model made from scratch, on files, data sets of the
 // hub, or the built-in trial.
 import { z } from "zod";
-import { dataSetting, mixturePart, showSources } from "../config/data.js";
+import { dataSetting, showSources } from "../config/data.js";
 import { group, onDisk } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
-import type { EngineOptions, ModelSpec } from "../engine/types.js";
+import type { ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { Tokenizer } from "../prompt/tokenizer.js";
 import { TRIAL_VOCAB_SIZE, trialSplit } from "../tasks/countdown-trial.js";
 import { openPolicy, type PolicyOrigin } from "../train/open-policy.js";
-import { chatPart, examplesPart } from "./data-settings.js";
+import { examplesPart } from "./data-settings.js";
+import { keepingSettings, learnerOptions, learnerSettings, rowsSettings } from "./learner-settings.js";
 import { foreseeMemory, mostTokens, policyModel, sftWorkload } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import {
-  checkpoints,
-  engineOptions,
-  engineSettings,
-  heldOutSettings,
-  llamaSpec,
-  logging,
-  loraOptions,
-  loraPart,
-  scratchModel,
-  seed,
-  sftPart,
-} from "./settings.js";
+import { heldOutSettings, llamaSpec, scratchModel, sftPart } from "./settings.js";
 import { fileData, type SupervisedData, supervise } from "./supervised.js";
 import { demonstrationPart, heldOutDemonstrations, trialDemonstrations, trialSpec, trialTokenizer } from "./trial.js";
 import { loraLines, trialPrompt } from "./words.js";
@@ -34,9 +23,7 @@ import { loraLines, trialPrompt } from "./words.js";
 const trialName = "countdown-trial";
 
 const schema = z.strictObject({
-  seed: seed(),
-  ...engineSettings,
-  lora: loraPart(),
+  ...learnerSettings(),
   model: z
     .string()
     .default("")
@@ -49,8 +36,7 @@ const schema = z.strictObject({
     .describe("Folder with the tokenizer of a model from scratch that learns a file.")
     .meta(onDisk("folder")),
   data: dataSetting(trialName, `Rows of {prompt, completion} or {messages}, or ${trialName}, the built-in trial.`),
-  mixture: mixturePart(),
-  chat: chatPart(),
+  ...rowsSettings(),
   examples: examplesPart(),
   thinking: z.boolean().default(true).describe("Whether demonstrations of the built-in trial think."),
   demonstrations: demonstrationPart(),
@@ -64,8 +50,7 @@ const schema = z.strictObject({
     demonstrations: z.int().min(1).max(100_000).default(256).describe("Held-out demonstrations, at most."),
     ...heldOutSettings,
   }),
-  checkpoint: checkpoints({ every: 100 }),
-  logging: logging(),
+  ...keepingSettings({ every: 100 }),
 });
 
 export type SftConfig = z.output<typeof schema>;
@@ -91,17 +76,11 @@ async function sft(engines: EngineSource, config: SftConfig, context: RunContext
 }
 
 async function origin(engines: EngineSource, config: SftConfig): Promise<PolicyOrigin> {
-  const options = policyOptions(config);
+  const options = learnerOptions(config);
   if (config.model !== "") return { engines, from: config.model, options };
   if (config.lora.rank > 0 || config.lora.base !== "") throw noBase();
   return { engines, from: { spec: await scratchSpec(config), seed: config.seed }, options };
 }
-
-/** Options of the policy's engine. */
-const policyOptions = (config: SftConfig): EngineOptions => ({
-  ...engineOptions(config),
-  ...loraOptions(config.lora, config.seed),
-});
 
 /** Of a policy from scratch. */
 async function scratchSpec(config: SftConfig): Promise<ModelSpec> {
@@ -159,7 +138,7 @@ function foresee(config: SftConfig): Promise<string> {
   const { model, data, examples, sft, lora } = config;
   return foreseeMemory({
     model: async () => (model === "" ? { spec: await scratchSpec(config) } : policyModel(model, lora)),
-    options: policyOptions(config),
+    options: learnerOptions(config),
     workload: ({ maxPositions }) => sftWorkload(sft, mostTokens(examples.maxTokens, maxPositions)),
     proposals: { adapters: model !== "" },
     bounded: data !== trialName,
