@@ -1,6 +1,7 @@
 // The named kernels on device arrays, against those on typed arrays. The CUDA addon is built with the emulator in the place of a GPU: the
 // same kernels, the same binding.
 import { type ExecFileSyncOptions, execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,6 +9,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { random } from "../src/data/random.js";
 import { cudaReport } from "../src/engine/cuda.js";
 import { advantageNormalize, DeviceArray, device, logprobGather, policyLoss } from "../src/kernels.js";
+import { tempFolder } from "./helpers/recipes.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const build = join(root, "build", "emulated");
@@ -42,6 +44,14 @@ test("without the addon every use says how to build it", () => {
   process.env.ZAZEN_CUDA_ADDON = join(build, "none.node");
   expect(refused(() => new DeviceArray(1))).toBe("CUDA_ADDON_MISSING");
   expect(cudaReport().device).toBeNull();
+  expect(cudaReport().error).toContain("npm run build:cuda");
+});
+
+test("an addon that does not load is to be built again", () => {
+  const file = join(tempFolder(), "broken.node");
+  writeFileSync(file, "no library");
+  process.env.ZAZEN_CUDA_ADDON = file;
+  expect(refused(() => new DeviceArray(1))).toBe("CUDA_ADDON_BROKEN");
   expect(cudaReport().error).toContain("npm run build:cuda");
 });
 
