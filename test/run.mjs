@@ -39,7 +39,7 @@ const sourceEndings = ["cc", "h", "cu", "cuh"];
 function nativeFormat() {
   if (spawnSync("clang-format", ["--version"]).status !== 0) return skipped("no clang-format on this machine");
   const sources = files(
-    ...["native", "test/native", "test/emulation"].flatMap((folder) =>
+    ...["native", "test/native", "test/emulation", "bench/gpu-probe"].flatMap((folder) =>
       sourceEndings.map((ending) => `${folder}/*.${ending}`),
     ),
   );
