@@ -33,6 +33,8 @@ export interface Asking {
   readonly maxPromptTokens: number;
   /** What becomes of a longer one: the row is left out, or the prompt keeps its last tokens. Both are counted. */
   readonly tooLong: "drop" | "truncate";
+  /** How the arm that this one is compared with asks: what is too long there is left out here too, so that both have the same rows. */
+  readonly otherPrompt?: ThinkingFormat["prompt"];
 }
 
 /** What a row asks, by a template of its fields or its own prompt. Throws an Error for one that asks nothing. */
@@ -41,24 +43,44 @@ export function askRow(value: unknown, question: string): AskedRow {
   return { record: value, asked: askRecord(value, question) };
 }
 
+/** A source's problems, and those that its limit left out. */
+export interface AskedSource extends LoadedSource<AskedProblem> {
+  readonly left: readonly AskedProblem[];
+}
+
 /** The problems of each source with their prompts, numbered through all of them. */
 export async function askSources(
   sources: readonly LoadedSource<AskedRow>[],
   asking: Asking,
   tokenizer: Tokenizer,
   warn: (text: string) => void,
-): Promise<LoadedSource<AskedProblem>[]> {
-  const problems: LoadedSource<AskedProblem>[] = [];
+): Promise<AskedSource[]> {
+  const problems: AskedSource[] = [];
+  const { maxPromptTokens: limit, tooLong } = asking;
   let count = 0;
   for (const source of sources) {
     const asked = await askAll(source.records, count, asking, tokenizer);
-    const within = asking.tooLong === "drop" ? withoutLong : withLongCut;
-    const records =
-      asking.maxPromptTokens === 0 ? asked : within(asked, source.report, asking.maxPromptTokens, { tokenizer, warn });
-    problems.push({ ...source, records });
     count += source.records.length;
+    if (limit === 0 || tooLong === "truncate") {
+      const records = limit === 0 ? asked : withLongCut(asked, source.report, limit, { tokenizer, warn });
+      problems.push({ ...source, records, left: [] });
+      continue;
+    }
+    const lengths = await longerLengths(asked, asking, tokenizer);
+    const isLong = asked.map((_, i) => lengths[i]! > limit);
+    const records = withoutLong(asked, isLong, source.report, limit, warn);
+    problems.push({ ...source, records, left: asked.filter((_, i) => isLong[i]) });
   }
   return problems;
+}
+
+/** Tokens of each prompt, or of the other arm's where that is longer. */
+async function longerLengths(asked: readonly AskedProblem[], asking: Asking, tokenizer: Tokenizer): Promise<number[]> {
+  const { otherPrompt: prompt, format } = asking;
+  const own = asked.map((problem) => problem.prompt.length);
+  if (prompt === undefined || JSON.stringify(prompt) === JSON.stringify(format.prompt)) return own;
+  const other = await askAll(asked, 0, { ...asking, format: { ...format, prompt } }, tokenizer);
+  return own.map((length, i) => Math.max(length, other[i]!.prompt.length));
 }
 
 interface Limiter {
@@ -66,8 +88,14 @@ interface Limiter {
   readonly warn: (text: string) => void;
 }
 
-function withoutLong(asked: readonly AskedProblem[], report: SourceReport, limit: number, { warn }: Limiter) {
-  const kept = asked.filter(({ prompt }) => prompt.length <= limit);
+function withoutLong(
+  asked: readonly AskedProblem[],
+  isLong: readonly boolean[],
+  report: SourceReport,
+  limit: number,
+  warn: (text: string) => void,
+): readonly AskedProblem[] {
+  const kept = asked.filter((_, i) => !isLong[i]);
   const left = asked.length - kept.length;
   const { source } = report;
   if (kept.length === 0) {

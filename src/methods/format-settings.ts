@@ -1,7 +1,7 @@
 // The settings `start`, `thinking` and `format` of recipes: which of the paper's four formats, and what of it is otherwise.
 import { z } from "zod";
 import { group } from "../config/fragments.js";
-import { type FormatChange, formatOf, type ThinkingFormat } from "../prompt/thinking.js";
+import { type FormatChange, formatOf, promptStyle, type ThinkingFormat } from "../prompt/thinking.js";
 
 const mark = (what: string) => z.string().min(1).nullable().default(null).describe(what);
 const text = (what: string) => z.string().nullable().default(null).describe(what);
@@ -44,9 +44,15 @@ export interface FormatSettings {
 
 /** The format that settings ask for. Throws InputError FORMAT. */
 export function formatFrom({ start, thinking, format }: FormatSettings): ThinkingFormat {
-  const change = Object.fromEntries(Object.entries(format).filter(([, value]) => value !== null)) as FormatChange;
-  return formatOf(start, thinking, change);
+  return formatOf(start, thinking, changeOf(format));
 }
+
+/** How the other arm asks: with thinking where this one has none, and the other way round; all else by the same settings. */
+export const otherPrompt = ({ start, thinking, format }: FormatSettings): ThinkingFormat["prompt"] =>
+  promptStyle(start, !thinking, changeOf(format));
+
+const changeOf = (format: FormatSettings["format"]): FormatChange =>
+  Object.fromEntries(Object.entries(format).filter(([, value]) => value !== null)) as FormatChange;
 
 /** Ids of the format's end of turn that a vocabulary has, in the format's order. */
 export function endOfTurnIds(

@@ -19,7 +19,7 @@ import { logHeldOut } from "../train/held-out-log.js";
 import { mean, roomMetrics } from "../train/metrics.js";
 import { taskSampling } from "../train/reinforce.js";
 import { type Metrics, Run } from "../train/run.js";
-import { formatFrom, formatSettings } from "./format-settings.js";
+import { formatFrom, formatSettings, otherPrompt } from "./format-settings.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
 import { keepingSettings, learnerSettings, rowsSettings } from "./learner-settings.js";
 import { foreseeMemory, mostTokens, policyModel } from "./memory.js";
@@ -51,7 +51,7 @@ const schema = z.strictObject({
   longPrompts: z
     .enum(["truncate", "drop"])
     .default("truncate")
-    .describe("Longer prompts keep their last tokens, or are left out; both are counted."),
+    .describe("Longer prompts keep their last tokens, or are left out, with thinking or without; both are counted."),
   ...formatSettings,
   reward: group({
     ...modelFields,
@@ -309,6 +309,7 @@ const taskConfig = (config: RlmtConfig, parts: TaskParts) => ({
   ...config,
   ...parts,
   tooLong: config.longPrompts,
+  otherPrompt: otherPrompt(config),
 });
 
 function parts({ name, steps, samples }: Algorithm, { evaluation }: RlmtConfig, heldOut: number) {

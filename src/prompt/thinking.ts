@@ -90,10 +90,9 @@ const COMPLETIONS = {
  * prompt does not hold the query.
  */
 export function formatOf(start: Start, thinking: boolean, change: FormatChange = {}): ThinkingFormat {
-  const { thoughtOpen = THINK.open, thoughtClose = THINK.close, strict = true, endOfTurn = END_OF_TURN } = change;
-  const inherited = start === "zero" ? RESPONSE : { open: thinking ? thoughtClose : "", close: "" };
-  const { answerOpen = inherited.open, answerClose = inherited.close } = change;
-  const marks = { thoughtOpen, thoughtClose, answerOpen, answerClose };
+  const { strict = true, endOfTurn = END_OF_TURN } = change;
+  const marks = marksOf(start, thinking, change);
+  const { thoughtOpen, thoughtClose, answerOpen, answerClose } = marks;
   const kind = thinking ? "thinking" : "plain";
   const format: ThinkingFormat = {
     name: `${start}-${kind}`,
@@ -108,6 +107,17 @@ export function formatOf(start: Start, thinking: boolean, change: FormatChange =
   requireUsable(format);
   return format;
 }
+
+function marksOf(start: Start, thinking: boolean, change: FormatChange) {
+  const { thoughtOpen = THINK.open, thoughtClose = THINK.close } = change;
+  const inherited = start === "zero" ? RESPONSE : { open: thinking ? thoughtClose : "", close: "" };
+  const { answerOpen = inherited.open, answerClose = inherited.close } = change;
+  return { thoughtOpen, thoughtClose, answerOpen, answerClose };
+}
+
+/** How a format asks, whether or not its marks fit a completion. */
+export const promptStyle = (start: Start, thinking: boolean, change: FormatChange): ThinkingFormat["prompt"] =>
+  promptOf(start, thinking, change, marksOf(start, thinking, change));
 
 /** Marks follow `formatOf`; "trial" is the built-in trial's. */
 export const THINKING_FORMATS = {

@@ -220,6 +220,36 @@ describe("prompts", () => {
     expect(notes(host)[0]).toMatch(/1 of 41 problems are left out/);
   });
 
+  test("are left out of both arms alike, which train on and hold out the same rows", async () => {
+    const rows = Array.from({ length: 40 }, (_, i) => ({
+      prompt: Array(i + 1)
+        .fill("7")
+        .join(" "),
+    }));
+    const model = await chatModel();
+    const short = "{instruction} {query} ->";
+    const arm = async (thinking: boolean, settings: Settings = {}) => {
+      const { host, summary } = await run(
+        {
+          ...{ data: jsonl(...rows), start: "zero", thinking, format: { template: short } },
+          ...{ maxPromptTokens: 60, longPrompts: "drop", logging: { rolloutGroups: 3 }, ...settings },
+        },
+        model,
+      );
+      const sevens = (line: Record<string, unknown>) => String(line.prompt).match(/7/g)!.length;
+      return {
+        left: summary.data[0].dropped["prompt longer than 60 tokens"],
+        heldOut: heldOutOf(host, "evaluate-after").map(({ problem }) => problem),
+        trained: rolloutsOf(host, "grpo").map(sevens),
+      };
+    };
+    const think = await arm(true);
+    expect(think.left).toBeGreaterThan(0);
+    expect(think.left).toBeLessThan(40);
+    expect(think.heldOut.length).toBeGreaterThan(0);
+    expect(await arm(false)).toEqual(think);
+  });
+
   test("empty answers are graded like any other, and counted", async () => {
     const format = { thoughtClose: "1" }; // 41 is a thought without an answer
     const learning = { steps: 1, prompts: 16, samplesPerPrompt: 4, sampling: { maxTokens: 1 } };
