@@ -48,13 +48,16 @@ export async function readPastRun(name: string): Promise<RunRecord> {
       `part ${phase}; it has also trained in ${others.join(", ")}: name one as ${folder}${PART_MARK}${others[0]}`,
     );
   }
-  notes.push(...offlineNotes(lines, phase));
+  const offline = offlineNotes(lines, phase);
+  notes.push(...offline);
   const answers = await readLines(join(folder, heldOutFile), heldOutLine, notes);
   return {
     ...{ name, recipe, config, phase, notes },
     steps: lines.filter((line) => line.phase === phase && line["reward/mean"] !== undefined).map(stepOf),
     seconds: secondsOf(lines, phase),
     evaluations: evaluationsOf(lines, answers, phase),
+    trainedAfterSampling: offline.length > 0,
+    rowsLeftOut: await rowsLeftOut(folder),
     finished: await exists(join(folder, summaryFile)),
   };
 }
@@ -62,6 +65,16 @@ export async function readPastRun(name: string): Promise<RunRecord> {
 /** The held-out answers of the run in a folder, in order; none where it kept none. Throws InputError JSONL_LINE. */
 export function readHeldOut(folder: string): Promise<readonly HeldOutLine[]> {
   return readLines(join(folder, heldOutFile), heldOutLine, []);
+}
+
+const summaryData = z.looseObject({ data: z.array(z.looseObject({ dropped: z.record(z.string(), z.int()) })) });
+
+/** Over all sources and reasons, as the summary has them; null where it has none. */
+async function rowsLeftOut(folder: string): Promise<number | null> {
+  const summary = await readJsonObject(join(folder, summaryFile), { code: "COMPARE_FOLDER" });
+  const { success, data } = summaryData.safeParse(summary);
+  if (!success) return null;
+  return data.data.flatMap(({ dropped }) => Object.values(dropped)).reduce((sum, count) => sum + count, 0);
 }
 
 async function placeOf(name: string): Promise<{ readonly folder: string; readonly part: string | null }> {
@@ -197,11 +210,17 @@ function meansIn(line: MetricsLine): readonly PlacelessSet[] {
 
 const FIGURES = ["pass@1", "reward"];
 
-const textOf = ({ problem, messages, answer, reward }: HeldOutLine): HeldOutText => ({
+const textOf = ({
   problem,
   messages,
   answer,
   reward,
+  malformed,
+  thoughtTokens,
+  answerTokens,
+}: HeldOutLine): HeldOutText => ({
+  ...{ problem, messages, answer, reward },
+  ...{ malformed, thoughtTokens, answerTokens },
 });
 
 function meanOf(set: readonly HeldOutLine[]): number {

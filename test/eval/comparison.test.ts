@@ -55,6 +55,19 @@ describe("ablations", () => {
     expect(measure(comparison, "held-out/sampled").differences[1]).toMatchObject({ how: "paired problems", n: 10 });
   });
 
+  test("of runs that left out other numbers of rows: it is said", async () => {
+    const leaving = (left: number) => {
+      const folder = rlmt({});
+      const data = [{ source: "a.jsonl", rows: 9, dropped: { where: 1, long: left }, truncated: 0 }];
+      writeFileSync(join(folder, "summary.json"), JSON.stringify({ recipe: "rlmt", data }));
+      return folder;
+    };
+    const [a, b, c] = [leaving(2), leaving(4), leaving(2)];
+    expect((await compareFolders(a, b, c)).notes).toEqual([
+      `${a} and ${b} left out 3 and 5 rows of their data: they are not trained on the same`,
+    ]);
+  });
+
   test("of the reward model: its setting, and that rewards are not on one scale", async () => {
     const comparison = await compareFolders(rlmt({}), rlmt({ reward: { model: "rm-b" } }));
     expect(comparison.settings).toEqual([{ key: "reward.model", values: ["rm-a", "rm-b"] }]);
@@ -70,6 +83,10 @@ describe("ablations", () => {
       `${folder}: its last 6 steps train on what was sampled before: only held-out figures are of the policy that it ends with`,
     ]);
     expect(runs[1]).toMatchObject({ phase: "dpo", steps: 4 });
+    const ends = all.filter(({ name }) => name.endsWith("/end"));
+    expect(ends.length).toBeGreaterThan(0);
+    for (const { values, differences } of ends) expect([values[1], differences[1]]).toEqual([null, null]);
+    expect(all.find(({ name }) => name === "reward/mean/start")!.values[1]).not.toBeNull();
     expect(all.find(({ name }) => name === "seconds")!.values.map((value) => value!.mean)).toEqual([8, 25]);
   });
 
@@ -138,6 +155,22 @@ describe("figures", () => {
 });
 
 describe("held-out figures", () => {
+  test("how the answers are written, paired where both are known", async () => {
+    const unread = { malformed: true, thoughtTokens: null, answerTokens: null };
+    const think = pastRun({ written: (p) => (p === 0 ? unread : { thoughtTokens: 20 + p, answerTokens: 7 }) });
+    const comparison = await compareFolders(pastRun(), think);
+    const means = (name: string) => measure(comparison, name).values.map((value) => value!.mean);
+    expect(means("held-out/thought")).toEqual([0, 25]);
+    expect(means("held-out/answer")).toEqual([3, 7]);
+    expect(means("held-out/malformed")).toEqual([0, 0.1]);
+    expect(measure(comparison, "held-out/answer").differences[1]).toMatchObject({
+      how: "paired problems",
+      n: 9,
+      mean: 4,
+    });
+    expect(measure(comparison, "held-out/malformed").differences[1]).toMatchObject({ n: 10, mean: 0.1 });
+  });
+
   const grades = (right: (problem: number) => boolean, problems = 40) =>
     Object.fromEntries(Array.from({ length: problems }, (_, problem) => [problem, Number(right(problem))]));
 

@@ -18,6 +18,8 @@ export interface PastRunOptions {
   /** What problem n asks. */
   readonly question?: (problem: number) => string;
   readonly answer?: (problem: number) => string;
+  /** Fields of the answer to problem n. */
+  readonly written?: (problem: number) => Readonly<Record<string, number | boolean | null>>;
   readonly figure?: string;
   readonly finished?: boolean;
 }
@@ -29,6 +31,7 @@ export function pastRun(options: PastRunOptions = {}): string {
   const {
     question = (problem) => `Problem ${problem}?`,
     answer = String,
+    written = () => ({}),
     figure = "pass@1",
     finished = true,
   } = options;
@@ -46,7 +49,7 @@ export function pastRun(options: PastRunOptions = {}): string {
       ...{ phase: "evaluate-after", step: 1, decoded: "sampled", figure, problem: Number(problem) },
       messages: [{ role: "user", content: question(Number(problem)) }],
       ...{ thinking: null, answer: answer(Number(problem)), malformed: false, thoughtTokens: 0, answerTokens: 3 },
-      ...{ reward: graded, finish: "stop", tokens: 3 },
+      ...{ reward: graded, finish: "stop", tokens: 3, ...written(Number(problem)) },
     });
   }
   if (finished) folder.summary({ recipe });

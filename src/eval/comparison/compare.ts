@@ -93,7 +93,16 @@ function jointNotes(runs: readonly RunRecord[], settings: readonly SettingDiffer
       : []),
     ...NEEDED.flatMap(([setting, text]) => (settings.some(({ key }) => setting.test(key)) ? [text] : [])),
     ...(lengths.size > 1 ? [`the runs have ${[...lengths].join(", ")} steps: ends are those of each run`] : []),
+    ...others.flatMap((other) => rowNotes(first, other)),
     ...others.flatMap((other) => heldOutNotes(first, other)),
+  ];
+}
+
+function rowNotes(first: RunRecord, other: RunRecord): readonly string[] {
+  const [a, b] = [first.rowsLeftOut, other.rowsLeftOut];
+  if (a === null || b === null || a === b) return [];
+  return [
+    `${first.name} and ${other.name} left out ${a} and ${b} rows of their data: they are not trained on the same`,
   ];
 }
 

@@ -2,7 +2,14 @@
 // stream of random numbers give the same figures. Intervals over steps take steps as independent, which neighbours are not quite.
 import { bootstrapMean, type Draw, pairedBootstrap, unpairedBootstrap } from "../../objective/bootstrap.js";
 import { type WinShare, wilson } from "../../objective/intervals.js";
-import { commonAnswers, type HeldOutSet, lastSet, type RunRecord, type StepFigures } from "./record.js";
+import {
+  commonAnswers,
+  type HeldOutSet,
+  type HeldOutText,
+  lastSet,
+  type RunRecord,
+  type StepFigures,
+} from "./record.js";
 
 /** A value with its 95% interval, where there is one. Plain JSON. */
 export interface Value {
@@ -49,6 +56,24 @@ const TITLES: readonly (readonly [section: Measure["section"], field: string, ti
     ["watch", "watch/repeated_4grams", "repeated 4-grams", "end"],
   ];
 
+/** How held-out answers are written; null where it is not known. */
+const WRITTEN: readonly (readonly [name: string, title: string, figureOf: (answer: HeldOutText) => number | null])[] = [
+  ["thought", "thought, tokens", ({ thoughtTokens }) => thoughtTokens],
+  ["answer", "answer, tokens", ({ answerTokens }) => answerTokens],
+  ["malformed", "malformed", ({ malformed }) => Number(malformed)],
+];
+
+/** The same answers with another figure in place of their rewards; null where the run kept none, or none is known. */
+function figureSet(
+  set: HeldOutSet,
+  figure: string,
+  figureOf: (answer: HeldOutText) => number | null,
+): HeldOutSet | null {
+  const answers = (set.answers ?? []).map((answer) => ({ ...answer, reward: figureOf(answer) }));
+  const grades = gradesOf({ ...set, answers });
+  return grades.length === 0 ? null : { ...set, figure, mean: mean(grades), answers };
+}
+
 /** All figures of runs, the first of which is the one that the others are compared with. */
 export function measures(
   runs: readonly RunRecord[],
@@ -69,6 +94,14 @@ export function measures(
     const figure = sets.find((set) => set !== null)?.figure ?? "";
     return heldOutMeasure({ name: `held-out/${decoded}`, title: `${figure}, ${decoded}` }, sets, draw);
   });
+  const sampledSets = runs.map((run) => lastSet(run, "sampled"));
+  const written = WRITTEN.map(([name, title, figureOf]) =>
+    heldOutMeasure(
+      { name: `held-out/${name}`, title },
+      sampledSets.map((set) => set && figureSet(set, name, figureOf)),
+      draw,
+    ),
+  );
   const judge = judgement
     ? [
         heldOutMeasure({ name: "judge/score", title: "the judge's score" }, judgement.sets, draw),
@@ -77,7 +110,7 @@ export function measures(
     : [];
   const plain = [bestReward(runs), bestHeldOut(runs), ...costs(runs)];
   const order: readonly Measure["section"][] = ["held-out", "reward", "length", "watch", "style", "cost"];
-  const all = [...watched, ...heldOut, ...judge, ...plain, ...style].filter(({ values }) =>
+  const all = [...watched, ...heldOut, ...written, ...judge, ...plain, ...style].filter(({ values }) =>
     values.some((value) => value !== null),
   );
   return order.flatMap((section) => all.filter((measure) => measure.section === section));
@@ -97,7 +130,9 @@ function seriesMeasure(
   end: "start" | "end",
   draw: Draw,
 ): Measure {
-  const ends = runs.map(({ steps }) => known(endOf(steps, end), field));
+  const ends = runs.map(({ steps, trainedAfterSampling }) =>
+    end === "end" && trainedAfterSampling ? [] : known(endOf(steps, end), field),
+  );
   return {
     name: `${field}/${end}`,
     title: `${title}, ${end}`,

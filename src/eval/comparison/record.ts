@@ -17,6 +17,10 @@ export interface RunRecord {
   readonly seconds: number | null;
   /** Evaluations before it, in it and after it, in order. */
   readonly evaluations: readonly HeldOutSet[];
+  /** The part went on training after it had sampled for the last time: figures of its last steps are not those of the policy that it ends with. */
+  readonly trainedAfterSampling: boolean;
+  /** Rows of data that were left out, where the run says so. */
+  readonly rowsLeftOut: number | null;
   /** Whether the run came to its end. */
   readonly finished: boolean;
   /** What a reader should know: damage that was passed over, parts left aside. */
@@ -50,6 +54,10 @@ export interface HeldOutText {
   readonly answer: string;
   /** Null where it could not be graded. */
   readonly reward: number | null;
+  readonly malformed: boolean;
+  /** Tokens of the thought and of the rest; null where malformed or unknown. 0 without thinking. */
+  readonly thoughtTokens: number | null;
+  readonly answerTokens: number | null;
 }
 
 /** The evaluation that says what a run came to: the last one of its kind. */
