@@ -4,7 +4,7 @@ import type { LossSettings } from "../config/fragments.js";
 import type { Json, Resumable } from "../data/resumable.js";
 import type { Metrics } from "./run.js";
 
-const WINDOW = 5; // steps a finding is made of
+const WINDOW = 5; // steps a finding is made of, where a loop does not sample fewer
 const MOST_GROUPS = 0.8; // share of groups without spread
 const MOST_TRUNCATED = 0.5; // share of completions that ran out of room
 const COLLAPSED = 0.1; // entropy as a share of what it was
@@ -21,7 +21,11 @@ export interface DiagnosisSettings {
   /** The group that they are in, which findings name; they are written for the default, "grpo". */
   readonly group?: string;
   readonly maxTokens: number;
-  readonly loss: LossSettings;
+  /** Null where the loop trains on pairs: then `beta` holds the policy to its reference. */
+  readonly loss: LossSettings | null;
+  readonly beta?: number;
+  /** Steps that sample before others train, where they are that few: a finding is made of no more. */
+  readonly sampledAtOnce?: number;
   readonly dynamicSampling?: { readonly maxRefills: number };
   /** What becomes of completions that were cut off, where the loop has such settings. */
   readonly overlong?: unknown;
@@ -57,7 +61,12 @@ const meanOf = (window: readonly Seen[], figure: Exclude<keyof Seen, "step">): n
   const known = window.map((seen) => seen[figure] ?? Number.NaN).filter((value) => !Number.isNaN(value));
   return sum(known) / known.length;
 };
-const steps = (window: readonly Seen[]) => `steps ${window[0]!.step} to ${window.at(-1)!.step}`;
+const steps = (window: readonly Seen[]) =>
+  window.length === 1 ? `step ${window[0]!.step}` : `steps ${window[0]!.step} to ${window.at(-1)!.step}`;
+
+/** The setting that holds the policy nearer to its reference, with its value. */
+const hold = ({ loss, beta }: DiagnosisSettings) =>
+  loss === null ? `raise grpo.beta (${beta})` : `raise grpo.loss.klCoefficient (${loss.klCoefficient})`;
 
 const sameReward: Finding = (window) => {
   const [first] = window;
@@ -69,7 +78,7 @@ const sameReward: Finding = (window) => {
   return `all rewards of ${steps(window)} are ${first!.reward}: ${advice}`;
 };
 
-const noSpread: Finding = (window, { dynamicSampling }) => {
+const noSpread: Finding = (window, { dynamicSampling, loss }) => {
   const groups = sum(window.map((seen) => seen.groups));
   const share = sum(window.map((seen) => seen.zeroSpread)) / groups;
   if (!(share >= MOST_GROUPS) || share === 1) return null;
@@ -79,9 +88,10 @@ const noSpread: Finding = (window, { dynamicSampling }) => {
     refills > 0
       ? `raise grpo.dynamicSampling.maxRefills (${refills})`
       : "try dynamic sampling, grpo.dynamicSampling.maxRefills=8";
+  const other = loss === null ? "" : `${dynamic}, `;
   return (
     `${percent(share)} of the ${groups} groups of ${steps(window)} have no spread, at a mean reward of ${reward.toFixed(3)}: they teach ` +
-    `nothing; ${dynamic}, raise grpo.samplesPerPrompt, or take problems of another difficulty`
+    `nothing; ${other}raise grpo.samplesPerPrompt, or take problems of another difficulty`
   );
 };
 
@@ -97,7 +107,7 @@ const truncated: Finding = (window, { maxTokens, overlong }) => {
 
 const entropyCollapse: Finding = (window, { loss }, { entropy: first }) => {
   const now = meanOf(window, "entropy");
-  if (first === null || first < LEAST_ENTROPY || !(now < COLLAPSED * first)) return null;
+  if (loss === null || first === null || first < LEAST_ENTROPY || !(now < COLLAPSED * first)) return null;
   return (
     `the entropy fell from ${first.toFixed(3)} to ${now.toFixed(4)} nats by ${steps(window)}: samples of a problem become alike; raise ` +
     `grpo.loss.clipHigh (${loss.clipHigh}), set grpo.loss.entropyCoefficient (${loss.entropyCoefficient}), or lower the learning rate`
@@ -105,13 +115,13 @@ const entropyCollapse: Finding = (window, { loss }, { entropy: first }) => {
 };
 
 /** Singhal et al., "A long way to go: investigating length correlations in RLHF", 2023. */
-const lengthHacking: Finding = (window, _, { answerLength: first }) => {
+const lengthHacking: Finding = (window, { loss }, { answerLength: first }) => {
   const [follows, now] = [meanOf(window, "lengthCorrelation"), meanOf(window, "answerLength")];
   if (first === null || !(follows >= FOLLOWS) || !(now >= GROWN * first)) return null;
   return (
     `answers grow and reward follows length: r = ${follows.toFixed(2)} in ${steps(window)}, answers of ${now.toFixed(0)} tokens where they had ` +
     `${first.toFixed(0)}; the reward may pay for length: read rollouts.jsonl, judge held-out answers by another reward (evaluation.every, ` +
-    "evaluation.patience), or raise grpo.loss.klCoefficient"
+    `evaluation.patience), or raise grpo.${loss === null ? "beta" : "loss.klCoefficient"}`
   );
 };
 
@@ -124,22 +134,22 @@ const malformed: Finding = (window) => {
   );
 };
 
-const repetition: Finding = (window, { loss }, { repeated: first }) => {
+const repetition: Finding = (window, settings, { repeated: first }) => {
   const share = meanOf(window, "repeated");
   if (first === null || !(share >= MOST_REPEATED) || !(share >= first + MORE_REPEATED)) return null;
   return (
     `completions repeat themselves: ${percent(share)} of their 4-grams in ${steps(window)} came before, ${percent(first)} at first; the reward ` +
-    `may pay for it: read rollouts.jsonl, raise grpo.loss.klCoefficient (${loss.klCoefficient}), or lower the learning rate`
+    `may pay for it: read rollouts.jsonl, ${hold(settings)}, or lower the learning rate`
   );
 };
 
 /** Gao et al., "Scaling laws for reward model overoptimization", 2023: what a reward model says is worth less the farther a policy goes. */
-const farFromReference: Finding = (window, { loss }) => {
+const farFromReference: Finding = (window, settings) => {
   const now = meanOf(window, "kl");
   if (!(now >= FAR)) return null;
   return (
     `the policy is far from its reference: a KL of ${now.toFixed(2)} nats a token in ${steps(window)}; its reward may be one that was trained ` +
-    `to be fooled: raise grpo.loss.klCoefficient (${loss.klCoefficient}), lower the learning rate, or stop by evaluation.patience`
+    `to be fooled: ${hold(settings)}, lower the learning rate, or stop by evaluation.patience`
   );
 };
 
@@ -200,8 +210,9 @@ export class Diagnosis implements Resumable {
       repeated: metrics["watch/repeated_4grams"] ?? Number.NaN,
       kl: metrics.kl ?? Number.NaN,
     });
-    if (this.#window.length < WINDOW) return [];
-    if (this.#window.length > WINDOW) this.#window.shift();
+    const size = Math.min(WINDOW, this.#settings.sampledAtOnce ?? WINDOW);
+    if (this.#window.length < size) return [];
+    if (this.#window.length > size) this.#window.shift();
     const said = Object.entries(findings).flatMap(([name, finding]) => {
       const text = this.#said.includes(name) ? null : finding(this.#window, this.#settings, this.#first);
       if (text === null) return [];

@@ -10,6 +10,7 @@ import { sequenceKl } from "../objective/kl.js";
 import { learningRate } from "../objective/schedule.js";
 import { type NoPair, type Pair, type PairRule, packPairs, pairBatch, pairOf } from "../rollout/pairs.js";
 import type { Group } from "../rollout/types.js";
+import { Diagnosis } from "./diagnosis.js";
 import { finiteGradients, optimizerStep } from "./guard.js";
 import { mean, policyMetrics, roomMetrics } from "./metrics.js";
 import { type CourseSettings, dpoSteps, PairCourse } from "./pair-course.js";
@@ -36,6 +37,7 @@ interface Work<P extends Numbered> {
   readonly part: Omit<ReinforcePart, "steps">;
   readonly course: PairCourse;
   readonly tally: Tally;
+  readonly diagnosis: Diagnosis;
 }
 
 /**
@@ -52,8 +54,11 @@ export async function trainDpo<P extends Numbered>(
 ): Promise<TrainCost> {
   const tally = new Tally();
   const course = new PairCourse(run.folder, settings, part.seed);
-  const work = { run, engine, task, settings, part, course, tally };
-  const state = resumables({ tally, course, ...(task.source && { source: task.source }) });
+  const { rollouts, beta, sampling } = settings;
+  const own = { group: "dpo", maxTokens: sampling.maxTokens, loss: null, beta, sampledAtOnce: rollouts };
+  const diagnosis = new Diagnosis(own);
+  const work = { run, engine, task, settings, part, course, tally, diagnosis };
+  const state = resumables({ tally, course, diagnosis, ...(task.source && { source: task.source }) });
   let moved = false; // the policy, in the step in hand
   const plan = {
     engine,
@@ -80,7 +85,7 @@ async function requireReference(engine: EngineLike, { reference }: DpoSettings):
 
 /** A step that samples: the groups of one call become pairs. */
 async function samplePairs<P extends Numbered>(work: Work<P>, step: number): Promise<void> {
-  const { run, engine, task, settings, part, course } = work;
+  const { run, engine, task, settings, part, course, diagnosis } = work;
   const began = performance.now();
   const { round, call } = course;
   const { groups, errors, counts, stats } = await sampleRound(
@@ -96,9 +101,13 @@ async function samplePairs<P extends Numbered>(work: Work<P>, step: number): Pro
   const pairs = found.filter((each): each is { problem: number; pair: Pair } => typeof each.pair !== "string");
   const without = (reason: NoPair) => found.filter(({ pair }) => pair === reason).length;
   const tokens = groups.reduce((sum, { samples }) => sum + samples.reduce((n, s) => n + s.completion.length, 0), 0);
-  run.step(step, {
+  const figures = {
     ...policyMetrics(groups, []),
     ...watchMetrics(groups, task.read),
+    kl: await klOf(work, groups),
+  };
+  run.step(step, {
+    ...figures,
     round,
     "pairs/made": pairs.length,
     "pairs/few_valid": without("few_valid"),
@@ -107,7 +116,6 @@ async function samplePairs<P extends Numbered>(work: Work<P>, step: number): Pro
     "pairs/reward_margin": mean(pairs.map(({ pair }) => pair.chosen.reward - pair.rejected.reward)),
     "reward/errors": errors,
     ...counts,
-    kl: await klOf(work, groups),
     ...task.metrics(groups),
     ...roomMetrics([stats]),
     "tokens_per_second/rollout": tokens / seconds,
@@ -115,6 +123,7 @@ async function samplePairs<P extends Numbered>(work: Work<P>, step: number): Pro
   });
   const { rolloutGroups, showEvery } = part.logging;
   logRollouts(run, part.phase, step, groups, { groups: rolloutGroups, showEvery, describe: task.describe });
+  for (const text of diagnosis.see(step, figures, 0)) run.note("warning", text);
   course.add(pairs);
 }
 

@@ -46,7 +46,7 @@ export interface UpdateSettings {
   readonly optimizer: OptimizerSettings;
 }
 
-export interface PolicyPlan<P> extends UpdateSettings, PrepareSettings, Omit<DiagnosisSettings, "overlong"> {
+export interface PolicyPlan<P> extends UpdateSettings, PrepareSettings, Omit<DiagnosisSettings, "overlong" | "loss"> {
   readonly steps: number;
   readonly reference: ReferenceSettings;
   /** Times each rollout is gone through. */

@@ -13,6 +13,7 @@ import { dpoSteps } from "../../src/train/pair-course.js";
 import type { PolicyTask } from "../../src/train/reinforce.js";
 import type { Numbered } from "../../src/train/rollout-log.js";
 import type { RunHost } from "../../src/train/run.js";
+import type { SampleReader } from "../../src/train/watch.js";
 import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
 import {
   column,
@@ -118,6 +119,17 @@ describe("the loop", () => {
     for (const name of ["reward/mean", "malformed", "length/thought", "length/answer", "watch/length_correlation"])
       expect(column(lines, name), name).toHaveLength(4);
     expect(lines[0]).toMatchObject({ malformed: expect.any(Number), "style/questions": expect.any(Number) });
+  });
+
+  test("warns once in the first round where all answers are malformed, even of one that comes to no pair", async () => {
+    const read: SampleReader<Numbered> = (problem, sample) => ({ ...halves(problem, sample), malformed: true });
+    for (const isValid of [() => true, () => false]) {
+      const host = testHost();
+      const ran = train(host, { task: { read, isValid }, settings: { rollouts: 2, rounds: 2 } });
+      await (isValid() ? ran : expect(ran).rejects.toMatchObject({ code: "NO_PAIRS" }));
+      const said = eventsOf(host, "note").flatMap(({ text }) => (text.includes("malformed") ? [text] : []));
+      expect(said).toEqual([expect.stringMatching(/^100% of the completions of steps 1 to 2 are .*dpo\.sampling/)]);
+    }
   });
 
   test("writes the pairs that it trains on, each the best and the worst of a problem", async () => {
