@@ -21,10 +21,11 @@ export interface ReadTexts {
   readonly truncated: number;
 }
 
-const TRIAL: readonly Message[] = [
+/** A conversation, and the same with another answer. */
+const TRIALS: readonly (readonly Message[])[] = ["2", "4"].map((content) => [
   { role: "user", content: "1 + 1?" },
-  { role: "assistant", content: "2" },
-];
+  { role: "assistant", content },
+]);
 
 /** Errors that are about one text among others. */
 const OF_A_TEXT = ["CHAT_TEMPLATE_FAILED", "TOKENIZER_TEXT"];
@@ -42,7 +43,7 @@ export class RewardText implements Disposable {
     this.#where = where;
   }
 
-  /** Throws InputError CHAT_TEMPLATE_*, TOKENIZER_*. */
+  /** Throws InputError CHAT_TEMPLATE_*, TOKENIZER_*; CHAT_TEMPLATE_ANSWER where the template leaves out the assistant's turn. */
   static async load(
     { template: file, kwargs, date }: Pick<RewardModelSettings, "template" | "kwargs" | "date">,
     { folder, maxTokens, where }: { readonly folder: string; readonly maxTokens: number; readonly where: string },
@@ -55,7 +56,7 @@ export class RewardText implements Disposable {
           "messages as the model was trained on them",
       );
     }
-    await template.render(TRIAL, { addGenerationPrompt: false }); // one that refuses every answer is found before the run
+    await requireAnswerWritten(template, where); // a template that would spoil every score is found before the run
     return new RewardText(await Tokenizer.load(folder), template, maxTokens, where);
   }
 
@@ -99,6 +100,17 @@ export class RewardText implements Disposable {
   [Symbol.dispose](): void {
     this.#tokenizer[Symbol.dispose]();
   }
+}
+
+/** Two answers of one problem must be two texts: of equal ones every score would be the same. */
+async function requireAnswerWritten(template: ChatTemplate, where: string): Promise<void> {
+  const [one, other] = await template.renderAll(TRIALS, { addGenerationPrompt: false });
+  if (one !== other) return;
+  throw new InputError(
+    "CHAT_TEMPLATE_ANSWER",
+    `[${where}] expected a chat template that writes the assistant's turn, got the same text for two answers: ${JSON.stringify(one)}; ` +
+      "correct the template, or set template to a file that writes it",
+  );
 }
 
 /**

@@ -80,6 +80,16 @@ describe("texts", () => {
     await expect(text.read(many, 1)).rejects.toMatchObject({ code: "CHAT_TEMPLATE_FAILED" });
   });
 
+  test("without the answer are refused when the template is loaded", async () => {
+    const template = join(rewardFolder({}), "own.jinja");
+    writeFileSync(template, "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}");
+    const message = expect.stringMatching(/writes the assistant's turn, got the same text for two answers: "1 \+ 1\?"/);
+    await expect(reader(rewardFolder({}), { template })).rejects.toMatchObject({
+      code: "CHAT_TEMPLATE_ANSWER",
+      message,
+    });
+  });
+
   test("that the vocabulary cannot spell cost their own sample", async () => {
     const vocab = [..."▁ab"].map((letter, at) => [letter, -1 - at]);
     const model = { type: "Unigram", unk_id: -1, vocab };
