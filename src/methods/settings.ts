@@ -412,7 +412,14 @@ export function ppoPart(defaults: PpoDefaults) {
         .max(1e6)
         .default(0.5)
         .describe("How far a value may move from the rollout's before its loss is clipped; 0 is off."),
-      coefficient: z.number().gt(0).max(1e6).default(0.5).describe("Weight of the critic's loss."),
+      coefficient: z
+        .number()
+        .gt(0)
+        .max(1e6)
+        .default(1)
+        .describe(
+          "Weight of the critic's loss, which is half the squared error, as verl's: the paper's factor of 0.5 is that half.",
+        ),
       optimizer: optimizer({ learningRate: 1e-5, ...defaults.criticOptimizer }),
     }),
     epochs: z.int().min(1).max(64).default(1).describe("Times each rollout is gone through."),

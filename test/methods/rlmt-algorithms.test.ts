@@ -180,7 +180,7 @@ test("the defaults of DPO and PPO are the paper's", () => {
     sampling: { temperature: 0.7, maxTokens: 4096 },
     loss: { clipLow: 0.2, clipHigh: 0.2, klCoefficient: 0.001, entropyCoefficient: 0.001 },
     optimizer: { learningRate: 1e-6, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, schedule: "constant" },
-    critic: { model: "", valueClip: 0.5, coefficient: 0.5, optimizer: { learningRate: 1e-5, weightDecay: 0.01 } },
+    critic: { model: "", valueClip: 0.5, coefficient: 1, optimizer: { learningRate: 1e-5, weightDecay: 0.01 } },
   });
 });
 

@@ -31,7 +31,7 @@ const settings: PpoSettings = {
   sampling: toySampling,
   prompts: 32,
   optimizer: optimizer({ learningRate: 2e-3 }).parse({}),
-  critic: { ...part.critic, optimizer: optimizer({ learningRate: 5e-3 }).parse({}) },
+  critic: { ...part.critic, coefficient: 0.5, optimizer: optimizer({ learningRate: 5e-3 }).parse({}) },
 };
 
 interface Change {
