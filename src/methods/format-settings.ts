@@ -22,7 +22,9 @@ export const formatSettings = {
     strict: z
       .boolean()
       .default(true)
-      .describe("An answer whose marks are missing is graded as [NULL]; else the text is, as it is."),
+      .describe(
+        "An answer whose marks are missing is [NULL] to reward models and null to modules; else it is the text, as it is.",
+      ),
     instruction: text(
       "Says how to answer, with the marks as {thoughtOpen} and so on; null is none, or of a zero start its own.",
     ),

@@ -156,7 +156,7 @@ function taskOf(
       const { rewards, failures } = await pool.score(inputs, { maxErrorShare });
       if (failures.length > 0) warn(notJudged(failures));
       return problems.map((problem, p) => {
-        const { text: _, ...own } = read[p]!;
+        const { text: _, graded: __, ...own } = read[p]!;
         return { problem, sample: samples[p]!, read: own, reward: rewards[p]![0]! };
       });
     },
@@ -177,6 +177,8 @@ const share = <T>(all: readonly T[], holds: (one: T) => boolean): number => all.
 interface ReadText extends ReadSample {
   /** All that was written, without the end token. */
   readonly text: string;
+  /** What rewards see: the answer, null where it is malformed and the format strict. */
+  readonly graded: string | null;
 }
 
 /** Samples as the format splits them, each decoded once. A stop string that is the answer's closing mark closes it. */
@@ -194,7 +196,8 @@ function reader(
     const closed = stopString !== null && stopString === format.answerClose ? stopString : "";
     const text = beforeStop(written, stopString) + closed;
     const { thought, answer, malformed } = answerOf(format, text, phase);
-    return { text, thinking: thought, answer, malformed, ...(malformed ? UNCOUNTED : tokensOf(sample)) };
+    const graded = malformed && format.strict ? null : answer;
+    return { text, graded, thinking: thought, answer, malformed, ...(malformed ? UNCOUNTED : tokensOf(sample)) };
   };
   return (sample: Sample): ReadText => {
     const one = known.get(sample) ?? read(sample);
@@ -206,7 +209,7 @@ function reader(
 function rewardInput(
   { promptText: prompt, asked: messages, record }: AskedProblem,
   { completion, finish }: Sample,
-  { text, thinking, answer }: ReadText,
+  { text, thinking, graded: answer }: ReadText,
 ): RewardInput {
   const tokens = completion.length;
   return { prompt, messages, completion: text, thinking, answer, record, tokens, finish };

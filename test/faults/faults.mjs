@@ -484,6 +484,22 @@ export const faults = [
     dist: true,
   },
   {
+    law: "RLMT",
+    name: "rewards see the thought with the answer",
+    file: "src/methods/rlmt-task.ts",
+    find: "{ text, thinking, graded: answer }: ReadText,",
+    replace: "{ text, thinking, text: answer }: ReadText,",
+    tests: ["test/methods/rlmt-algorithms.test.ts"],
+  },
+  {
+    law: "RLMT",
+    name: "evaluation takes the first mark as training does",
+    file: "src/methods/rlmt-task.ts",
+    find: 'evaluation: reader(tokenizer, config.format, "evaluation", () => {}),',
+    replace: 'evaluation: reader(tokenizer, config.format, "training", () => {}),',
+    tests: ["test/methods/rlmt-algorithms.test.ts"],
+  },
+  {
     law: "LoRA",
     name: "the backward pass leaves out the scale of the adapters",
     file: "native/model/transformer.cc",

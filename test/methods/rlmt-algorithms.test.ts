@@ -1,6 +1,6 @@
 // The algorithms of the rlmt recipe on either start, on the native engine: what they log, where their critic begins, the paper's defaults; and
 // law 5: killed and resumed, each leaves what the run leaves that nothing stops.
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { resolveSettings, type Settings } from "../../src/config/resolve.js";
@@ -23,6 +23,15 @@ const rewards = [{ module: modulePath("answers.mjs"), name: "judge", isolate: "t
 const shape = { width: 16, layers: 1, heads: 2, mlp: 16, maxPositions: 64 };
 const names = ["grpo", "dpo", "ppo"] as const;
 type Name = (typeof names)[number];
+
+/** What records.mjs writes. */
+type Seen = Readonly<Record<"completion" | "thinking" | "answer", string | null>> & { readonly completion: string };
+
+const seenIn = (log: string): readonly Seen[] =>
+  readFileSync(log, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
 
 /** A folder with the trial's tokenizer and a chat template. */
 async function folder(change: { readonly maxPositions?: number; readonly scalar?: boolean } = {}): Promise<string> {
@@ -107,6 +116,34 @@ describe("every algorithm on either start", () => {
       expect(known.length).toBeGreaterThan(0);
       for (const line of known) expect(line["length/thought"]).toBeGreaterThan(0);
     }
+  });
+});
+
+describe.each(names)("the rewards of %s", (algorithm) => {
+  test("see the answer alone: after the first mark in training, after the last in evaluation", async () => {
+    const logs = { training: join(tempFolder(), "log.jsonl"), evaluation: join(tempFolder(), "log.jsonl") };
+    const rowsOf = (log: string) => jsonl(...Array.from({ length: 24 }, (_, i) => ({ prompt: `${i} + 1`, log })));
+    const mark = "1"; // what the untrained model writes often
+    const own = { ...groups[algorithm], ...(algorithm === "dpo" && { minValid: 2 }) };
+    const host = await train(algorithm, {
+      ...{ thinking: true, format: { thoughtClose: mark }, data: rowsOf(logs.training), [algorithm]: own },
+      ...{ evaluation: { data: rowsOf(logs.evaluation) }, reward: { model: classifier } },
+      rewards: [{ module: modulePath("records.mjs"), isolate: "thread" }],
+    });
+    const cut = ({ completion }: Seen, at: number) => (at < 0 ? null : completion.slice(at + 1).trimStart());
+    const first = (one: Seen) => cut(one, one.completion.indexOf(mark));
+    const last = (one: Seen) => cut(one, one.completion.lastIndexOf(mark));
+    const [trained, evaluated] = [logs.training, logs.evaluation].map(seenIn);
+    expect(trained!.map(({ answer }) => answer)).toEqual(trained!.map(first));
+    expect(evaluated!.map(({ answer }) => answer)).toEqual(evaluated!.map(last));
+    for (const seen of [trained!, evaluated!]) {
+      expect(seen.some((one) => first(one) !== last(one))).toBe(true);
+      expect(seen.some(({ thinking }) => thinking !== null && thinking !== "")).toBe(true);
+    }
+    const counts = linesOf(host, algorithm).map((line) => Number(line["reward_model/model/malformed"] ?? 0));
+    const malformed = trained!.filter(({ answer }) => answer === null).length;
+    expect(malformed).toBeGreaterThan(0);
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(malformed);
   });
 });
 

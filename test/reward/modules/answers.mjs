@@ -1,2 +1,2 @@
-// What a reward model could be in a test: it likes answers that say ok, and sees [NULL] as it sees any text.
-export default ({ answer }) => (answer === "[NULL]" ? -1 : answer.split(" ").filter((word) => word === "ok").length);
+// What a reward model could be in a test: it likes answers that say ok, and an answer that is none least.
+export default ({ answer }) => (answer === null ? -1 : answer.split(" ").filter((word) => word === "ok").length);
