@@ -165,10 +165,13 @@ async function train(setup: Setup, context: RunContext): Promise<RunSummary> {
   return summary;
 }
 
+/** Of fewer than two rewards there is no interval, of none no mean. */
+type MeanReward = Mean | { readonly n: number; readonly mean: number | null; readonly interval: null };
+
 /** Rewards of held-out prompts with what they were given for; plain JSON. */
 interface Evaluation {
   readonly rewards: readonly (number | null)[]; // null where it could not be graded
-  readonly reward: Mean;
+  readonly reward: MeanReward;
   readonly malformed: number;
   readonly tokensPerSecond: number;
 }
@@ -220,20 +223,24 @@ async function judge(run: Run, setup: Setup, phase: string): Promise<Evaluation 
 
 function evaluationOf(judged: readonly Judged[], tokensPerSecond: number): Evaluation {
   const rewards = judged.map(({ reward }) => (Number.isFinite(reward) ? reward : null));
-  const reward = meanOf(rewards.filter((each) => each !== null));
+  const reward = meanReward(rewards.filter((each) => each !== null));
   return { rewards, reward, malformed: malformedShare(judged), tokensPerSecond };
 }
+
+const meanReward = (known: readonly number[]): MeanReward =>
+  known.length > 1 ? meanOf(known) : { n: known.length, mean: known[0] ?? null, interval: null };
 
 const malformedShare = (judged: readonly Judged[]): number => mean(judged.map(({ read }) => Number(read.malformed)));
 
 const figuresOf = ({ rewards: _, ...figures }: Evaluation) => figures;
 
-/** after - before on the prompts that were graded both times. */
-function compared(before: Evaluation, after: Evaluation): Difference {
+/** after - before on the prompts that were graded both times; null for fewer than two. */
+function compared(before: Evaluation, after: Evaluation): Difference | null {
   const both = before.rewards.flatMap((reward, p) => {
     const later = after.rewards[p]!;
     return reward === null || later === null ? [] : [[reward, later] as const];
   });
+  if (both.length < 2) return null;
   return pairedDifference(
     both.map(([reward]) => reward),
     both.map(([, later]) => later),
@@ -251,8 +258,11 @@ function watch(run: Run, setup: Setup): HeldOut | undefined {
   return { ...evaluation, figure: "eval/reward", better: "higher", measure };
 }
 
-const showMean = ({ mean, interval: [low, high] }: Mean): string =>
-  `${mean.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
+function showMean({ mean, interval }: MeanReward): string {
+  if (mean === null) return "-";
+  const [low, high] = (interval ?? []).map((bound) => bound.toFixed(3));
+  return interval === null ? mean.toFixed(3) : `${mean.toFixed(3)} [${low}, ${high}]`;
+}
 
 function showTable(
   run: Run,

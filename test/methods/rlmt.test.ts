@@ -6,7 +6,7 @@ import { resolveSettings, type Settings } from "../../src/config/resolve.js";
 import { makeRlmt } from "../../src/methods/rlmt.js";
 import type { Message } from "../../src/prompt/chat.js";
 import { FakeSource } from "../helpers/fake-engine.js";
-import { jsonl, modelFolder, notes, phases, summaryOf } from "../helpers/recipes.js";
+import { jsonl, modelFolder, notes, phases, summaryOf, tempFolder } from "../helpers/recipes.js";
 import { modulePath } from "../helpers/rewards.js";
 import { eventsOf, readLines, testHost } from "../helpers/run-host.js";
 
@@ -104,6 +104,22 @@ describe("a run", () => {
     });
     expect(summary.difference.interval[0]).toBeGreaterThan(0);
     expect(summary.after.malformed).toBeLessThan(summary.before.malformed);
+  });
+
+  test.each([
+    ["one held-out prompt", 1, { n: 1, mean: expect.any(Number), interval: null }, /^-?\d+\.\d{3}$/],
+    ["two, of which none could be graded", 2, { n: 0, mean: null, interval: null }, /^-$/],
+  ])("says what it can of %s", async (_, problems, reward, shown) => {
+    const log = join(tempFolder(), "log.jsonl"); // rows without it cannot be graded
+    const { host, summary } = await run({
+      ...{ data: jsonl(...questions.map((row) => ({ ...row, log }))), grpo: { ...grpo, maxErrorShare: 1 } },
+      rewards: [{ module: modulePath("records.mjs"), isolate: "thread" }],
+      evaluation: { problems, every: 1, data: jsonl({ prompt: "7", ...(problems === 1 && { log }) }, { prompt: "8" }) },
+    });
+    expect(summary).toMatchObject({ before: { reward }, after: { reward }, difference: null });
+    expect(eventsOf(host, "table")[0]!.rows.map(([, text]) => text)).toEqual(
+      Array(2).fill(expect.stringMatching(shown)),
+    );
   });
 
   test("stops early by the held-out reward and keeps the best checkpoint", async () => {
