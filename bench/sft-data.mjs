@@ -1,11 +1,12 @@
 // How fast supervised data becomes packed batches: rows read, rendered, encoded in the tokenizer's process, masked, stored, packed; of a warm
 // start also filtered, its language told.
-// node bench/sft-data.mjs TOKENIZER_FOLDER QUESTIONS.jsonl [TOKENS]: rows of {question, answer}, as GSM8K has them, gone through until
-// there are TOKENS (1,000,000). Needs a build and a chat template in the folder. Ends with one JSON document.
+// node bench/sft-data.mjs --tokenizer DIR --questions FILE.jsonl [--tokens 1000000] [--json FILE]: rows of {question, answer}, as GSM8K has
+// them, gone through until there are so many tokens. Needs a build and a chat template in the folder. The last line is one JSON document.
 import { createReadStream, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
 import { resolveSettings } from "../dist/config/resolve.js";
 import { sftRecipe } from "../dist/methods/sft.js";
 import { openDemonstrations } from "../dist/methods/sft-data.js";
@@ -14,8 +15,19 @@ import { formatOf } from "../dist/prompt/thinking.js";
 import { Tokenizer } from "../dist/prompt/tokenizer.js";
 import { languageDetector, STRAY_TAGS } from "../dist/prompt/warm-start.js";
 import { packDemonstrations } from "../dist/train/sft.js";
+import { check, commit, finish, machine, printTable } from "./support.mjs";
 
-const [folder, questions, tokens = "1000000"] = process.argv.slice(2);
+const { values: flags } = parseArgs({
+  options: {
+    tokenizer: { type: "string" },
+    questions: { type: "string" },
+    tokens: { type: "string", default: "1000000" },
+    json: { type: "string" },
+  },
+});
+const { tokenizer: folder, questions } = flags;
+check(folder && questions, "--tokenizer, --questions: expected a folder and a file, got less");
+const LONGEST = 15; // seconds of a million tokens
 const CHARACTERS_A_TOKEN = 3;
 const TURNS = 4; // of the assistant, in a conversation
 const POSITIONS = 4096;
@@ -55,7 +67,7 @@ const warmStart = async () => {
 
 function write(path, source) {
   const lines = [];
-  for (let characters = 0; characters < CHARACTERS_A_TOKEN * Number(tokens); ) {
+  for (let characters = 0; characters < CHARACTERS_A_TOKEN * Number(flags.tokens); ) {
     lines.push(JSON.stringify(source.next().value));
     characters += lines.at(-1).length;
   }
@@ -96,4 +108,18 @@ for (const [name, [source, shapeOf]] of Object.entries(kinds)) {
   result[name] = await measure(path, write(path, source), shapeOf);
 }
 rmSync(scratch, { recursive: true });
-console.log(JSON.stringify({ bench: "sft-data", cpu: cpus()[0].model, node: process.version, ...result }, null, 2));
+printTable(
+  ["rows", "tokens", "open, s", "pack, s", "s a million", `at most ${LONGEST}`],
+  Object.entries(result).map(([name, { tokens, open, pack, tokensPerSecond }]) => {
+    const million = 1e6 / tokensPerSecond;
+    return [
+      name,
+      tokens,
+      open.toFixed(2),
+      pack.toFixed(2),
+      million.toFixed(2),
+      million <= LONGEST ? "held" : "NOT HELD",
+    ];
+  }),
+);
+finish({ bench: "sft-data", longest: LONGEST, ...result, machine: machine(), commit: commit() }, flags.json);
