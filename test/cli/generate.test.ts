@@ -1,13 +1,12 @@
 // `zazen generate` beyond plain sampling: stop strings and constraints of the engine, and what generation_config.json recommends.
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { jsonObject } from "../../src/cli/flags.js";
 import { type GenerateOptions, generate } from "../../src/cli/generate.js";
 import { Engine } from "../../src/engine/engine.js";
 import { Tokenizer } from "../../src/prompt/tokenizer.js";
-import { hasStories, stories } from "../helpers/engine.js";
+import { TOY_EOS, toyModel } from "../helpers/toy-model.js";
 
 const base: GenerateOptions = {
   model: "",
@@ -19,13 +18,11 @@ const base: GenerateOptions = {
   raw: true,
 };
 
-describe.skipIf(!hasStories)("stories260k", { timeout: 60_000 }, () => {
+describe("with a model", { timeout: 60_000 }, () => {
   let folder: string;
-  beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), "zazen-generate-"));
-    cpSync(join(stories, "stories260k"), folder, { recursive: true });
+  beforeAll(async () => {
+    folder = await toyModel();
   });
-  afterAll(() => rmSync(folder, { recursive: true }));
   const options = (more: Partial<GenerateOptions>): GenerateOptions => ({ ...base, model: folder, ...more });
 
   test("a stop string across tokens ends the sample there; the ids are whole", async () => {
@@ -75,7 +72,7 @@ describe.skipIf(!hasStories)("stories260k", { timeout: 60_000 }, () => {
     const ids = tokenizer.encode("Once upon a time, Lily", { addSpecialTokens: false });
     await using engine = await Engine.load(model, { trainable: false });
     const prompts = { ids: Int32Array.from(ids), cuSeqlens: Int32Array.of(0, ids.length) };
-    const sampling = { maxTokens: 60, stopTokenIds: [2] };
+    const sampling = { maxTokens: 60, stopTokenIds: [TOY_EOS] };
     const { tokens } = await engine.generate({ prompts, samplesPerPrompt: 1, sampling, seed: 1 });
     expect(told!.tokens).toEqual([...tokens]);
     const reserved = refused({ chatTemplateKwargs: { messages: [] } });
@@ -91,7 +88,7 @@ describe.skipIf(!hasStories)("stories260k", { timeout: 60_000 }, () => {
     const sampled = await generate(options({ temperature: 0.9, n: 1 }));
     const says = vi.spyOn(process.stderr, "write").mockReturnValue(true);
     try {
-      const file = { eos_token_id: 2, do_sample: false, top_k: 50, repetition_penalty: null };
+      const file = { eos_token_id: TOY_EOS, do_sample: false, top_k: 50, repetition_penalty: null };
       writeFileSync(join(folder, "generation_config.json"), JSON.stringify(file));
       expect(await generate(options({ n: 1 }))).toEqual(greedy);
       expect(says).toHaveBeenCalledWith("sampling as generation_config.json says: topK 50, temperature 0\n");

@@ -2,7 +2,7 @@
 // a teacher's demonstrations, a warm start with and without thoughts, a reward model, two arms of rlmt, their comparison with a second judge, and
 // a judge of their thoughts.
 import { execFile } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -13,20 +13,14 @@ import { chatServer, completion } from "../helpers/chat-server.js";
 import { jsonl } from "../helpers/recipes.js";
 import { readLines } from "../helpers/run-host.js";
 import { temporaryFolder } from "../helpers/temporary.js";
-import { cliIsBuilt, main, model, modelsAreThere } from "./process.js";
-
-const TEMPLATE =
-  "{% for m in messages %}{{ m.role }}:\n{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}" +
-  "{% if add_generation_prompt %}assistant:\n{% endif %}";
+import { toyModel } from "../helpers/toy-model.js";
+import { cliIsBuilt, main } from "./process.js";
 
 let folder: string;
 let base: string;
-beforeAll(() => {
+beforeAll(async () => {
   folder = temporaryFolder("chain");
-  base = join(folder, "model");
-  mkdirSync(base);
-  cpSync(model("stories260k"), base, { recursive: true });
-  writeFileSync(join(base, "chat_template.jinja"), TEMPLATE);
+  base = await toyModel({ chat: true });
 });
 
 /** The document of a command that must end well; the teacher and the judge live in this process, so it must not wait for the command. */
@@ -59,7 +53,7 @@ const sage = () =>
     return { body: completion(`<think>\n${plan}\n</think>\n<response>It is what it is.</response>`) };
   });
 
-describe.skipIf(!cliIsBuilt || !modelsAreThere)("the whole of RLMT", { timeout: 300_000 }, () => {
+describe.skipIf(!cliIsBuilt)("the whole of RLMT", { timeout: 300_000 }, () => {
   test("each step's output is the next one's input", async () => {
     await using server = await sage();
     const prompts = jsonl(...Array.from({ length: 60 }, (_, i) => ({ prompt: `What is the meaning of number ${i}?` })));

@@ -1,15 +1,14 @@
 // RLMT with a reward model, both on the native engine: the policy's text is read in the reward model's own vocabulary, and what it says of
-// answers is what is trained on. The policy lies in the shared data folder; without it these tests are skipped.
-import { join } from "node:path";
+// answers is what is trained on.
 import { describe, expect, test } from "vitest";
 import { resolveSettings } from "../../src/config/resolve.js";
 import { Engine } from "../../src/engine/engine.js";
 import { makeRlmt } from "../../src/methods/rlmt.js";
 import { RewardPool } from "../../src/reward/pool.js";
-import { hasStories, stories } from "../helpers/engine.js";
 import { fixture } from "../helpers/files.js";
 import { jsonl, summaryOf } from "../helpers/recipes.js";
 import { readLines, testHost } from "../helpers/run-host.js";
+import { toyModel } from "../helpers/toy-model.js";
 
 const classifier = fixture("reward/llama");
 const names = ["Lily", "Tom", "Sue", "Ben", "Mia", "Max", "Amy", "Sam", "Zoe", "Jim", "Ann", "Bob"];
@@ -33,12 +32,12 @@ describe("the plan", () => {
   });
 });
 
-describe.skipIf(!hasStories)("a reward model", () => {
+describe("a reward model", () => {
   test("reads prompt and answer alone, and its scores are the rewards", { timeout: 120_000 }, async () => {
     const host = testHost();
     const recipe = makeRlmt(Engine);
     const config = resolveSettings("rlmt", recipe.schema, {
-      model: join(stories, "stories260k"),
+      model: await toyModel(),
       data: jsonl(...names.flatMap((name) => [{ prompt: `${name} had a dog.` }, { prompt: `${name} went home.` }])),
       ...{ start: "zero", thinking: false, format: { ...format, completion: "{answer}" } },
       reward: { model: classifier },

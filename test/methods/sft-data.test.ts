@@ -1,5 +1,5 @@
 // Demonstrations from rows: forms, masks, limits, mixtures, and what is said and counted.
-import { existsSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { resolveSettings, type Settings } from "../../src/config/resolve.js";
@@ -9,9 +9,10 @@ import { Tokenizer } from "../../src/prompt/tokenizer.js";
 import { TRIAL_VOCAB_SIZE } from "../../src/tasks/countdown-trial.js";
 import { type Demonstration, packDemonstrations } from "../../src/train/sft.js";
 import { FakeSource, fakeSpec } from "../helpers/fake-engine.js";
-import { fixture, shared } from "../helpers/files.js";
+import { fixture } from "../helpers/files.js";
 import { eos, jsonl, modelFolder, notes, summaryOf } from "../helpers/recipes.js";
 import { testHost } from "../helpers/run-host.js";
+import { TOY_BOS, TOY_EOS, toyTokenizerFolder } from "../helpers/toy-model.js";
 
 const QUESTION = 104; // <q>
 const ANSWER = 108; // <answer>
@@ -248,16 +249,15 @@ test("the run keeps date, variables and counts", async () => {
   expect(notes(host)).toContain(`${data}: 2 rows, 1 left out (longer than 8 tokens 1)`);
 });
 
-describe.skipIf(!existsSync(shared("models/stories260k")))("stories260k", () => {
-  test("a prompt that begins with the start token gets no second one", async () => {
-    const model = shared("models/stories260k");
-    const learner = { folder: model, tokenizer: await Tokenizer.load(model), spec: fakeSpec(512, 2) };
-    const of = async (prompt: string) => {
-      const settings = { data: jsonl({ prompt, completion: "the end" }) };
-      const config = resolveSettings<SftConfig>("sft", makeSft(new FakeSource()).schema, settings);
-      using source = await openDemonstrations(config, learner, testHost());
-      return shown(source.next()).ids.filter((id) => id === 1).length;
-    };
-    expect([await of("Once"), await of("<s>Once")]).toEqual([1, 1]);
-  });
+test("a prompt that begins with the start token gets no second one", async () => {
+  const model = toyTokenizerFolder();
+  const toy = await Tokenizer.load(model);
+  const learner = { folder: model, tokenizer: toy, spec: fakeSpec(toy.vocabSize, TOY_EOS) };
+  const of = async (prompt: string) => {
+    const settings = { data: jsonl({ prompt, completion: "the end" }) };
+    const config = resolveSettings<SftConfig>("sft", makeSft(new FakeSource()).schema, settings);
+    using source = await openDemonstrations(config, learner, testHost());
+    return shown(source.next()).ids.filter((id) => id === TOY_BOS).length;
+  };
+  expect([await of("Once"), await of("<s>Once")]).toEqual([1, 1]);
 });

@@ -1,16 +1,17 @@
-// The recipe teach from settings to run folder: a teacher at an endpoint on this machine, and a small real model whose answers a pattern keeps
+// The recipe teach from settings to run folder: a teacher at an endpoint on this machine, and a small model whose answers a pattern keeps
 // in form.
 import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { resolveSettings, type Settings } from "../../src/config/resolve.js";
 import { teachRecipe as recipe } from "../../src/methods/teach.js";
 import { TEACHER_TEMPLATE, teacherText } from "../../src/methods/teach-prompts.js";
 import { TEACHER_TAGS } from "../../src/prompt/warm-start.js";
-import { cliIsBuilt, model, modelsAreThere, start, zazen } from "../cli/process.js";
+import { cliIsBuilt, start, zazen } from "../cli/process.js";
 import { type Asked, type ChatServer, chatServer, completion, type Reply } from "../helpers/chat-server.js";
 import { jsonl, notes, summaryOf, tempFolder } from "../helpers/recipes.js";
 import { eventsOf, readLines, type TestHost, testHost } from "../helpers/run-host.js";
+import { TOY_POSITIONS, toyModel } from "../helpers/toy-model.js";
 
 const servers: ChatServer[] = [];
 afterEach(async () => {
@@ -355,10 +356,14 @@ describe("bad input", () => {
   });
 });
 
-describe.skipIf(!modelsAreThere)("a model folder", { timeout: 60_000 }, () => {
+describe("a model folder", { timeout: 60_000 }, () => {
+  let model: string;
+  beforeAll(async () => {
+    model = await toyModel();
+  });
   const settings = (own: Settings = {}): Settings => ({
-    ...{ model: model("stories260k"), raw: true, template: "{prompt}", batch: 4, filters: { english: false } },
-    sampling: { maxTokens: 60, regex: "<think>[a-z ]{8,16}</think>\\n<response>[a-z ]{8,16}</response>" },
+    ...{ model, raw: true, template: "{prompt}", batch: 4, filters: { english: false } },
+    sampling: { maxTokens: 100, regex: "<think>[a-z ]{8,16}</think>\\n<response>[a-z ]{8,16}</response>" },
     ...own,
   });
   const stories = Array.from({ length: 10 }, (_, i) => ({ prompt: `Once there were ${i} trees.` }));
@@ -366,7 +371,7 @@ describe.skipIf(!modelsAreThere)("a model folder", { timeout: 60_000 }, () => {
   test("teaches in batches, the same way each time", async () => {
     const data = jsonl(...stories);
     const { host, summary } = await run(settings({ data }));
-    expect(summary).toMatchObject({ prompts: 10, kept: 10, dropped: {}, cost: 0, teacher: model("stories260k") });
+    expect(summary).toMatchObject({ prompts: 10, kept: 10, dropped: {}, cost: 0, teacher: model });
     for (const { thinking, response } of rows(host)) expect(`${thinking}${response}`).toMatch(/^[a-z ]+$/);
     expect(new Set(rows(host).map(({ thinking }) => thinking)).size).toBeGreaterThan(5);
     expect(notes(host)[0]).toMatch(/^memory: /);
@@ -401,7 +406,7 @@ describe.skipIf(!modelsAreThere)("a model folder", { timeout: 60_000 }, () => {
   });
 
   test("leaves out a prompt that is longer than its positions", async () => {
-    const data = jsonl({ prompt: "tree ".repeat(600) }, stories[0]);
+    const data = jsonl({ prompt: "tree ".repeat(TOY_POSITIONS) }, stories[0]);
     const { summary } = await run(settings({ data }));
     expect(summary).toMatchObject({ kept: 1, dropped: { "prompt longer than the model's positions": 1 } });
   });

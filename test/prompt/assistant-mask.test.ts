@@ -6,6 +6,7 @@ import { assistantTurns, type LessonText, lessonTexts, maskedIds } from "../../s
 import { ChatTemplate, type Message } from "../../src/prompt/chat.js";
 import { Tokenizer } from "../../src/prompt/tokenizer.js";
 import { fixture, folderOf, shared } from "../helpers/files.js";
+import { toyTokenizerFolder } from "../helpers/toy-model.js";
 
 interface Encoded {
   readonly text: string;
@@ -36,6 +37,10 @@ async function templateOf(source: string, tokens: object = {}): Promise<ChatTemp
 const talk = (...contents: string[]): Message[] =>
   contents.map((content, i) => ({ role: i % 2 === 0 ? "user" : "assistant", content }));
 
+type Masked = Awaited<ReturnType<typeof maskedIds>>[number];
+const trainedBy = (tokenizer: Tokenizer, { ids, mask }: Masked) =>
+  tokenizer.decode(ids.filter((_, t) => mask[t] === 1));
+
 describe.skipIf(!existsSync(qwen))("qwen2.5", () => {
   let tokenizer: Tokenizer;
 
@@ -43,8 +48,7 @@ describe.skipIf(!existsSync(qwen))("qwen2.5", () => {
     tokenizer = await Tokenizer.load(qwen);
   });
 
-  const trained = ({ ids, mask }: { ids: Int32Array; mask: Uint8Array }) =>
-    tokenizer.decode(ids.filter((_, t) => mask[t] === 1));
+  const trained = (masked: Masked) => trainedBy(tokenizer, masked);
 
   test("texts, openings and ids of its own template are those of transformers", async () => {
     const template = (await ChatTemplate.load(qwen))!;
@@ -104,22 +108,23 @@ describe.skipIf(!existsSync(qwen))("qwen2.5", () => {
     const opening = tokenizer.encode(await template.render(messages.slice(0, 1)));
     expect([...masked!.ids.subarray(0, opening.length)]).toEqual(opening);
   });
+});
 
-  test("earlier turns that a template rewrites are an error, the last turn is not", async () => {
-    const source =
-      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and not loop.last %}" +
-      "{{ m.content.split('</think>')[-1] }}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}" +
-      "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-    const template = await templateOf(source);
-    const [lesson] = lessonsOf([talk("a", "<think>x</think>b", "c", "<think>y</think>d")]);
-    await expect(lessonTexts(template, [lesson!])).rejects.toMatchObject({
-      code: "CHAT_TEMPLATE_PREFIX",
-      message: expect.stringMatching(/\[x:1\] expected .* got another text at message 2; set trainOn to last/),
-    });
-    const last = { ...lesson!, turns: [3] };
-    const [masked] = await maskedIds(tokenizer, await lessonTexts(template, [last]), tokenizer.eosId);
-    expect(trained(masked!)).toBe("<think>y</think>d<|im_end|>");
+test("earlier turns that a template rewrites are an error, the last turn is not", async () => {
+  const source =
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and not loop.last %}" +
+    "{{ m.content.split('</think>')[-1] }}{% else %}{{ m.content }}{% endif %}</s>\n{% endfor %}" +
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+  const template = await templateOf(source);
+  const [lesson] = lessonsOf([talk("a", "<think>x</think>b", "c", "<think>y</think>d")]);
+  await expect(lessonTexts(template, [lesson!])).rejects.toMatchObject({
+    code: "CHAT_TEMPLATE_PREFIX",
+    message: expect.stringMatching(/\[x:1\] expected .* got another text at message 2; set trainOn to last/),
   });
+  const last = { ...lesson!, turns: [3] };
+  using tokenizer = await Tokenizer.load(toyTokenizerFolder());
+  const [masked] = await maskedIds(tokenizer, await lessonTexts(template, [last]), tokenizer.eosId);
+  expect(trainedBy(tokenizer, masked!)).toBe("<think>y</think>d</s>");
 });
 
 describe.skipIf(!existsSync(stories))("stories260k", () => {

@@ -5,17 +5,17 @@ import { describe, expect, test } from "vitest";
 import { random } from "../../src/data/random.js";
 import { tokenBytes } from "../../src/prompt/token-bytes.js";
 import { Tokenizer } from "../../src/prompt/tokenizer.js";
+import { toyTokenizerFolder } from "../helpers/toy-model.js";
 import { textOf, written } from "../helpers/vocabulary.js";
 
 const shared = fileURLToPath(new URL("../../../shared/", import.meta.url));
 
+const BYTE_LEVEL_TEXTS = ["Hello, 世界! café 😀\n\tif x:\r\n  return  1", "<think>\nöäü</think>"];
+
 describe.each([
   ["sentencepiece style", `${shared}models/stories260k`, ["Once upon a time, Lily said: “café 😀”\n  two  spaces"]],
-  [
-    "byte level",
-    `${shared}tokenizers/qwen2.5`,
-    ["Hello, 世界! café 😀\n\tif x:\r\n  return  1", "<think>\nöäü</think>"],
-  ],
+  ["byte level, our own", toyTokenizerFolder(), BYTE_LEVEL_TEXTS],
+  ["byte level", `${shared}tokenizers/qwen2.5`, BYTE_LEVEL_TEXTS],
 ])("%s", (_, folder, texts) => {
   test.skipIf(!existsSync(`${folder}/tokenizer.json`))(
     "texts come back, and random ids are read as by its decoder",

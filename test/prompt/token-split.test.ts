@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { tokensThrough } from "../../src/prompt/token-split.js";
 import { Tokenizer } from "../../src/prompt/tokenizer.js";
 import { shared } from "../helpers/files.js";
+import { toyTokenizerFolder } from "../helpers/toy-model.js";
 
 const pieces = ["", "a", "</th", "ink>", "</think>", ">b", "é</", "think"];
 const encoder = new TextEncoder();
@@ -29,20 +30,25 @@ describe("tokens through a mark", () => {
   ])("%s", (_, ids, which, wanted) => expect(tokensThrough(ids, "</think>", which, written)).toBe(wanted));
 });
 
-const folder = shared("tokenizers/qwen2.5");
-describe.skipIf(!existsSync(folder))("a real tokenizer", () => {
-  test("agrees with the shortest prefix whose text has the mark; special tokens write too", async () => {
-    using tokenizer = await Tokenizer.load(folder);
-    const mark = "<response>";
-    for (const text of [
-      "Héllo, wörld.\n<think> 日本 </think> <response> yes </response><|im_end|>",
-      "x<response>y<response>",
-    ]) {
-      const ids = tokenizer.encode(text);
-      const prefix = ids.findIndex((_, i) => tokenizer.decode(ids.slice(0, i + 1)).includes(mark)) + 1;
-      expect(tokensThrough(ids, mark, "first", tokenizer.writtenBytes())).toBe(prefix);
-    }
-    const ids = tokenizer.encode("a<|im_end|>b");
-    expect(tokensThrough(ids, "<|im_end|>", "last", tokenizer.writtenBytes())).toBe(2);
-  });
+describe.each([
+  ["our own", toyTokenizerFolder(), "</s>"],
+  ["qwen2.5", shared("tokenizers/qwen2.5"), "<|im_end|>"],
+])("the tokenizer: %s", (_, folder, end) => {
+  test.skipIf(!existsSync(folder))(
+    "agrees with the shortest prefix whose text has the mark; special tokens write too",
+    async () => {
+      using tokenizer = await Tokenizer.load(folder);
+      const mark = "<response>";
+      for (const text of [
+        `Héllo, wörld.\n<think> 日本 </think> <response> yes </response>${end}`,
+        "x<response>y<response>",
+      ]) {
+        const ids = tokenizer.encode(text, { addSpecialTokens: false });
+        const prefix = ids.findIndex((_, i) => tokenizer.decode(ids.slice(0, i + 1)).includes(mark)) + 1;
+        expect(tokensThrough(ids, mark, "first", tokenizer.writtenBytes())).toBe(prefix);
+      }
+      const ids = tokenizer.encode(`a${end}b`, { addSpecialTokens: false });
+      expect(tokensThrough(ids, end, "last", tokenizer.writtenBytes())).toBe(2);
+    },
+  );
 });

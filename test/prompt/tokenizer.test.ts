@@ -15,6 +15,7 @@ import {
   trialSplit,
   trialTokenizerFiles,
 } from "../../src/tasks/index.js";
+import { TOY_BOS, TOY_EOS, toyIds, toyTokenizerFolder } from "../helpers/toy-model.js";
 
 const shared = (path: string) => fileURLToPath(new URL(`../../../shared/${path}`, import.meta.url));
 const stories260k = shared("models/stories260k");
@@ -77,6 +78,23 @@ const TEXTS = [
   "tabs\tand\nlines\r\n",
   "1234567890 + 0.5 = x^2",
 ];
+
+describe("a byte-level vocabulary with a begin token", () => {
+  test.each(TEXTS)("round trip of %j", async (text) => {
+    using tokenizer = await Tokenizer.load(toyTokenizerFolder());
+    expect(tokenizer.decode(tokenizer.encode(text), { skipSpecialTokens: true })).toBe(text);
+  });
+
+  test("merges in their order, special ids and plain ones", async () => {
+    using tokenizer = await Tokenizer.load(toyTokenizerFolder());
+    expect([tokenizer.bosId, tokenizer.eosId]).toEqual([TOY_BOS, TOY_EOS]);
+    expect(tokenizer.encode("the inn and the hen")).toEqual([
+      TOY_BOS,
+      ...toyIds("t", "he", "Ġ", "in", "n", "Ġ", "and", "Ġthe", "Ġ", "he", "n"),
+    ]);
+    expect(tokenizer.encode("é</s>", { addSpecialTokens: false })).toEqual([...toyIds("Ã", "©"), TOY_EOS]);
+  });
+});
 
 describe.skipIf(!existsSync(stories260k))("stories260k", () => {
   test("ids of the known sentence", async () => {
