@@ -4,6 +4,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { fileURLToPath } from "node:url";
+import { cpuDeadline } from "../config/cpu-deadline.mjs";
 import { InputError } from "../errors.js";
 import { findTemplate, readTemplate, type TemplateFile } from "./template-file.js";
 
@@ -27,7 +28,7 @@ export interface TemplateOptions {
 export interface RenderOptions {
   /** End with the opening of the assistant's turn. Default true. */
   readonly addGenerationPrompt?: boolean;
-  /** Longest time for one conversation. Default 5,000. */
+  /** Longest time of the processor for one conversation. Default 5,000. */
   readonly deadlineMs?: number;
 }
 
@@ -182,19 +183,19 @@ async function runJob(job: RenderJob, deadlineMs: number, count: () => void): Pr
     stdio: ["ignore", "ignore", "ignore", "ipc"],
     env: { TZ: "UTC" },
   });
-  let timer: NodeJS.Timeout | undefined;
+  let deadline: ReturnType<typeof cpuDeadline> | undefined;
   const progress = () => {
     count();
-    timer?.refresh();
+    deadline?.restart();
   };
   try {
     return await new Promise<string[]>((resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`no text within ${deadlineMs} ms`)), deadlineMs);
+      deadline = cpuDeadline(child.pid, deadlineMs, (limit) => reject(new Error(`no text within ${limit}`)));
       listen(child, job.conversations.length, { resolve, reject, progress });
       child.send(job, (error) => error && reject(error));
     });
   } finally {
-    clearTimeout(timer);
+    deadline?.stop();
     child.kill("SIGKILL");
   }
 }

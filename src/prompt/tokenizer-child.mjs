@@ -1,8 +1,9 @@
 // @ts-check
 // The other end of tokenizer-relay.mjs, a process of its own: loads a tokenizer and answers calls one by one. What it runs comes from
-// strangers' files, so each call ends at its deadline, and the heap of the process has a limit. Plain JavaScript: it is started as it lies.
+// strangers' files: the relay ends a process whose call is past its deadline, and its heap has a limit. Plain JavaScript: it is started as it lies.
 import vm from "node:vm";
 import { Tokenizer } from "@huggingface/tokenizers";
+import { byTheClock, CLOCK_FACTOR } from "../config/cpu-deadline.mjs";
 
 /** @typedef {{ vocab: string[], tokens_to_ids: Map<unknown, unknown> }} Model */
 /** @typedef {{ model: Model, encode: Function, decode: Function, token_to_id: Function, id_to_token: Function }} Inner */
@@ -102,8 +103,13 @@ function specialId(value) {
 const sandbox = vm.createContext({ task: null });
 const script = new vm.Script("task()");
 
-/** What `task` returns, or its error; a regular expression or a loop past the deadline is ended. @param {() => unknown} task @param {number} milliseconds */
-function withDeadline(task, milliseconds) {
+/**
+ * What `task` returns, or its error. Ends what goes on for too long by the clock, so that a process that spins is gone even where the one that
+ * would end it has been killed.
+ * @param {() => unknown} task
+ * @param {number} milliseconds
+ */
+function withinTheClock(task, milliseconds) {
   sandbox.task = task;
   try {
     return script.runInContext(sandbox, { timeout: milliseconds });
@@ -112,9 +118,9 @@ function withDeadline(task, milliseconds) {
   }
 }
 
-/** @param {any} error @param {number} milliseconds */
-function messageOf(error, milliseconds) {
-  if (error?.code === "ERR_SCRIPT_EXECUTION_TIMEOUT") return `took more than ${milliseconds} ms`;
+/** @param {any} error @param {number} deadlineMs */
+function messageOf(error, deadlineMs) {
+  if (error?.code === "ERR_SCRIPT_EXECUTION_TIMEOUT") return `took more than ${byTheClock(deadlineMs)}`;
   return String(error?.message || error);
 }
 
@@ -122,7 +128,7 @@ process.on("SIGINT", () => {}); // of a terminal, meant for the caller, who may 
 
 process.on("message", (/** @type {any} */ { call, name, request, deadlineMs }) => {
   try {
-    process.send?.({ call, value: withDeadline(() => calls[name]?.(request), deadlineMs) });
+    process.send?.({ call, value: withinTheClock(() => calls[name]?.(request), CLOCK_FACTOR * deadlineMs) });
   } catch (error) {
     process.send?.({ call, error: messageOf(error, deadlineMs) });
   }

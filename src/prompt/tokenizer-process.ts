@@ -1,7 +1,9 @@
 // Calls to a tokenizer that runs in a process of its own, synchronous or not. Tokenizer files come from strangers and can make the library
-// spin or fill the heap, so their process has a deadline for each call and a heap limit; what it does wrong ends it and nothing else.
+// spin or fill the heap, so their process has a deadline for each call, counted in the processor's time, and a heap limit; what it does wrong ends
+// it and nothing else.
 
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
+import { CLOCK_FACTOR } from "../config/cpu-deadline.mjs";
 import type { Spelling } from "./token-bytes.js";
 
 export interface TokenizerCalls {
@@ -33,7 +35,7 @@ type Pending = { resolve(value: unknown): void; reject(error: Error): void };
 
 const CLOSED = "its process was closed";
 const HEAP_MB = 1024;
-/** Longest wait for the thread between beyond a call's deadline; it keeps the deadline itself. */
+/** Longest wait for the thread between beyond what the calls may take by the clock; it keeps their deadlines itself. */
 const THREAD_GRACE_MS = 10_000;
 
 /** A process that nobody refers to any more is ended. */
@@ -46,6 +48,8 @@ export class TokenizerProcess {
   readonly #answers: Int32Array;
   readonly #pending: Map<number, Pending>;
   readonly #deadlineMs: number;
+  /** Of all calls so far. */
+  #longestDeadlineMs = 0;
   #calls = 0;
   #closed = false;
 
@@ -71,14 +75,15 @@ export class TokenizerProcess {
   /** Throws Error with the reason of the process; the caller's event loop waits. */
   callSync<N extends Name>(name: N, request: TokenizerCalls[N]["request"]): TokenizerCalls[N]["value"] {
     const call = this.#send(name, request, this.#deadlineMs);
-    const end = performance.now() + this.#deadlineMs + THREAD_GRACE_MS;
+    const bound = this.#clockBoundMs();
+    const end = performance.now() + bound;
     for (;;) {
       const seen = Atomics.load(this.#answers, 0);
       const answer = receiveMessageOnPort(this.#port)?.message as Answer | undefined;
       if (answer?.call === call) return resultOf(answer) as TokenizerCalls[N]["value"];
       if (answer !== undefined) settle(this.#pending, this.#port, answer);
       else if (Atomics.wait(this.#answers, 0, seen, end - performance.now()) === "timed-out") {
-        throw new Error(`no answer within ${this.#deadlineMs} ms`);
+        throw new Error(`no answer within ${bound} ms by the clock`);
       }
     }
   }
@@ -103,8 +108,14 @@ export class TokenizerProcess {
     rejectAll(this.#pending, this.#port, CLOSED);
   }
 
+  /** What the call that was sent last may take, behind those that wait and a loading of the same files by another process. */
+  #clockBoundMs(): number {
+    return (this.#pending.size + 2) * CLOCK_FACTOR * this.#longestDeadlineMs + THREAD_GRACE_MS;
+  }
+
   #send(name: Name, request: unknown, deadlineMs: number): number {
     if (this.#closed) throw new Error(CLOSED);
+    this.#longestDeadlineMs = Math.max(this.#longestDeadlineMs, deadlineMs);
     const call = ++this.#calls;
     this.#port.postMessage({ call, name, request, deadlineMs });
     return call;

@@ -1,58 +1,94 @@
 // @ts-check
 // A thread between the caller and the process of tokenizer-child.mjs, so that the caller can wait for an answer without its event loop, as
-// synchronous functions must. It passes calls on, and ends the process when that is past its deadline. Runs no code of strangers itself.
+// synchronous functions must. It gives calls to the process one by one, and puts another process in the place of one that spins. Runs no code
+// of strangers itself.
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { workerData } from "node:worker_threads";
+import { cpuDeadline } from "../config/cpu-deadline.mjs";
 
-/** Beyond the deadline that the process keeps itself, for a process that no longer can. */
-const GRACE_MS = 2_000;
+/** @typedef {{ call: number, name: string, request: unknown, deadlineMs: number }} Call */
+/** @typedef {{ call: number, value?: unknown, error?: string }} Answer */
 
 /** @type {{ port: import("node:worker_threads").MessagePort, answers: Int32Array, heapMb: number }} */
 const { port, answers, heapMb } = workerData;
 
-const child = fork(fileURLToPath(new URL("./tokenizer-child.mjs", import.meta.url)), {
-  execArgv: [`--max-old-space-size=${heapMb}`],
-  stdio: ["ignore", "ignore", "ignore", "ipc"],
-  env: {},
-  serialization: "advanced",
-});
+/** The number of a call that nobody waits for. */
+const NOBODY = 0;
 
-/** Deadlines of the calls that wait for an answer. @type {Map<number, NodeJS.Timeout>} */
-const waiting = new Map();
-/** Why the process is no more. */
+/** Calls without an answer; the process has the first. @type {Call[]} */
+const waiting = [];
+/** Of the first. @type {{ stop(): void } | undefined} */
+let deadline;
+/** What the process has loaded. @type {Call | undefined} */
+let loaded;
+/** Why there is no process any more. */
 let ended = "";
+/** @type {import("node:child_process").ChildProcess} */
+let child = start();
 
-/** @param {{ call: number, value?: unknown, error?: string, ended?: boolean }} message */
-function answer(message) {
-  clearTimeout(waiting.get(message.call));
-  waiting.delete(message.call);
+function start() {
+  const started = fork(fileURLToPath(new URL("./tokenizer-child.mjs", import.meta.url)), {
+    execArgv: [`--max-old-space-size=${heapMb}`],
+    stdio: ["ignore", "ignore", "ignore", "ipc"],
+    env: {},
+    serialization: "advanced",
+  });
+  // What comes late from a process that was replaced is no answer to a call of the next one.
+  const end = (/** @type {string} */ reason) => started === child && giveUp(reason);
+  started.on("message", (/** @type {Answer} */ message) => started === child && answer(message));
+  started.on("error", (error) => end(error.message));
+  started.on("close", (code, signal) =>
+    end(`its process ended (${signal ?? `exit code ${code}`}), perhaps over ${heapMb} MB of memory`),
+  );
+  return started;
+}
+
+/** Gives the first call to the process. */
+function next() {
+  const [first] = waiting;
+  if (first === undefined) return;
+  if (ended !== "") return giveUp(ended);
+  deadline = cpuDeadline(child.pid, first.deadlineMs, expire);
+  child.send(first, (error) => error && giveUp(error.message));
+}
+
+/** Passes on what there is to the first call. @param {Answer} message */
+function pass(message) {
+  deadline?.stop();
+  const done = waiting.shift();
+  if (done?.name === "load" && message.error === undefined) loaded = { ...done, call: NOBODY };
   port.postMessage(message);
   Atomics.add(answers, 0, 1);
   Atomics.notify(answers, 0);
 }
 
-/** @param {string} reason */
-function end(reason) {
+/** @param {Answer} message */
+function answer(message) {
+  pass(message);
+  next();
+}
+
+/** From now on every call fails. @param {string} reason */
+function giveUp(reason) {
   ended ||= reason;
-  for (const call of [...waiting.keys()]) answer({ call, error: ended, ended: true });
+  while (waiting[0] !== undefined) pass({ call: waiting[0].call, error: ended });
 }
 
-/** @param {{ call: number, deadlineMs: number }} message */
-function pass(message) {
-  const { call, deadlineMs } = message;
-  const expire = () => {
-    end(`took more than ${deadlineMs} ms`);
-    child.kill("SIGKILL");
-  };
-  waiting.set(call, setTimeout(expire, deadlineMs + GRACE_MS));
-  if (ended !== "") return end(ended);
-  child.send(message, (error) => error && end(error.message));
+/** A process that spins in a text is replaced by one that loads the same; one that spins in the loading is not. @param {string} limit */
+function expire(limit) {
+  const error = `took more than ${limit}`;
+  const [first] = waiting;
+  const spun = child;
+  if (first === undefined || loaded === undefined || first.name === "load") giveUp(error);
+  else {
+    child = start();
+    waiting.splice(1, 0, loaded);
+    answer({ call: first.call, error });
+  }
+  spun.kill("SIGKILL");
 }
 
-port.on("message", pass);
-child.on("message", answer);
-child.on("error", (error) => end(error.message));
-child.on("close", (code, signal) =>
-  end(`its process ended (${signal ?? `exit code ${code}`}), perhaps over ${heapMb} MB of memory`),
-);
+port.on("message", (/** @type {Call} */ message) => {
+  if (waiting.push(message) === 1) next();
+});

@@ -7,7 +7,7 @@ import { type TokenBytes, tokenBytes } from "./token-bytes.js";
 import { type Encoded, type Loaded, TokenizerProcess } from "./tokenizer-process.js";
 
 export interface TokenizerOptions {
-  /** Longest time for one call. Default 10,000, and 60,000 to load the files. */
+  /** Longest time of the processor for one call. Default 10,000, and 60,000 to load the files. */
   readonly deadlineMs?: number;
 }
 

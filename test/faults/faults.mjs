@@ -436,11 +436,19 @@ export const faults = [
   },
   {
     law: 9,
-    name: "a tokenizer's calls have no deadline of their own",
-    file: "src/prompt/tokenizer-child.mjs",
-    find: "return script.runInContext(sandbox, { timeout: milliseconds });",
-    replace: "return task();",
+    name: "a tokenizer's calls have no deadline",
+    file: "src/prompt/tokenizer-relay.mjs",
+    find: "deadline = cpuDeadline(child.pid, first.deadlineMs, expire);",
+    replace: "",
     tests: ["test/prompt/tokenizer.test.ts"],
+  },
+  {
+    law: 9,
+    name: "a process that waits for a processor is taken for one that spins",
+    file: "src/config/cpu-deadline.mjs",
+    find: "(computedMs(pid) ?? computed) - computed;",
+    replace: "passed;",
+    tests: ["test/prompt/deadline.test.ts"],
   },
   {
     law: 9,

@@ -24,9 +24,15 @@ export function rewardInput(completion: string, change: Partial<RewardInput> = {
 export const inputsOf = (...groups: readonly (readonly string[])[]): RewardInput[][] =>
   groups.map((texts) => texts.map((text) => rewardInput(text)));
 
-/** Command lines of processes that hold a text; `ownOnly`: children of this process. */
+/** Processes whose command line holds a text, as their parent's id, their own, and the line; `ownOnly`: children of this process. */
 export function processesWith(text: string, ownOnly = false): string[] {
-  const lines = execFileSync("ps", ["-eo", "ppid,args"], { encoding: "utf8" }).split("\n");
+  const lines = execFileSync("ps", ["-eo", "ppid,pid,args"], { encoding: "utf8" }).split("\n");
   const own = new RegExp(`^\\s*${process.pid}\\s`);
   return lines.filter((line) => line.includes(text) && (!ownOnly || own.test(line)) && !/\d ps /.test(line));
 }
+
+/** Ids of this process's children whose command line holds a text, the newest last. */
+export const childrenWith = (text: string): number[] =>
+  processesWith(text, true)
+    .map((line) => Number(line.trim().split(/\s+/)[1]))
+    .sort((a, b) => a - b);
