@@ -6,7 +6,6 @@ import { planMemory } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
 import type { OtherMemory, Workload } from "../engine/memory.js";
 import type { EngineOptions, ModelSpec } from "../engine/types.js";
-import { InputError } from "../errors.js";
 import { heldOutSampling } from "../rollout/sampling.js";
 import { criticOptions } from "../train/critic.js";
 import { trainDpo } from "../train/dpo.js";
@@ -17,9 +16,9 @@ import { type ReinforcePart, reinforce } from "../train/reinforce.js";
 import type { Run } from "../train/run.js";
 import type { TrainCost } from "../train/steps.js";
 import { type CriticStart, criticSpec, openCriticBeside } from "./critic-start.js";
-import { type LearnerSettings, learnerOptions } from "./learner-settings.js";
+import { type LearnerSettings, learnerOptions, type ReferenceMove } from "./learner-settings.js";
 import { dpoWorkload, grpoWorkload, type HeldOutBound, mostTokens, ppoWorkloads, takeMemory } from "./memory.js";
-import { requireFixedReference } from "./policy-start.js";
+import { grpoMove } from "./policy-start.js";
 import type { RunContext } from "./recipe.js";
 import type { RlmtTask } from "./rlmt-task.js";
 import { dpoPart, grpoPart, ppoPart } from "./settings.js";
@@ -55,6 +54,14 @@ export interface AlgorithmConfig extends LearnerSettings, Settings {
   readonly model: string;
 }
 
+/** How the reference of the algorithm follows the policy; null where it does not. */
+export function moveOf(config: Pick<AlgorithmConfig, "algorithm" | "grpo" | "dpo">): ReferenceMove | null {
+  const { algorithm, dpo } = config;
+  if (algorithm === "grpo") return grpoMove(config);
+  const follows = algorithm === "dpo" && dpo.reference !== "initial";
+  return follows ? { key: "dpo.reference", still: "initial", got: dpo.reference } : null;
+}
+
 /** What a run has to know of the algorithm before there are engines. */
 export interface Algorithm {
   readonly name: Settings["algorithm"];
@@ -82,14 +89,13 @@ export interface Learner extends AsyncDisposable {
   train(run: Run, task: RlmtTask, part: Omit<ReinforcePart, "steps" | "phase">): Promise<TrainCost>;
 }
 
-/** The algorithm of the settings; samples also end at `endIds`. Throws InputError RECIPE_VALUE where its reference cannot be. */
+/** The algorithm of the settings; samples also end at `endIds`. */
 export function algorithmOf(config: AlgorithmConfig, endIds: readonly number[] = []): Algorithm {
   const make = { grpo, dpo, ppo }[config.algorithm];
   return make(config, endIds);
 }
 
 function grpo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
-  requireFixedReference("rlmt", config);
   const settings = { ...config.grpo, sampling: ending(config.grpo.sampling, endIds) };
   const { steps, prompts, samplesPerPrompt, maxErrorShare, loss } = settings;
   const line = `GRPO: ${steps} steps of ${prompts} prompts x ${samplesPerPrompt} samples${rate(settings)}`;
@@ -104,7 +110,6 @@ function grpo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
 }
 
 function dpo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
-  requireOwnReference(config);
   const settings = { ...config.dpo, sampling: ending(config.dpo.sampling, endIds) };
   const { rounds, rollouts, prompts, samplesPerPrompt, maxErrorShare } = settings;
   const asked = rounds * rollouts * prompts;
@@ -208,12 +213,6 @@ const policyOptions = (config: AlgorithmConfig, reference: boolean): EngineOptio
   ...learnerOptions(config),
   reference,
 });
-
-function requireOwnReference({ lora, dpo }: AlgorithmConfig): void {
-  if (lora.rank === 0 || dpo.reference === "initial") return;
-  const message = "[recipe rlmt] dpo.reference: expected initial with lora.rank > 0, whose reference is the base";
-  throw new InputError("RECIPE_VALUE", `${message}, got round; set it to initial, or train every weight`);
-}
 
 /** The sampling with the end of the assistant's turn among the tokens that end a sample. */
 function ending<S extends { readonly eosTokenIds: number[] }>(sampling: S, endIds: readonly number[]) {

@@ -21,12 +21,12 @@ import { taskSampling } from "../train/reinforce.js";
 import { type Metrics, Run } from "../train/run.js";
 import { formatFrom, formatSettings, otherPrompt } from "./format-settings.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
-import { keepingSettings, learnerSettings, rowsSettings } from "./learner-settings.js";
+import { keepingSettings, learnerSettings, requireStill, rowsSettings, stillWithAdapters } from "./learner-settings.js";
 import { foreseeMemory, mostTokens, policyModel } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import { requireRoom } from "./policy-start.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import { type Algorithm, algorithmOf, algorithmSettings, type Learner } from "./rlmt-algorithms.js";
+import { type Algorithm, algorithmOf, algorithmSettings, type Learner, moveOf } from "./rlmt-algorithms.js";
 import { type Judged, openRlmtTask, type RlmtTask } from "./rlmt-task.js";
 import { rewardWords } from "./rlvr-task.js";
 import { heldOutSettings } from "./settings.js";
@@ -34,7 +34,7 @@ import { loraLines, sayNext, saySize, standInPrompt } from "./words.js";
 
 const EVALUATE_EVERY = 10; // steps
 
-const schema = z.strictObject({
+const settings = z.strictObject({
   ...learnerSettings(),
   model: z
     .string()
@@ -82,6 +82,7 @@ const schema = z.strictObject({
   }),
   ...keepingSettings({ every: 10 }),
 });
+const schema = stillWithAdapters(settings, moveOf);
 
 export type RlmtConfig = z.output<typeof schema>;
 
@@ -100,7 +101,8 @@ export function makeRlmt(engines: EngineSource): Recipe<RlmtConfig> {
 export const rlmtRecipe = makeRlmt(Engine);
 
 async function rlmt(engines: EngineSource, config: RlmtConfig, context: RunContext): Promise<RunSummary> {
-  const { maxErrorShare } = algorithmOf(config); // what cannot be is refused before data are read
+  await requireStill("rlmt", config, moveOf(config)); // what cannot be is refused before data are read
+  const { maxErrorShare } = algorithmOf(config);
   const rewards = rewardsOf(config);
   const format = formatFrom(config);
   requireTemplateUsed(format, config);
@@ -333,7 +335,8 @@ function parts({ name, steps, samples }: Algorithm, { evaluation }: RlmtConfig, 
   ].filter((part) => part.work > 0);
 }
 
-function foresee(config: RlmtConfig): Promise<string> {
+async function foresee(config: RlmtConfig): Promise<string> {
+  await requireStill("rlmt", config, moveOf(config));
   const { model, lora, evaluation, maxPromptTokens } = config;
   const { options, workload, beside } = algorithmOf(config);
   return foreseeMemory({

@@ -19,10 +19,10 @@ import { reinforce, taskSampling } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { Run } from "../train/run.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
-import { keepingSettings, learnerSettings } from "./learner-settings.js";
+import { keepingSettings, learnerSettings, requireStill, stillWithAdapters } from "./learner-settings.js";
 import { foreseeMemory, grpoWorkload, mostTokens, policyModel, takeMemory } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
-import { policyOptions, referenceCan, referenceFault, requireRoom } from "./policy-start.js";
+import { grpoMove, policyOptions, requireRoom } from "./policy-start.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { problemsVerified } from "./rlvr-problems.js";
 import { type RlvrTask, rewardWords, taskSettings, trialVerified } from "./rlvr-task.js";
@@ -57,7 +57,7 @@ const settings = z.strictObject({
   }),
   ...keepingSettings({ every: 10 }),
 });
-const schema = settings.refine(referenceCan, referenceFault);
+const schema = stillWithAdapters(settings, grpoMove);
 
 export type RlvrConfig = z.output<typeof schema>;
 
@@ -76,6 +76,7 @@ export function makeRlvr(engines: EngineSource): Recipe<RlvrConfig> {
 export const rlvrRecipe = makeRlvr(Engine);
 
 async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunContext): Promise<RunSummary> {
+  await requireStill("rlvr", config, grpoMove(config));
   const open = () => openPolicy(context, "grpo", { engines, from: config.model, options: policyOptions(config) });
   const { tokenizer } = await foldersOf(config.model, config.lora);
   const asked = { ...config, tokenizer };
@@ -246,7 +247,8 @@ function parts({ grpo }: RlvrConfig, heldOut: number) {
   ];
 }
 
-function foresee(config: RlvrConfig): Promise<string> {
+async function foresee(config: RlvrConfig): Promise<string> {
+  await requireStill("rlvr", config, grpoMove(config));
   const { model, lora, grpo, evaluation, maxPromptTokens, rewards } = config;
   const longest = ({ maxPositions }: ModelSpec) => mostTokens(maxPromptTokens, maxPositions - 1);
   return foreseeMemory({

@@ -231,7 +231,7 @@ describe("train", () => {
       await expect(resolveTarget(allRecipes, "rlvr", sets)).rejects.toMatchObject({
         code: "RECIPE_VALUE",
         message: expect.stringContaining(
-          "[recipe rlvr] grpo.reference.sync.every: expected 0 with lora.rank > 0, whose reference is the base, got 1",
+          "[recipe rlvr] grpo.reference.sync.every: expected 0, or lora.rank=0, since the reference of adapters is their base, got 1",
         ) as string,
       });
     });

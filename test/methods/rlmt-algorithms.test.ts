@@ -192,18 +192,6 @@ describe("the critic of PPO", () => {
   });
 });
 
-test("references that cannot be are refused before data are read", async () => {
-  const wrong: [Name, Settings, RegExp][] = [
-    ["dpo", { reference: "round" }, /dpo\.reference: expected initial with lora\.rank > 0.*got round/],
-    ["grpo", { reference: { sync: { every: 2 } }, loss: { klCoefficient: 0.1 } }, /grpo\.reference\.sync\.every/],
-  ];
-  for (const [algorithm, own, message] of wrong) {
-    const settings = { data: "none.jsonl", lora: { rank: 2 }, [algorithm]: { ...groups[algorithm], ...own } };
-    const error = { code: "RECIPE_VALUE", message: expect.stringMatching(message) };
-    await expect(train(algorithm, settings)).rejects.toMatchObject(error);
-  }
-});
-
 test("the defaults of DPO and PPO are the paper's", () => {
   const { dpo, ppo } = resolveSettings("rlmt", makeRlmt(Engine).schema, { model: "m" });
   expect(dpo).toMatchObject({
