@@ -233,18 +233,25 @@ export type Estimator = "grpo" | "rloo" | "reinforce" | "reinforce++" | "reinfor
 export interface AdvantageSettings {
   readonly estimator: Estimator;
   readonly scaleByStd: boolean;
+  readonly whiten: "tokens" | "samples";
   readonly eps: number;
 }
 
 /** Advantages: the estimators of objective/estimators.ts, with their sources. */
 export function advantage(defaults: Partial<AdvantageSettings> = {}) {
-  const { estimator = "grpo", scaleByStd = true, eps = 1e-6 } = defaults;
+  const { estimator = "grpo", scaleByStd = true, whiten = "tokens", eps = 1e-6 } = defaults;
   return group({
     estimator: z
       .enum(["grpo", "rloo", "reinforce", "reinforce++", "reinforce++-baseline", "gdpo"])
       .default(estimator)
       .describe("How rewards become advantages; Dr. GRPO is grpo without scaleByStd, aggregate constant."),
     scaleByStd: z.boolean().default(scaleByStd).describe("Divide by the group's standard deviation (grpo)."),
+    whiten: z
+      .enum(["tokens", "samples"])
+      .default(whiten)
+      .describe(
+        "What counts in the batch's mean and deviation (reinforce++): a sample by its tokens, as in verl, or once.",
+      ),
     eps: z.number().min(0).max(1).default(eps).describe("Added to standard deviations."),
   }).refine((it) => it.estimator !== "gdpo" || it.eps > 0, "eps > 0 with the estimator gdpo");
 }

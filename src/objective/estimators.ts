@@ -4,11 +4,11 @@
 // in its group has no baseline, so estimators with one give it 0; a group without spread gets exact zeros from them. Some libraries give
 // a sample alone its raw reward instead. Where a deviation is taken over the batch, samples with advantage 0 count in it.
 //
-// Leaves out weighting by length: rewards are whitened over samples, each counted once, where libraries that whiten over tokens count a
-// sample by its tokens. Leaves out the KL in the reward: subtract it from the rewards first. Dr. GRPO is "grpo" without the deviation
-// and the aggregation "constant" of weights.ts.
+// Whitening over the batch counts a sample by its tokens, as verl and OpenRLHF do, or, without their counts, once. Leaves out the KL in the
+// reward: subtract it from the rewards first. Dr. GRPO is "grpo" without the deviation and the aggregation "constant" of weights.ts.
 import { type AdvantageRule, groupAdvantages, hasSpread, overDeviation } from "./advantage.js";
 import { byGroup, checkGroups, checkNotNegative, refuse } from "./groups.js";
+import { whitened } from "./whitened.js";
 
 /** `eps` is added to standard deviations (unbiased, n - 1). */
 export type AdvantageSpec =
@@ -20,7 +20,10 @@ export type AdvantageSpec =
   | { readonly kind: "reinforce" }
   /** Whitened over the batch, groups unseen. Hu et al., "REINFORCE++", 2025. */
   | { readonly kind: "reinforce++"; readonly eps: number }
-  /** Above the group's mean, then over the batch's deviation of that. Hu et al. 2025, "REINFORCE++ w/ baseline". */
+  /**
+   * Above the group's mean, then whitened over the batch. Hu et al. 2025, "REINFORCE++ w/ baseline". Counted by tokens the batch's mean of
+   * that is not 0, and a group without spread gets what the mean leaves.
+   */
   | { readonly kind: "reinforce++-baseline"; readonly eps: number }
   /**
    * Several rewards a sample: each as "grpo" in its group, their weighted sum over the batch's deviation of it. Liu et al., "GDPO", 2026;
@@ -34,13 +37,20 @@ export type AdvantageSpec =
  * group at a time.
  * @param rewards [n], or [n, K] row-major for "gdpo": K rewards a sample; finite, or NaN to leave out
  * @param cuGroups [G + 1] int32: group g is samples cuGroups[g] .. cuGroups[g + 1] - 1
+ * @param tokens [n] counts by which "reinforce++" and its baseline whiten: >= 0; without them every sample counts once
  * @returns [n] float32
  * @throws InputError BAD_ARGUMENT when shapes disagree or a number is out of range
  */
-export function advantages(spec: AdvantageSpec, rewards: ArrayLike<number>, cuGroups: Int32Array): Float32Array {
+export function advantages(
+  spec: AdvantageSpec,
+  rewards: ArrayLike<number>,
+  cuGroups: Int32Array,
+  tokens?: ArrayLike<number>,
+): Float32Array {
   checkSpec(spec);
   checkGroups("advantages", rewards, cuGroups, spec.kind === "gdpo" ? spec.weights.length : 1);
-  const values = estimate(spec, Float64Array.from(rewards), cuGroups);
+  if (tokens !== undefined) checkTokens(tokens, cuGroups.at(-1)!);
+  const values = estimate(spec, Float64Array.from(rewards), cuGroups, tokens);
   return Float32Array.from(values, (value) => (Number.isNaN(value) ? 0 : value));
 }
 
@@ -53,7 +63,12 @@ export function usesGroupBaseline({ kind }: AdvantageSpec): boolean {
 }
 
 /** Advantages [n] of rewards [n] or [n, K]; NaN for samples left out. */
-function estimate(spec: AdvantageSpec, rewards: Float64Array, cuGroups: Int32Array): Float64Array {
+function estimate(
+  spec: AdvantageSpec,
+  rewards: Float64Array,
+  cuGroups: Int32Array,
+  tokens: ArrayLike<number> | undefined,
+): Float64Array {
   switch (spec.kind) {
     case "grpo":
       return byGroup(rewards, cuGroups, (group) => groupAdvantages(group, spec));
@@ -61,13 +76,12 @@ function estimate(spec: AdvantageSpec, rewards: Float64Array, cuGroups: Int32Arr
       return byGroup(rewards, cuGroups, leaveOneOut);
     case "reinforce":
       return rewards;
-    case "reinforce++": {
-      const batch = Int32Array.of(0, rewards.length);
-      return byGroup(rewards, batch, (all) => groupAdvantages(all, { scaleByStd: true, eps: spec.eps }));
-    }
+    case "reinforce++":
+      return whitened(rewards, tokens, spec.eps);
     case "reinforce++-baseline": {
       const centred = byGroup(rewards, cuGroups, (group) => groupAdvantages(group, { scaleByStd: false, eps: 0 }));
-      return overDeviation(centred, spec.eps); // the batch's mean is 0, as each group's is
+      // Counted once each, the batch's mean is 0, as each group's is.
+      return tokens ? whitened(centred, tokens, spec.eps) : overDeviation(centred, spec.eps);
     }
     case "gdpo":
       return overDeviation(weightedSum(rewards, cuGroups, spec.weights, spec.eps), spec.eps); // mean 0 for the same reason
@@ -98,6 +112,14 @@ function weightedSum(
     });
   });
   return sums;
+}
+
+function checkTokens(tokens: ArrayLike<number>, samples: number): void {
+  if (tokens.length !== samples) refuse("advantages tokens", `${samples} counts`, tokens.length, "one for each sample");
+  const counts = Array.from(tokens);
+  const wrong = counts.findIndex((count) => !(Number.isSafeInteger(count) && count >= 0));
+  if (wrong >= 0)
+    refuse("advantages tokens", "counts of tokens", `${counts[wrong]} at place ${wrong}`, "0 leaves a sample out");
 }
 
 function checkSpec(spec: AdvantageSpec): void {

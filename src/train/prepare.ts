@@ -43,10 +43,8 @@ export async function prepareRollout<P>(
   const terms = rewardTerms(settings, groups, reference);
   const columns = groups.map((group, g) => rewardColumns(settings.advantage, group, terms.added?.[g]));
   const weights = groups[0]?.parts?.map(({ weight }) => weight) ?? [1];
-  const ofGroup = groupAdvantages(
-    specOf(settings.advantage, terms.added === null ? weights : [...weights, 1]),
-    columns,
-  );
+  const spec = specOf(settings.advantage, terms.added === null ? weights : [...weights, 1]);
+  const ofGroup = groupAdvantages(spec, columns, settings.advantage.whiten === "tokens" ? tokensOf(groups) : undefined);
   const candidates = groups.map((group, g) => ({ group, advantages: ofGroup[g]!, reference: reference?.[g] ?? null }));
   const trained = candidates
     .filter(({ group }, g) => group.samples.length > 0 && teaches(settings, columns[g]!))
@@ -122,12 +120,20 @@ function rewardColumns(
   return added === undefined ? own : [...own, added];
 }
 
-/** Advantages [G][S] of a whole rollout from its rewards [G][K][S]. */
-function groupAdvantages(spec: AdvantageSpec, columns: readonly (readonly Float64Array[])[]): readonly Float32Array[] {
+/** Tokens of completions that count, [n]. */
+const tokensOf = (groups: readonly Group<unknown>[]): readonly number[] =>
+  groups.flatMap(({ samples }) => samples.map(({ mask }) => mask.reduce((sum, counted) => sum + counted, 0)));
+
+/** Advantages [G][S] of a whole rollout from its rewards [G][K][S]; tokens [n] where samples count by them. */
+function groupAdvantages(
+  spec: AdvantageSpec,
+  columns: readonly (readonly Float64Array[])[],
+  tokens: readonly number[] | undefined,
+): readonly Float32Array[] {
   const cuGroups = Int32Array.from([0, ...columns.map(([first]) => first!.length)]);
   for (let g = 1; g < cuGroups.length; g++) cuGroups[g]! += cuGroups[g - 1]!;
   const rewards = columns.flatMap((own) => Array.from(own[0]!, (_, i) => own.map((column) => column[i]!)).flat());
-  const flat = advantages(spec, rewards, cuGroups);
+  const flat = advantages(spec, rewards, cuGroups, tokens);
   return columns.map((_, g) => flat.subarray(cuGroups[g], cuGroups[g + 1]));
 }
 

@@ -98,7 +98,7 @@ describe("the shared groups", () => {
 
   test("every field has a default and help text", () => {
     const settings = describeSettings(schema);
-    expect(settings.length).toBe(9 + 12 + 14 + 3 + 1);
+    expect(settings.length).toBe(9 + 12 + 14 + 4 + 1);
     expect(settings.filter(({ default: value, help }) => value === undefined || help === "")).toEqual([]);
   });
 

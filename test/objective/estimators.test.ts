@@ -11,6 +11,7 @@ interface Case {
   readonly rewards: readonly (number | null)[];
   readonly cu_groups: readonly number[];
   readonly advantages: readonly number[];
+  readonly tokens?: readonly number[];
 }
 interface Fixture {
   readonly cases: readonly Case[];
@@ -26,12 +27,22 @@ describe("the fixture", () => {
     expect(new Set(fixture.cases.map(({ spec }) => spec.kind))).toEqual(new Set(everySpec.map(({ kind }) => kind)));
   });
 
-  test.each(fixture.cases.map((each) => [`${each.source}: ${title(each.spec)}`, each] as const))(
+  const named = (each: Case) => `${each.source}${each.tokens ? ", over tokens" : ""}: ${title(each.spec)}`;
+  test.each(fixture.cases.map((each) => [named(each), each] as const))(
     "%s",
-    (_, { spec, rewards, cu_groups, advantages: wanted }) => {
-      expectClose(advantages(spec, orNaN(rewards), Int32Array.from(cu_groups)), wanted);
+    (_, { spec, rewards, cu_groups, advantages: wanted, tokens }) => {
+      expectClose(advantages(spec, orNaN(rewards), Int32Array.from(cu_groups), tokens), wanted);
     },
   );
+
+  test("tells whitening over tokens from whitening over samples", () => {
+    const counted = fixture.cases.filter(({ tokens }) => tokens !== undefined);
+    expect(counted.map(({ spec }) => spec.kind)).toEqual(["reinforce++", "reinforce++-baseline"]);
+    for (const { spec, rewards, cu_groups, advantages: wanted } of counted) {
+      const once = advantages(spec, orNaN(rewards), Int32Array.from(cu_groups));
+      expect(wanted.some((value, i) => Math.abs(value - once[i]!) > 0.01)).toBe(true);
+    }
+  });
 
   test("groups with spread are those that TRL gives a deviation", () => {
     const { rewards, cu_groups } = fixture.cases[0]!;
@@ -147,6 +158,16 @@ describe("refused", () => {
       "an infinite weight",
       () => advantages({ kind: "gdpo", weights: [1, Infinity], eps }, [1, 2, 3, 4], two),
       "[advantages weights] expected finite numbers, got Infinity at place 1",
+    ],
+    [
+      "counts of other samples",
+      () => advantages(whitened, [1, 2], two, [1]),
+      "[advantages tokens] expected 2 counts, got 1; one for each sample",
+    ],
+    [
+      "half a token",
+      () => advantages(whitened, [1, 2], two, [1, 0.5]),
+      "[advantages tokens] expected counts of tokens, got 0.5 at place 1",
     ],
     ["a negative tolerance", () => groupsWithSpread([1, 2], two, -1), "[groupsWithSpread tolerance]"],
     ["rewards of others", () => groupsWithSpread([1], two), "[groupsWithSpread rewards] expected 2 numbers"],
