@@ -1,8 +1,9 @@
 // Our benches and the Python ones in turn, so that a slow spell of the machine meets both: ours, theirs, ours, theirs, ... The ratio is
 // of the medians of the repetitions. Peak is the better of our matmul and PyTorch's. Results go to bench/results/NAME.json.
-// node bench/compare.mjs --python PATH [--only NAME,...] [--repeats N] [--threads N] [--quick] [--model DIR] [--tokenizer DIR] [--out DIR]
-// Names: train-qwen2.5-0.5b, train-qwen2.5-0.5b-bfloat16, decode-1, decode-64 (bf16), train-1m (8 x 256), train-1m-8x128, train-1m-4x64,
-// train-1m-2x64, train-1m-1x64, train-trial, grpo-step, grpo-step-lora (0.5B, bf16; needs --tokenizer, Qwen2.5's folder), onnx-reward, trial.
+// node bench/compare.mjs --python PATH [--only NAME,...] [--repeats N] [--threads N] [--quick] [--model DIR] [--tokenizer DIR] [--llama DIR] [--out DIR]
+// Names: train-qwen2.5-0.5b, train-qwen2.5-0.5b-bfloat16, decode-1, decode-64 (bf16), decode-llama-cpp (the same; --llama is a folder with
+// node-llama-cpp), train-1m (8 x 256), train-1m-8x128, train-1m-4x64, train-1m-2x64, train-1m-1x64, train-trial, grpo-step, grpo-step-lora
+// (0.5B, bf16), onnx-reward, trial. --tokenizer is Qwen2.5's folder, for decode-llama-cpp and grpo-step-lora.
 // --quick takes few steps: to see that all runs, not for figures.
 import { spawn } from "node:child_process";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
@@ -19,6 +20,7 @@ const { values: flags } = parseArgs({
     threads: { type: "string", default: String(availableParallelism()) },
     model: { type: "string", default: join(root, "..", "shared", "models", "stories260k") },
     tokenizer: { type: "string", default: join(root, "..", "shared", "tokenizers", "qwen2.5") },
+    llama: { type: "string" },
     out: { type: "string", default: join(root, "bench", "results") },
     quick: { type: "boolean", default: false },
   },
@@ -26,6 +28,7 @@ const { values: flags } = parseArgs({
 check(flags.python, "--python: expected the path of a Python with bench/peers/requirements.txt, got none");
 const repeats = Number(flags.repeats);
 const threads = ["--threads", flags.threads];
+const newTokens = flags.quick ? "4" : "64";
 const few = flags.quick ? ["--steps", "2", "--warmup", "1"] : [];
 const bench = (name) => join(root, "bench", name);
 const peer = (name) => join(root, "bench", "peers", name);
@@ -49,15 +52,44 @@ function trainStep(shape, wanted, batch, dtype = "float32") {
 
 /** Generation of the 0.5B shape in bf16, prompts counted on both sides. */
 function decode(batch, wanted) {
-  const tokens = flags.quick ? "4" : "64";
-  const args = ["--dtype", "bfloat16", "--batch", String(batch), "--tokens", tokens, ...threads];
+  const sizes = ["--batch", String(batch), "--tokens", newTokens];
+  const args = ["--dtype", "bfloat16", ...sizes, ...threads];
   return {
     name: `decode-${batch}`,
     wanted,
-    ours: () => ours(bench("decode.mjs"), ...args),
+    dtype: "bfloat16",
+    ours: (_, peaks) => ours(bench("decode.mjs"), ...args, "--peak", String(peaks.best)),
     theirs: () => theirs(peer("decode.py"), ...args),
     seconds: (document) => document.seconds,
   };
+}
+
+/** The same for one sample, against node-llama-cpp on a bf16 file of the same sizes. */
+function decodeBesideLlama() {
+  const sizes = ["--tokens", newTokens, ...threads];
+  const file = (folder) => join(folder, "bf16.gguf");
+  return {
+    name: "decode-llama-cpp",
+    wanted: 1,
+    dtype: "bfloat16",
+    model: async (folder) => {
+      await makeHalfBillion(folder);
+      await output(flags.python, [peer("gguf_model.py"), "--model", folder, "--out", file(folder)]);
+    },
+    ours: (_, peaks) => ours(bench("decode.mjs"), "--dtype", "bfloat16", ...sizes, "--peak", String(peaks.best)),
+    theirs: (folder) => ours(peer("llama-cpp.mjs"), "--modules", flags.llama, "--model", file(folder), ...sizes),
+    seconds: (document) => document.seconds,
+  };
+}
+
+/** A model folder of the 0.5B shape in bf16 with random weights. */
+async function makeHalfBillion(folder) {
+  const { Engine } = await import("../dist/engine/engine.js");
+  const spec = { ...HALF_BILLION, eosTokenIds: [151_643] };
+  const engine = await Engine.create(spec, { seed: 0 }, { dtype: "bfloat16", trainable: false });
+  await engine.save(folder);
+  await engine.dispose();
+  cpSync(flags.tokenizer, folder, { recursive: true });
 }
 
 /** A GRPO step of adapters beside the 0.5B shape in bf16, random weights; TRL's batch is cut so that it fits. */
@@ -68,14 +100,7 @@ function adapterStep() {
   return {
     name: "grpo-step-lora",
     wanted: 1.5,
-    model: async (folder) => {
-      const { Engine } = await import("../dist/engine/engine.js");
-      const spec = { ...HALF_BILLION, eosTokenIds: [151_643] };
-      const engine = await Engine.create(spec, { seed: 0 }, { dtype: "bfloat16", trainable: false });
-      await engine.save(folder);
-      await engine.dispose();
-      cpSync(flags.tokenizer, folder, { recursive: true });
-    },
+    model: makeHalfBillion,
     ours: (folder) => ours(bench("grpo-step.mjs"), "--model", folder, ...args),
     theirs: (folder) => theirs(peer("trl_grpo.py"), "--model", folder, "--micro-batch", "8", ...args),
     seconds: (document) => document.seconds,
@@ -105,6 +130,7 @@ const jobs = [
   trainStep("qwen2.5-0.5b", 1.35, undefined, "bfloat16"),
   decode(1, 2),
   decode(64, 1.8),
+  ...(flags.llama ? [decodeBesideLlama()] : []),
   trainStep("1m", 3),
   trainStep("1m", 3, [8, 128]),
   trainStep("1m", 3, [4, 64]),
@@ -139,15 +165,20 @@ const jobs = [
 const ours = (...args) => run(process.execPath, args);
 const theirs = (...args) => run(flags.python, args);
 
-/** Runs a bench; resolves with the JSON document of its last line. Its progress goes to stderr. */
+/** Runs a bench; resolves with the JSON document of its last line. */
 async function run(program, args) {
+  const text = await output(program, args);
+  return parse(text) ?? JSON.parse(text.slice(text.lastIndexOf("\n") + 1));
+}
+
+/** What a program writes to stdout. Its progress goes to stderr. */
+async function output(program, args) {
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
   const chunks = [];
   child.stdout.on("data", (chunk) => chunks.push(chunk));
   const code = await new Promise((resolve, reject) => child.on("close", resolve).on("error", reject));
   check(code === 0, `${program} ${args.join(" ")}: expected exit code 0, got ${code}`);
-  const text = Buffer.concat(chunks).toString("utf8").trim();
-  return parse(text) ?? JSON.parse(text.slice(text.lastIndexOf("\n") + 1));
+  return Buffer.concat(chunks).toString("utf8").trim();
 }
 
 function parse(text) {
@@ -173,7 +204,7 @@ async function compare(job, peaksOf) {
   const folder = mkdtempSync(join(tmpdir(), "zazen-compare-"));
   await job.model?.(folder);
   for (let repeat = 0; repeat < repeats; repeat++) {
-    left.push(await job.ours(folder));
+    left.push(await job.ours(folder, peaks));
     right.push(await job.theirs(folder));
   }
   rmSync(folder, { recursive: true });

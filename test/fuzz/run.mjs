@@ -29,16 +29,13 @@ function run(command, args, output = /** @type {"inherit" | "pipe"} */ ("inherit
   return result.stdout;
 }
 
-/** The environment of a process whose addon is under address sanitizer; without it where the compiler has no such library, which is said. */
+/** The environment of a process whose addon is under address sanitizer; null where the compiler has no such library. */
 function sanitized() {
   const libraries = ["libasan.so", "libstdc++.so"].map((name) => {
     const { stdout } = spawnSync("c++", [`-print-file-name=${name}`], { encoding: "utf8" });
     return stdout.trim();
   });
-  if (!libraries.every(isAbsolute)) {
-    console.log("skipped: an addon under address sanitizer, since this compiler has no libasan.so");
-    return {};
-  }
+  if (!libraries.every(isAbsolute)) return null;
   // Node leaves to the system what it holds at its end; and what is freed is held back for less long, since the fuzz watches memory.
   return {
     ZAZEN_ADDON: join(native, "zazen.node"),
@@ -53,7 +50,8 @@ run("cmake", ["--build", native, "--target", "zazen_tests", "zazen", "--parallel
 const output = run(join(native, "zazen_tests"), ["fuzz"], "pipe") ?? "";
 
 rmSync(reports, { recursive: true, force: true });
-run(join(root, "node_modules", ".bin", "vitest"), ["run", "test/fuzz"], "inherit", sanitized());
+const watched = sanitized();
+run(join(root, "node_modules", ".bin", "vitest"), ["run", "test/fuzz"], "inherit", watched ?? {});
 
 const lines = output.split("\n").filter((line) => line.startsWith("fuzz "));
 let inputs = lines.reduce((sum, line) => sum + Number(/(\d+) inputs/.exec(line)?.[1]), 0);
@@ -69,3 +67,9 @@ const seconds = ((performance.now() - start) / 1000).toFixed(0);
 console.log(
   `\n${lines.join("\n")}\n${inputs} inputs in ${seconds} s, each read and written again or refused by a typed error`,
 );
+if (watched === null) {
+  console.error(
+    "failed: the addon was not under address sanitizer, since this compiler has no libasan.so; install one",
+  );
+  process.exit(1);
+}
