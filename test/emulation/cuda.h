@@ -13,6 +13,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 using dim3 = emulation::Dim3;
 #define threadIdx (emulation::thread_index())
@@ -86,5 +87,6 @@ inline unsigned __ballot_sync(unsigned mask, int predicate, emulation::Place at 
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
+inline int __clz(int bits) { return __builtin_clz(static_cast<unsigned>(bits)); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
-using std::fabs, std::fma, std::fmax, std::log, std::sqrt;
+using std::ceil, std::exp, std::fabs, std::fma, std::fmax, std::log, std::log1p, std::sqrt;
