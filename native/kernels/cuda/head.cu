@@ -3,6 +3,7 @@
 //
 // Forward: a block a row, one pass (softmax.cuh). Backward: every element on its own, in place. Limit: memory bandwidth; few
 // rows of a large vocabulary are bound by what one multiprocessor reads.
+#include "kernels/cuda/candidate.cuh"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/softmax.cuh"
 
@@ -21,7 +22,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(float* logits, int64_
   const SoftmaxSums s = softmax_row<Aligned>(shared_memory<ForwardShared>().sums, row, V, scale);
   if (threadIdx.x != 0) return;
   const double log_sum = log(static_cast<double>(s.sum));
-  const float total = s.max + static_cast<float>(log_sum);
+  const float total = row_lse(s);
   lse[r] = total;
   if (logp) logp[r] = row[targets[r]] - total;
   if (entropy) entropy[r] = static_cast<float>(log_sum - static_cast<double>(s.weighted) / static_cast<double>(s.sum));
@@ -52,39 +53,9 @@ __global__ void __launch_bounds__(kThreads)
   store_eight<Aligned>(at, each(value), left);
 }
 
-// A logit and its id; of two, the better one has the larger logit, or the lower id.
-struct Candidate {
-  float logit;
-  int32_t id;
-};
-__device__ __forceinline__ bool better(const Candidate& a, const Candidate& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-}
-
 struct TopShared {
   Candidate best[kWarps];
 };
-
-// The best candidate of the row that is worse than `after`; every thread has it.
-__device__ Candidate next_best(TopShared& shared, const float* row, int64_t V, const Candidate& after) {
-  const Candidate none{-INFINITY, INT32_MAX};
-  Candidate best = none;
-  for (int64_t v = threadIdx.x; v < V; v += kThreads) {
-    const Candidate here{row[v], static_cast<int32_t>(v)};
-    if (better(after, here) && better(here, best)) best = here;
-  }
-#pragma unroll
-  for (int away = 1; away < kWarp; away *= 2) {
-    const Candidate other{__shfl_xor_sync(kWholeWarp, best.logit, away), __shfl_xor_sync(kWholeWarp, best.id, away)};
-    if (better(other, best)) best = other;
-  }
-  if (threadIdx.x % kWarp == 0) shared.best[threadIdx.x / kWarp] = best;
-  __syncthreads();
-  for (int warp = 0; warp < kWarps; ++warp)
-    if (better(shared.best[warp], best)) best = shared.best[warp];
-  __syncthreads();
-  return best;
-}
 
 // k passes over a row, of which all but the first find it in L2.
 __global__ void __launch_bounds__(kThreads)
@@ -92,7 +63,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t r = blockIdx.x;
   Candidate last{INFINITY, -1};
   for (int64_t i = 0; i < k; ++i) {
-    last = next_best(shared_memory<TopShared>(), logits + r * ld, V, last);
+    last = next_best(shared_memory<TopShared>().best, logits + r * ld, V, last);
     if (threadIdx.x != 0) continue;
     ids[r * k + i] = last.id;
     logprobs[r * k + i] = last.logit - lse[r];

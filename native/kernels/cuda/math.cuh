@@ -53,4 +53,16 @@ __device__ __forceinline__ T block_sum(T value, T (&room)[Warps]) {
   return total;
 }
 
+// The largest over a block, as block_sum.
+template <int Warps>
+__device__ __forceinline__ float block_max(float value, float (&room)[Warps]) {
+  value = lanes_max(value);
+  if (threadIdx.x % kWarp == 0) room[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  float top = room[0];
+#pragma unroll
+  for (int warp = 1; warp < Warps; ++warp) top = larger(room[warp], top);
+  return top;
+}
+
 }  // namespace zazen::cuda

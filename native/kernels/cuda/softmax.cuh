@@ -17,6 +17,10 @@ struct SoftmaxSums {
   float weighted;  // of exp(z - max) * (z - max); NaN when a logit is -inf
 };
 
+__device__ __forceinline__ float row_lse(const SoftmaxSums& s) {
+  return s.max + static_cast<float>(log(static_cast<double>(s.sum)));
+}
+
 constexpr float kNoLogit = -3.4e38f;  // the maximum of nothing: finite, so that differences are
 
 // The same sums around a maximum that is at least as large.
