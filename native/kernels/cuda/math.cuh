@@ -27,6 +27,13 @@ __device__ __forceinline__ float exponential(float x) {
   return x < kLowest ? 0.0f : p * __uint_as_float(static_cast<unsigned>(exponent + 127) << 23);
 }
 
+// The logistic function and its logarithm in double, as kernels/cpu/logistic.h. softplus: log(1 + e^x) = -log sigmoid(-x).
+__device__ __forceinline__ double softplus(double x) { return (x > 0.0 ? x : 0.0) + log1p(exp(x > 0.0 ? -x : x)); }
+__device__ __forceinline__ double sigmoid(double x) {
+  const double e = exp(x > 0.0 ? -x : x);
+  return (x > 0.0 ? 1.0 : e) / (1.0 + e);
+}
+
 // Of the segment of `Width` lanes that a lane is in; every lane has the sum: lanes are joined with those 1, 2, 4 ... away.
 template <int Width = kWarp, class T>
 __device__ __forceinline__ T lanes_sum(T value) {

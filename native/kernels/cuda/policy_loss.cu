@@ -1,20 +1,14 @@
 // The policy loss and its gradient (kernels/cpu/policy_loss.cc has the formulas). The gradient of a token is a function of that
 // token, and with the ratio of sequences of two sums over its own sequence.
 //
-// A block takes a piece: 2,048 tokens, or a sequence where ratios are those of sequences. Thread j takes tokens j, j + 256, ...
-// of it and sums in double; block_sum joins threads, and the host adds the pieces in order: one order for a call. Limit: memory
-// bandwidth, each array read or written once; or the launch and the way back of the sums, where there are few tokens.
-#include <vector>
-
-#include "kernels/cuda/lanes.cuh"
-#include "kernels/cuda/math.cuh"
+// A block takes a piece (pieces.cuh): 2,048 tokens, or a sequence where ratios are those of sequences. Thread j takes tokens j,
+// j + 256, ... of it. Limit: memory bandwidth, each array read or written once; or the launch and the way back of the sums,
+// where there are few tokens.
 #include "kernels/cuda/ops.h"
-#include "kernels/cuda/workspace.h"
+#include "kernels/cuda/pieces.cuh"
 
 namespace zazen::cuda {
 namespace {
-
-constexpr int64_t kPiece = kThreads * kEight;
 
 struct Divergence {
   float value, slope;  // slope = -d value / d logp
@@ -33,11 +27,24 @@ __device__ __forceinline__ float k3(float d) {
   return fabsf(d) < 0.5f ? series * d * d : exponential(d) - d - 1.0f;
 }
 
-__device__ __forceinline__ Divergence divergence(float d, KlEstimator estimator) {
+__device__ __forceinline__ Divergence estimate(float d, KlEstimator estimator) {
   if (estimator == KlEstimator::k1) return {0.0f - d, -1.0f};
   if (estimator == KlEstimator::k2) return {0.5f * d * d, d};
   const float value = k3(d);
   return {value, value + d};  // e^d - 1
+}
+
+// Derivatives at a bound are those of automatic differentiation: a clamp passes them inside its closed interval.
+__device__ __forceinline__ Divergence divergence(float d, const PolicyLossArgs& args) {
+  const float far = args.kl_max_log_ratio, most = args.kl_max;
+  const bool cut = far > 0.0f;
+  Divergence kl = estimate(cut ? smaller(larger(d, 0.0f - far), far) : d, args.kl);
+  if (cut && far < fabsf(d)) kl.slope = 0.0f;
+  if (most > 0.0f) {
+    if (most < fabsf(kl.value)) kl.slope = 0.0f;
+    kl.value = smaller(larger(kl.value, 0.0f - most), most);
+  }
+  return kl;
 }
 
 // What is maximised for a token. Flags say that a bound decides the value.
@@ -78,18 +85,7 @@ struct SequenceTerms {
   float ratio, pull;
 };
 
-// What a piece adds to PolicyLossSums.
-struct Sums {
-  double loss, kl, ratio, entropy, low, high, dual, tokens;
-  float max_drift;
-};
-
-struct Room {
-  double of[kWarps];
-};
-struct Shared {
-  Room rooms[9];  // one a sum, so that a barrier parts each from the others
-};
+enum { kLoss, kKl, kRatio, kEntropy, kLow, kHigh, kDual, kTokens, kSums };
 
 struct Task {
   PolicyLossInputs in;
@@ -99,7 +95,7 @@ struct Task {
   int64_t T;
 };
 
-__device__ SequenceTerms sequence_terms(Shared& shared, const Task& task, int64_t begin, int64_t end) {
+__device__ SequenceTerms sequence_terms(SumsRoom<kSums>& room, const Task& task, int64_t begin, int64_t end) {
   const PolicyLossInputs& in = task.in;
   double log_ratio = 0.0, count = 0.0;
   for (int64_t t = begin + threadIdx.x; t < end; t += kThreads) {
@@ -107,7 +103,7 @@ __device__ SequenceTerms sequence_terms(Shared& shared, const Task& task, int64_
     log_ratio = log_ratio + (static_cast<double>(in.logp[t]) - static_cast<double>(task.behaviour[t]));
     count = count + 1.0;
   }
-  const double total = block_sum(log_ratio, shared.rooms[0].of), n = block_sum(count, shared.rooms[1].of);
+  const double total = block_sum(log_ratio, room.of[0]), n = block_sum(count, room.of[1]);
   const float ratio = n > 0.0 ? exponential(static_cast<float>(total / n)) : 1.0f;
   double slope = 0.0;
   if (task.args.objective == Objective::clip)
@@ -117,12 +113,13 @@ __device__ SequenceTerms sequence_terms(Shared& shared, const Task& task, int64_
       const float s = clip_surrogate(ratio, in.advantages[t], task.args).slope;
       slope = slope + static_cast<double>(in.importance ? w * (s * in.importance[t]) : w * s);
     }
-  const double joint = block_sum(slope, shared.rooms[2].of);
+  const double joint = block_sum(slope, room.of[2]);
   return {ratio, n > 0.0 ? static_cast<float>(joint / n) : 0.0f};
 }
 
 // Sets what one token with weight has of the gradient and adds what it has of the sums.
-__device__ __forceinline__ void add_token(Sums& sums, const Task& task, int64_t t, float w, const SequenceTerms* sequence) {
+__device__ __forceinline__ void add_token(Sums<kSums>& sums, const Task& task, int64_t t, float w,
+                                          const SequenceTerms* sequence) {
   const PolicyLossInputs& in = task.in;
   const PolicyLossArgs& args = task.args;
   const float now = in.logp[t], advantage = in.advantages[t], drift = now - in.old[t];
@@ -133,30 +130,32 @@ __device__ __forceinline__ void add_token(Sums& sums, const Task& task, int64_t 
     s.value = s.value * in.importance[t];
     s.slope = s.slope * in.importance[t];
   }
-  const Divergence kl = in.ref ? divergence(in.ref[t] - now, args.kl) : Divergence{0.0f, 0.0f};
+  const Divergence kl = in.ref ? divergence(in.ref[t] - now, args) : Divergence{0.0f, 0.0f};
   const float h = in.entropy ? in.entropy[t] : 0.0f;
   const float gradient = 0.0f - (shared_slope ? 0.0f : s.slope) - args.kl_coef * kl.slope;
   task.dlogp[t] = shared_slope ? w * gradient - sequence->pull : w * gradient;
-  sums.loss = sums.loss + static_cast<double>(w * (args.kl_coef * kl.value - s.value - args.entropy_coef * h));
-  sums.kl = sums.kl + static_cast<double>(kl.value);
-  sums.ratio = sums.ratio + static_cast<double>(ratio);
-  sums.entropy = sums.entropy + static_cast<double>(h);
-  sums.low = sums.low + (s.low ? 1.0 : 0.0);
-  sums.high = sums.high + (s.high ? 1.0 : 0.0);
-  sums.dual = sums.dual + (s.dual ? 1.0 : 0.0);
-  sums.tokens = sums.tokens + 1.0;
-  sums.max_drift = larger(sums.max_drift, fabsf(drift));
+  const double terms[kSums] = {static_cast<double>(w * (args.kl_coef * kl.value - s.value - args.entropy_coef * h)),
+                               static_cast<double>(kl.value),
+                               static_cast<double>(ratio),
+                               static_cast<double>(h),
+                               s.low ? 1.0 : 0.0,
+                               s.high ? 1.0 : 0.0,
+                               s.dual ? 1.0 : 0.0,
+                               1.0};
+#pragma unroll
+  for (int i = 0; i < kSums; ++i) sums.of[i] = sums.of[i] + terms[i];
+  sums.max = fmax(sums.max, static_cast<double>(fabsf(drift)));
 }
 
-__global__ void __launch_bounds__(kThreads) loss_kernel(Sums* pieces, const Task task) {
-  Shared& shared = shared_memory<Shared>();
+__global__ void __launch_bounds__(kThreads) loss_kernel(Sums<kSums>* pieces, const Task task) {
+  SumsRoom<kSums>& room = shared_memory<SumsRoom<kSums>>();
   const bool by_sequence = task.args.ratio == RatioLevel::sequence;
   const int64_t piece = blockIdx.x, first = by_sequence ? task.in.cu_tokens[piece] : piece * kPiece;
   const int64_t full = first + kPiece < task.T ? first + kPiece : task.T,
                 last = by_sequence ? task.in.cu_tokens[piece + 1] : full;
   SequenceTerms terms{};
-  if (by_sequence) terms = sequence_terms(shared, task, first, last);
-  Sums sums{};
+  if (by_sequence) terms = sequence_terms(room, task, first, last);
+  Sums<kSums> sums{};
   for (int64_t t = first + threadIdx.x; t < last; t += kThreads) {
     const float w = task.in.weights[t];
     if (task.dentropy) task.dentropy[t] = 0.0f - w * task.args.entropy_coef;
@@ -166,28 +165,7 @@ __global__ void __launch_bounds__(kThreads) loss_kernel(Sums* pieces, const Task
       task.dlogp[t] = 0.0f;
   }
   __syncthreads();
-  double* all[] = {&sums.loss, &sums.kl, &sums.ratio, &sums.entropy, &sums.low, &sums.high, &sums.dual, &sums.tokens};
-#pragma unroll
-  for (int i = 0; i < 8; ++i) *all[i] = block_sum(*all[i], shared.rooms[i].of);
-  double drift = static_cast<double>(lanes_max(sums.max_drift));
-  if (threadIdx.x % kWarp == 0) shared.rooms[8].of[threadIdx.x / kWarp] = drift;
-  __syncthreads();
-  for (int warp = 0; warp < kWarps; ++warp) drift = fmax(drift, shared.rooms[8].of[warp]);
-  sums.max_drift = static_cast<float>(drift);
-  if (threadIdx.x == 0) pieces[piece] = sums;
-}
-
-void add_piece(PolicyLossSums& sums, const Sums& piece) {
-  sums.loss += piece.loss;
-  sums.kl += piece.kl;
-  sums.ratio += piece.ratio;
-  sums.entropy += piece.entropy;
-  sums.clipped_low += piece.low;
-  sums.clipped_high += piece.high;
-  sums.clipped += piece.low + piece.high + piece.dual;
-  sums.tokens += static_cast<int64_t>(piece.tokens);
-  const double drift = static_cast<double>(piece.max_drift);
-  sums.max_abs_drift = sums.max_abs_drift > drift ? sums.max_abs_drift : drift;
+  write_piece(pieces, sums, room);
 }
 
 }  // namespace
@@ -195,13 +173,22 @@ void add_piece(PolicyLossSums& sums, const Sums& piece) {
 void policy_loss(PolicyLossSums& sums, float* dlogp, float* dentropy, const PolicyLossInputs& in, const PolicyLossArgs& args,
                  int64_t T) {
   const int64_t count = args.ratio == RatioLevel::sequence ? in.sequences : ceil_div(T, kPiece);
-  Sums* pieces = workspace<Sums>(count);
-  launch({"policy_loss", {{"T", T}, {"sequences", in.sequences}}}, loss_kernel,
-         {.x = count, .threads = kThreads, .shared_bytes = sizeof(Shared)}, pieces,
-         Task{in, args, in.sampler ? in.sampler : in.old, dlogp, dentropy, T});
-  std::vector<Sums> host(static_cast<size_t>(count));
-  download(host.data(), pieces, host.size() * sizeof(Sums));
-  for (const Sums& piece : host) add_piece(sums, piece);
+  const Task task{in, args, in.sampler ? in.sampler : in.old, dlogp, dentropy, T};
+  const auto pieces = pieces_of<kSums>(count, [&](Sums<kSums>* to) {
+    launch({"policy_loss", {{"T", T}, {"sequences", in.sequences}}}, loss_kernel,
+           {.x = count, .threads = kThreads, .shared_bytes = sizeof(SumsRoom<kSums>)}, to, task);
+  });
+  for (const Sums<kSums>& piece : pieces) {
+    sums.loss += piece.of[kLoss];
+    sums.kl += piece.of[kKl];
+    sums.ratio += piece.of[kRatio];
+    sums.entropy += piece.of[kEntropy];
+    sums.clipped_low += piece.of[kLow];
+    sums.clipped_high += piece.of[kHigh];
+    sums.clipped += piece.of[kLow] + piece.of[kHigh] + piece.of[kDual];
+    sums.tokens += static_cast<int64_t>(piece.of[kTokens]);
+    sums.max_abs_drift = sums.max_abs_drift > piece.max ? sums.max_abs_drift : piece.max;
+  }
 }
 
 }  // namespace zazen::cuda

@@ -205,5 +205,11 @@ TEST(cuda_policy_loss_takes_every_divergence_and_absent_arrays) {
   loss_matches(100, {0.2f, 0.2f, 1.5f, 0.0f, 0.0f}, false);
 }
 
+TEST(cuda_policy_loss_cuts_the_divergence_as_the_cpu) {
+  for (const KlEstimator kl : {KlEstimator::k1, KlEstimator::k2, KlEstimator::k3})
+    for (const auto& [log_ratio, most] : {std::pair{0.7f, 0.0f}, {0.0f, 0.2f}, {1.2f, 0.4f}})
+      loss_matches(100, {0.2f, 0.2f, 0.0f, 0.1f, 0.0f, RatioLevel::token, Objective::clip, kl, log_ratio, most}, true);
+}
+
 }  // namespace
 }  // namespace zazen::test
