@@ -95,7 +95,14 @@ struct AdamwArgs {
   double lr, beta1, beta2, eps, weight_decay;
   double bias1, bias2;    // 1 - beta^step
   double gradient_scale;  // clip factor, applied to the gradient as it is read
-  int64_t step, first;    // number of the step, and of the first element: they key the rounding of bf16 moments
+  int64_t step, first;    // number of the step, and of the first element: they key the rounding of bf16 weights and moments
+  bool panels = false;    // bf16 weights lie in panels of pairs; gradients and moments as in f32 panels
+};
+
+// Both moments in 8 bits: codes of the dynamic map (quantization.h), signed of m, and the largest magnitude of every 256.
+struct BlockMoments {
+  uint8_t *m, *v;                // [n]
+  float *m_largest, *v_largest;  // [ceil(n / 256)]
 };
 
 // Whose probability the ratio is of: a token's, or a whole sequence's, length-normalised (GSPO, Zheng et al. 2025, eq. 7).
@@ -324,9 +331,13 @@ struct Kernels {
 
   // ---- adamw.cc
   // One AdamW step (Loshchilov and Hutter 2019) on n elements; all arrays [n]. Leaves zeros in g, for the next step's sums.
-  // Moments in bf16 are rounded up or down at random, with the mean of what is rounded: to nearest, an average that moves by
-  // less than half a unit in the last place a step would not move at all. The random bits are a function of (step, element).
-  void (*adamw)(ThreadPool&, float* w, float* g, TensorRef m, TensorRef v, int64_t n, const AdamwArgs&);
+  // Weights and moments in bf16 are rounded up or down at random, with the mean of what is rounded: to nearest, an average that
+  // moves by less than half a unit in the last place a step would not move at all, nor would a weight. The random bits are a
+  // function of (step, element).
+  void (*adamw)(ThreadPool&, TensorRef w, float* g, TensorRef m, TensorRef v, int64_t n, const AdamwArgs&);
+  // The same with moments in 8 bits (Dettmers et al. 2022), rounded to nearest; the first of a call's elements starts a block.
+  // A block with a moment that is infinite or no number becomes NaN. Codes and largest magnitudes of zeros: 127 of m, and 0.
+  void (*adamw_8bit)(ThreadPool&, TensorRef w, float* g, const BlockMoments&, int64_t n, const AdamwArgs&);
 
   // ---- grad_norm.cc
   // Sum of squares of x [n] in double: chunks of 4,096 elements, then the chunks in order. `scratch` holds ceil(n / 4096)

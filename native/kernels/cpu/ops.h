@@ -79,7 +79,8 @@ void advantage_normalize(float* advantages, const float* rewards, const int32_t*
                          float eps);
 
 // adamw.cc
-void adamw(ThreadPool& pool, float* w, float* g, TensorRef m, TensorRef v, int64_t n, const AdamwArgs& args);
+void adamw(ThreadPool& pool, TensorRef w, float* g, TensorRef m, TensorRef v, int64_t n, const AdamwArgs& args);
+void adamw_8bit(ThreadPool& pool, TensorRef w, float* g, const BlockMoments& moments, int64_t n, const AdamwArgs& args);
 
 // grad_norm.cc
 double sum_squares(ThreadPool& pool, const float* x, int64_t n, double* scratch);

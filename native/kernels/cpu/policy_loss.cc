@@ -7,7 +7,6 @@
 namespace zazen::ZAZEN_ISA {
 namespace {
 
-inline F32x16 magnitude(F32x16 x) { return max(x, zero() - x); }
 // `value` for tokens with a weight, else 0: the others may hold anything.
 inline F32x16 used(F32x16 weight, F32x16 value) { return select_less(zero(), magnitude(weight), value, zero()); }
 

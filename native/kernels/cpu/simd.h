@@ -227,6 +227,7 @@ inline F32x16 permute(F32x16 a, const int32_t* index) {
 #endif
 
 inline F32x16 zero() { return set1(0.0f); }
+inline F32x16 magnitude(F32x16 x) { return max(x, zero() - x); }
 
 // The fixed tree over the lanes: lane i is joined with lane i + 8, then + 4, + 2, + 1. The maximum is x > y ? x : y.
 #if defined(__AVX2__)

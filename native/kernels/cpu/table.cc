@@ -40,6 +40,7 @@ const Kernels kTable = {
     .value_loss = value_loss,
     .advantage_normalize = advantage_normalize,
     .adamw = adamw,
+    .adamw_8bit = adamw_8bit,
     .sum_squares = sum_squares,
 };
 

@@ -41,9 +41,10 @@ __device__ __forceinline__ T lanes_sum(T value) {
   for (int away = 1; away < Width; away *= 2) value = value + __shfl_xor_sync(kWholeWarp, value, away);
   return value;
 }
+template <int Width = kWarp>
 __device__ __forceinline__ float lanes_max(float value) {
 #pragma unroll
-  for (int away = 1; away < kWarp; away *= 2) value = larger(value, __shfl_xor_sync(kWholeWarp, value, away));
+  for (int away = 1; away < Width; away *= 2) value = larger(value, __shfl_xor_sync(kWholeWarp, value, away));
   return value;
 }
 

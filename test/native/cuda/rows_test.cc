@@ -167,39 +167,6 @@ TEST(cuda_add_and_scale_have_the_bits_of_the_cpu) {
     }
 }
 
-AdamwArgs step_args(int64_t step, int64_t first) {
-  AdamwArgs args{3e-3, 0.9, 0.999, 1e-8, 0.1, 0, 0, 0.25, step, first};
-  args.bias1 = 1 - std::pow(args.beta1, static_cast<double>(step));
-  args.bias2 = 1 - std::pow(args.beta2, static_cast<double>(step));
-  return args;
-}
-
-template <class M>
-void steps_match() {
-  for (const int64_t n : kLengths)
-    for (const int64_t offset : kOffsets) {
-      Floats w = random_floats(n, 1), g(w.size());
-      std::vector<M> m(w.size()), v(w.size());
-      const Shifted<float> dw(w, offset), dg(g, offset);
-      const Shifted<M> dm(m, offset), dv(v, offset);
-      for (int64_t step = 1; step <= 3; ++step) {
-        const AdamwArgs args = step_args(step, (int64_t{1} << 33) + 5);
-        g = random_floats(n, 10 + static_cast<uint64_t>(step));
-        cuda::upload(dg.data(), g.data(), g.size() * sizeof(float));
-        best().adamw(no_threads(), w.data(), g.data(), m.data(), v.data(), n, args);
-        cuda::adamw(no_threads(), dw.data(), dg.data(), dm.data(), dv.data(), n, args);
-      }
-      CHECK_BITS(dw.values(), w);
-      CHECK_BITS(dg.values(), Floats(g.size()));
-      CHECK_BITS(plain(dm.values()), plain(m));
-      CHECK_BITS(plain(dv.values()), plain(v));
-    }
-}
-TEST(cuda_adamw_has_the_bits_of_the_cpu) {
-  steps_match<float>();
-  steps_match<bf16>();
-}
-
 TEST(cuda_sum_squares_has_the_bits_of_the_cpu) {
   for (const int64_t n : {0, 1, 15, 17, 4095, 4096, 4097, 70003}) {
     const Floats x = random_floats(n, 1);
