@@ -339,6 +339,13 @@ struct Kernels {
   // A block with a moment that is infinite or no number becomes NaN. Codes and largest magnitudes of zeros: 127 of m, and 0.
   void (*adamw_8bit)(ThreadPool&, TensorRef w, float* g, const BlockMoments&, int64_t n, const AdamwArgs&);
 
+  // ---- nf4.cc
+  // 4-bit NormalFloat (Dettmers et al. 2023, "QLoRA"): codes [ceil(n / 2)], the first of two numbers in the upper half of a
+  // byte, and the largest magnitude [ceil(n / 64)] of every 64. A block with a number that is infinite or none becomes NaN.
+  void (*nf4_quantize)(ThreadPool&, uint8_t* codes, float* largest, TensorView x, int64_t n);
+  // out [n] = level of code * largest.
+  void (*nf4_dequantize)(ThreadPool&, TensorRef out, const uint8_t* codes, const float* largest, int64_t n);
+
   // ---- grad_norm.cc
   // Sum of squares of x [n] in double: chunks of 4,096 elements, then the chunks in order. `scratch` holds ceil(n / 4096)
   // doubles.

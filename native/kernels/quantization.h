@@ -1,4 +1,4 @@
-// Numbers of few bits, as tables that both backends read: the dynamic map of 8-bit optimizers. A block of
+// Numbers of few bits, as tables that both backends read: the dynamic map of 8-bit optimizers and 4-bit NormalFloat. A block of
 // numbers keeps its largest magnitude in f32, and a code for each number divided by that.
 #pragma once
 
@@ -6,8 +6,8 @@
 
 namespace zazen {
 
-constexpr int64_t kMomentBlock = 256;               // numbers of a block
-constexpr float kLeastMagnitude = 1.17549435e-38f;  // a block whose largest is less, not a normal float, is all zeros
+constexpr int64_t kMomentBlock = 256, kNf4Block = 64;  // numbers of a block
+constexpr float kLeastMagnitude = 1.17549435e-38f;     // a block whose largest is less, not a normal float, is all zeros
 
 // Dynamic quantisation (Dettmers et al. 2022, "8-bit Optimizers via Block-wise Quantization", section 2.1): magnitudes in
 // [0.1, 1] * 10^(decade - 6), each decade of them with twice as many equal parts as the one below, and a number is the middle
@@ -51,5 +51,22 @@ constexpr DynamicMap dynamic_map(bool is_signed) {
   return map;
 }
 inline constexpr DynamicMap kSignedMap = dynamic_map(true), kUnsignedMap = dynamic_map(false);
+
+// NormalFloat (Dettmers et al. 2023, "QLoRA", section 3 and appendix E): quantiles of the normal distribution, divided by the
+// largest, with an exact zero.
+struct Nf4Map {
+  float levels[16];
+  float edges[15];  // the code of a number is how many of them are less
+};
+constexpr Nf4Map nf4_map() {
+  Nf4Map map{{-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f,
+              -0.18477343022823334f, -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f,
+              0.24611230194568634f, 0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f},
+             {}};
+  for (int i = 0; i < 15; ++i)
+    map.edges[i] = static_cast<float>((static_cast<double>(map.levels[i]) + static_cast<double>(map.levels[i + 1])) / 2);
+  return map;
+}
+inline constexpr Nf4Map kNf4Map = nf4_map();
 
 }  // namespace zazen

@@ -82,6 +82,10 @@ void advantage_normalize(float* advantages, const float* rewards, const int32_t*
 void adamw(ThreadPool& pool, TensorRef w, float* g, TensorRef m, TensorRef v, int64_t n, const AdamwArgs& args);
 void adamw_8bit(ThreadPool& pool, TensorRef w, float* g, const BlockMoments& moments, int64_t n, const AdamwArgs& args);
 
+// nf4.cc
+void nf4_quantize(ThreadPool& pool, uint8_t* codes, float* largest, TensorView x, int64_t n);
+void nf4_dequantize(ThreadPool& pool, TensorRef out, const uint8_t* codes, const float* largest, int64_t n);
+
 // grad_norm.cc
 double sum_squares(ThreadPool& pool, const float* x, int64_t n, double* scratch);
 

@@ -41,6 +41,8 @@ const Kernels kTable = {
     .advantage_normalize = advantage_normalize,
     .adamw = adamw,
     .adamw_8bit = adamw_8bit,
+    .nf4_quantize = nf4_quantize,
+    .nf4_dequantize = nf4_dequantize,
     .sum_squares = sum_squares,
 };
 

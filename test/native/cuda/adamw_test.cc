@@ -95,5 +95,30 @@ TEST(cuda_adamw_8bit_has_the_bits_of_the_cpu) {
   steps_in_8_bits_match<float>({17000}, false);  // more than a thread block takes
 }
 
+template <class T>
+void nf4_matches() {
+  for (const int64_t n : kLengths)
+    for (const int64_t offset : kOffsets) {
+      std::vector<T> x = typed<T>(random_floats(n, 1, -2, 2)), y(x.size());
+      if (n > 2047) std::fill(x.begin() + 128, x.begin() + 192, T{});
+      std::vector<uint8_t> codes(static_cast<size_t>(ceil_div(n, 2)));
+      Floats largest(static_cast<size_t>(ceil_div(n, kNf4Block)));
+      best().nf4_quantize(no_threads(), codes.data(), largest.data(), x.data(), n);
+      best().nf4_dequantize(no_threads(), y.data(), codes.data(), largest.data(), n);
+      const Shifted<T> dx(x, offset), dy(y, offset);
+      const Shifted<uint8_t> d_codes(std::vector<uint8_t>(codes.size()), offset);
+      const Device<float> d_largest(largest.size());
+      cuda::nf4_quantize(no_threads(), d_codes.data(), d_largest.data(), dx.data(), n);
+      CHECK(d_codes.values() == codes);
+      CHECK_BITS(d_largest.values(), largest);
+      cuda::nf4_dequantize(no_threads(), dy.data(), d_codes.data(), d_largest.data(), n);
+      CHECK_BITS(plain(dy.values()), plain(y));
+    }
+}
+TEST(cuda_nf4_has_the_bits_of_the_cpu) {
+  nf4_matches<float>();
+  nf4_matches<bf16>();
+}
+
 }  // namespace
 }  // namespace zazen::test
