@@ -56,16 +56,23 @@ struct EmbeddingTable {
   int64_t vocab, hidden;
 };
 
-// Keys and values of one layer in blocks of 64 positions. One block: for every KV head K^T in groups of 16 positions
-// [4][D][16], then V [64][D]. A part-filled block is read from its start, in whole groups of keys. Lanes past a row of V are
-// read and have no use: they hold what comes next, and kTail elements come after the last row of a block.
+// How a block holds the keys of one KV head. Values lie as rows [64][D] in both.
+enum class KvLayout {
+  groups,  // the CPU's: K^T in groups of 16 positions [4][D][16]
+  rows,    // CUDA's: K [64][D]
+};
+
+// Keys and values of one layer in blocks of 64 positions. One block: for every KV head its keys, then its values. A part-filled
+// block is read from its start, by the CPU in whole groups of keys. Lanes past a row of V are read there and have no use: they
+// hold what comes next, and kTail elements come after the last row of a block.
 struct KvShape {
   static constexpr int64_t kTail = 16;
   int64_t kv_heads, head_dim;
   int64_t padded_dim() const { return (head_dim + 15) / 16 * 16; }  // of rows in registers and scratch
   int64_t key_elements() const { return head_dim * kKeyTile; }
   // Where K[position][d] lies in its head's part of a block, position in 0 .. 63.
-  int64_t key_index(int64_t position, int64_t d) const {
+  int64_t key_index(int64_t position, int64_t d, KvLayout layout = KvLayout::groups) const {
+    if (layout == KvLayout::rows) return position * head_dim + d;
     return (position / kKeyGroup * head_dim + d) * kKeyGroup + position % kKeyGroup;
   }
   int64_t head_elements() const { return 2 * key_elements(); }
@@ -73,7 +80,8 @@ struct KvShape {
 };
 
 // A run of rows of one sequence: rows [row, row + count) hold positions [position, position + count), and blocks[i] is the
-// KV block of positions [64 i, 64 i + 64).
+// KV block of positions [64 i, 64 i + 64). Spans are read by the host, `blocks` where the kernel runs: on a GPU it points to
+// device memory.
 struct Span {
   int64_t row;
   int64_t count;
@@ -223,6 +231,7 @@ struct SamplingRow {
 
 struct Kernels {
   const char* name;
+  KvLayout kv_layout;  // of the blocks that kv_write writes
 
   // ---- matmul.cc
   // y [M, N] (row stride ldy) = x [M, K] (ldx) * W^T, or y += when `accumulate`, which needs an f32 y. With transposed weights
