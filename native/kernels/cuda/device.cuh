@@ -50,6 +50,28 @@ __device__ __forceinline__ unsigned narrow(float value) {
   return value != value ? bits >> 16 | 0x40 : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
 }
 
+// Two of them, the first in the low half, by one instruction; every NaN becomes the same one.
+__device__ __forceinline__ uint32_t narrow_pair(float low, float high) {
+#if defined(ZAZEN_EMULATION)
+  return narrow(low) | narrow(high) << 16;
+#else
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#endif
+}
+
+// 2^x by the special function unit: within 2^-22, exp2_fast(0) is exactly 1, below 2^-126 zero; NaN stays NaN.
+__device__ __forceinline__ float exp2_fast(float x) {
+#if defined(ZAZEN_EMULATION)
+  return std::exp2(x);
+#else
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
 __device__ __forceinline__ float get(const float* p) { return *p; }
 __device__ __forceinline__ float get(const bf16* p) { return widen(p->bits); }
 __device__ __forceinline__ void put(float* p, float value) { *p = value; }
@@ -97,6 +119,16 @@ __device__ __forceinline__ void copy_async(void* target, const void* source, int
 #else
   const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(target));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(source), "r"(valid) : "memory");
+#endif
+}
+// The same of one f32, which becomes zero when it is not valid.
+__device__ __forceinline__ void copy_async(float* target, const float* source, bool valid) {
+#if defined(ZAZEN_EMULATION)
+  emulation::copy_async(target, source, sizeof(float), valid ? sizeof(float) : 0);
+#else
+  const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(target));
+  const int bytes = valid ? 4 : 0;
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(at), "l"(source), "r"(bytes) : "memory");
 #endif
 }
 __device__ __forceinline__ void commit_copies() {

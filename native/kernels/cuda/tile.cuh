@@ -30,6 +30,14 @@ struct Tile {
     const int turned = kChunks == 4 ? chunk ^ (line / 2 % 4) : chunk ^ (line % 8);
     return (line * kChunks + turned) * kEight;
   }
+  // From chunk 0 or 1 of one of the first 16 lines, an address in a tile at a multiple of 128 bytes, to that `lines` and
+  // `chunks` further on, multiples of 16 and of 2. In these steps addresses differ by constants, so that a loop keeps few of
+  // them.
+  static __device__ __forceinline__ const bf16* moved(const bf16* at, int lines, int chunks) {
+    constexpr int kTurns = kChunks == 4 ? 4 : 8;  // chunks of which the permutation is
+    const uintptr_t turned = reinterpret_cast<uintptr_t>(at) ^ static_cast<uintptr_t>(chunks % kTurns * kEight * sizeof(bf16));
+    return reinterpret_cast<const bf16*>(turned) + (lines * kChunks + chunks / kTurns * kTurns) * kEight;
+  }
 };
 
 // bf16 that is aligned comes by asynchronous copies; all else is read, rounded and stored.
@@ -59,15 +67,15 @@ __device__ __forceinline__ void fill_tile(bf16* tile, const Operand<E>& of, int6
   }
 }
 
-// The left operand's fragment of rows `row` .. + 15 and depths `k` .. + 15 (a of multiply_add).
+// The left operand's fragment of rows `row` .. + 15 and depths `k` .. + 15 (a of multiply_add); both are multiples of 16.
 template <int Rows, int Depth, bool KMajor>
 __device__ __forceinline__ void load_left(uint32_t (&a)[4], const bf16* tile, int row, int k) {
   using Layout = Tile<Rows, Depth, KMajor>;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   if constexpr (KMajor)
-    load_matrices(a, tile + Layout::place(row + lane % 16, k / kEight + lane / 16));
+    load_matrices(a, Layout::moved(tile + Layout::place(lane % 16, lane / 16), row, k / kEight));
   else
-    load_matrices<true>(a, tile + Layout::place(k + lane / 16 * 8 + lane % 8, row / kEight + lane / 8 % 2));
+    load_matrices<true>(a, Layout::moved(tile + Layout::place(lane / 16 * 8 + lane % 8, lane / 8 % 2), k, row / kEight));
 }
 
 // The right operand's fragments of rows `row` .. + 15 and depths `k` .. + 15: b[0], b[1] of the first eight rows, then of the
@@ -77,9 +85,9 @@ __device__ __forceinline__ void load_right(uint32_t (&b)[4], const bf16* tile, i
   using Layout = Tile<Rows, Depth, KMajor>;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   if constexpr (KMajor)
-    load_matrices(b, tile + Layout::place(row + lane / 16 * 8 + lane % 8, k / kEight + lane / 8 % 2));
+    load_matrices(b, Layout::moved(tile + Layout::place(lane / 16 * 8 + lane % 8, lane / 8 % 2), row, k / kEight));
   else
-    load_matrices<true>(b, tile + Layout::place(k + lane / 8 % 2 * 8 + lane % 8, row / kEight + lane / 16));
+    load_matrices<true>(b, Layout::moved(tile + Layout::place(lane / 8 % 2 * 8 + lane % 8, lane / 16), k, row / kEight));
 }
 
 }  // namespace zazen::cuda
