@@ -57,15 +57,28 @@ __device__ __forceinline__ float value_of(int64_t key) {
   return __uint_as_float(static_cast<unsigned>(bits ^ ((bits >> 31) & 0x7FFFFFFF)));
 }
 
-// Calls body(v, z[v]) for what a thread has of a row.
+constexpr int kAhead = 4;  // steps of a row whose loads a thread has under way together
+
+// Calls body(v, z[v]) for what a thread has of a row, in rising order.
 template <bool Aligned, class Body>
 __device__ __forceinline__ void for_logits(const float* z, int64_t V, const Body& body) {
-  for_row(V, [&](int64_t v, int64_t left) {
-    const Eight a = load_eight<Aligned>(z + v, left);
+  constexpr int64_t kStep = kThreads * kEight;
+  int64_t v = static_cast<int64_t>(threadIdx.x) * kEight;
+  for (; Aligned && v + (kAhead - 1) * kStep + kEight <= V; v += kAhead * kStep) {
+    Eight a[kAhead];
+#pragma unroll
+    for (int s = 0; s < kAhead; ++s) a[s] = load_eight<Aligned>(z + v + s * kStep, kEight);
+#pragma unroll
+    for (int s = 0; s < kAhead; ++s)
+#pragma unroll
+      for (int i = 0; i < kEight; ++i) body(v + s * kStep + i, a[s].v[i]);
+  }
+  for (; v < V; v += kStep) {
+    const Eight a = load_eight<Aligned>(z + v, V - v);
 #pragma unroll
     for (int i = 0; i < kEight; ++i)
-      if (i < left) body(v + i, a.v[i]);
-  });
+      if (v + i < V) body(v + i, a.v[i]);
+  }
 }
 // z[v] = value(v, z[v])
 template <bool Aligned, class Value>

@@ -118,7 +118,7 @@ Batch every_kind(int64_t V) {
 }
 
 TEST(cuda_sample_draws_what_the_cpu_draws) {
-  for (const int64_t V : {1, 5, 33, 300, 2049, 4103}) {
+  for (const int64_t V : {1, 5, 33, 300, 2049, 4103, 10001}) {
     Batch batch = every_kind(V);
     const int64_t R = static_cast<int64_t>(batch.size()), ld = ceil_div(V, kPanel) * kPanel;
     const Floats logits = random_floats(R * ld, 1, -6, 6);
@@ -147,7 +147,7 @@ TEST(cuda_sample_records_the_bits_of_the_head) {
 }
 
 TEST(cuda_sample_of_a_row_does_not_depend_on_others_or_alignment) {
-  const int64_t V = 2101, ld = 2104;
+  const int64_t V = 6301, ld = 6304;
   Batch batch = every_kind(V);
   const Floats logits = random_floats(static_cast<int64_t>(batch.size()) * ld, 3, -4, 4);
   const std::vector<SamplingRow> rows = batch.on_device();
