@@ -79,6 +79,8 @@ Napi::Object policy_sums_object(Napi::Env env, const PolicyLossSums& sums) {
   out.Set("clipped", sums.clipped);
   out.Set("clippedLow", sums.clipped_low);
   out.Set("clippedHigh", sums.clipped_high);
+  out.Set("entropy", sums.entropy);
+  out.Set("maxAbsDrift", sums.max_abs_drift);
   out.Set("tokens", static_cast<double>(sums.tokens));
   return out;
 }

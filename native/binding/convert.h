@@ -28,7 +28,7 @@ std::vector<uint8_t> bytes(const Napi::Object& object, const char* key);
 
 // {clipLow, clipHigh, dualClip, klCoefficient, entropyCoefficient, ratio, objective, klEstimator}
 PolicyLossArgs policy_loss_args(const Napi::Object& object);
-// -> {loss, kl, ratio, clipped, clippedLow, clippedHigh, tokens}: sums
+// -> {loss, kl, ratio, clipped, clippedLow, clippedHigh, entropy, tokens: sums; maxAbsDrift}
 Napi::Object policy_sums_object(Napi::Env env, const PolicyLossSums& sums);
 // {beta, labelSmoothing}
 DpoLossArgs dpo_loss_args(const Napi::Object& object);

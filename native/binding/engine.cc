@@ -215,16 +215,7 @@ Napi::Value scores_object(Napi::Env env, const Scores& scores) {
 }
 
 Napi::Value sums_object(Napi::Env env, const LossSums& sums) {
-  Napi::Object out = Napi::Object::New(env);
-  out.Set("loss", sums.loss);
-  out.Set("kl", sums.kl);
-  out.Set("ratio", sums.ratio);
-  out.Set("clipped", sums.clipped);
-  out.Set("clippedLow", sums.clipped_low);
-  out.Set("clippedHigh", sums.clipped_high);
-  out.Set("entropy", sums.entropy);
-  out.Set("maxAbsDrift", sums.max_abs_drift);
-  out.Set("tokens", static_cast<double>(sums.tokens));
+  Napi::Object out = policy_sums_object(env, sums);
   out.Set("pairs", pair_sums_object(env, sums.pairs));
   out.Set("value", value_sums_object(env, sums.value));
   return out;

@@ -1,6 +1,6 @@
 // Parsers of flag values. A bad value is a usage error that commander reports with the flag's name.
 import { InvalidArgumentError, Option } from "commander";
-import type { JsonObject } from "../config/files.js";
+import { isObject, type JsonObject } from "../config/json.js";
 import type { DType, EngineOptions } from "../engine/types.js";
 
 export interface NumberRange {
@@ -28,7 +28,7 @@ export function collect(value: string, earlier: readonly string[] | undefined): 
 /** A flag that takes a JSON object. */
 export function jsonObject(text: string): JsonObject {
   const value = parseJson(text);
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as JsonObject;
+  if (isObject(value)) return value;
   throw new InvalidArgumentError('Expected a JSON object such as {"enable_thinking": false}.');
 }
 

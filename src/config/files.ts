@@ -3,8 +3,9 @@ import { randomUUID } from "node:crypto";
 import { open, rename, rm, stat } from "node:fs/promises";
 import { InputError } from "../errors.js";
 import { isTooDeep, SHALLOW } from "./depth.js";
+import { isObject, type JsonObject } from "./json.js";
 
-export type JsonObject = { readonly [key: string]: unknown };
+export { isObject, type JsonObject };
 
 /** What a file is read as. */
 export interface Reading {
@@ -15,10 +16,6 @@ export interface Reading {
 }
 
 const MAX_BYTES = 16 * 1024 * 1024;
-
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 export async function exists(path: string): Promise<boolean> {
   return (await kindOf(path)) !== "nothing";

@@ -57,7 +57,8 @@ export interface NativeScores {
   topLogprobs: Float32Array;
 }
 
-export interface NativeSums {
+/** Of the policy loss, as a kernel and in training. */
+export interface NativePolicySums {
   loss: number;
   kl: number;
   ratio: number;
@@ -67,6 +68,10 @@ export interface NativeSums {
   entropy: number;
   maxAbsDrift: number;
   tokens: number;
+}
+
+/** Of any loss. */
+export interface NativeSums extends NativePolicySums {
   pairs: NativePairSums;
   value: NativeValueSums;
 }
@@ -89,17 +94,6 @@ export interface NativePairSums {
   chosenLogprob: number;
   rejectedLogprob: number;
   accurate: number;
-}
-
-/** Of the policy loss as a kernel. */
-export interface NativePolicySums {
-  loss: number;
-  kl: number;
-  ratio: number;
-  clipped: number;
-  clippedLow: number;
-  clippedHigh: number;
-  tokens: number;
 }
 
 export interface NativeAddon {

@@ -1,6 +1,7 @@
 // Runs a reward function over samples in index order, sync or async. It may give several rewards by name; their weighted sum is the reward.
 // A wrong answer is reward 0; a function that throws or returns no finite number is an error: counted, reported, its sample left out of the
 // update, and fatal above a share. Leaves out deadlines, workers and reward models, which pool.ts has.
+import { isObject } from "../config/json.js";
 import { InputError } from "../errors.js";
 import { combineRewards, type RewardFailure, type RewardPart, refuseTooMany } from "./combine.js";
 
@@ -87,7 +88,7 @@ async function callAll(calls: readonly (() => RewardValue | Promise<RewardValue>
 }
 
 function checked(value: unknown): RewardValue {
-  const parts = typeof value === "object" && value !== null && !Array.isArray(value) ? Object.values(value) : [value];
+  const parts = isObject(value) ? Object.values(value) : [value];
   const wrong = parts.find((part) => typeof part !== "number" || !Number.isFinite(part));
   if (parts.length > 0 && wrong === undefined) return value as RewardValue;
   if (Object.is(parts[0], value)) throw new Error(`[reward] expected a finite number, got ${String(value)}`);

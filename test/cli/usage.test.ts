@@ -83,6 +83,7 @@ test("help loads commander and nothing heavier", () => {
   expect([...packages]).toEqual(["commander"]);
   expect([...seen].filter((path) => !path.includes("/cli/")).map((path) => path.slice(root.length))).toEqual([
     "src/errors.ts",
+    "src/config/json.ts",
     "src/report/format.ts",
   ]);
 });
