@@ -31,6 +31,7 @@ export const READERS = {
     ...under("src/prompt", "chat.ts", "template-file.ts", "assistant-mask.ts", "render-child.mjs"),
     "src/methods/sft-examples.ts",
   ],
+  reward: ["src/reward/model/folder.ts"],
   checkpoint: [...under("src/train", "checkpoint.ts", "run-state.ts"), "src/cli/resume.ts"],
 } as const satisfies Readonly<Record<string, readonly string[]>>;
 
