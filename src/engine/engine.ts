@@ -3,9 +3,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError, ZazenError } from "../errors.js";
-import { addon, defaultThreads, type NativeEngine, toZazenError } from "./addon.js";
+import { addon, type NativeEngine, toZazenError } from "./addon.js";
 import { type Carried, readCarried } from "./carried.js";
-import { FAMILIES } from "./families.js";
 import { type GenerateArgs, generateArgs, generateResult } from "./generate.js";
 import {
   DEFAULT_STD,
@@ -18,7 +17,7 @@ import {
   withHead,
 } from "./head.js";
 import { checkKeys, KEYS } from "./known.js";
-import { type FilledLora, fillLora, isUntied, nativeLora } from "./lora.js";
+import { isUntied } from "./lora.js";
 import { lossMetrics } from "./loss-metrics.js";
 import {
   type MemoryPlan,
@@ -32,31 +31,28 @@ import {
   type Workload,
 } from "./memory.js";
 import { memoryRoom } from "./memory-limit.js";
+import { type FilledOptions, fillOptions, nativeConfig } from "./options.js";
 import { ADAPTER_WEIGHTS, checkModules, modelFolders, writeAdapterConfig } from "./peft.js";
-import { ropeFrequencies } from "./rope.js";
 import { checkSpec, readModelSpec, writeModelConfig } from "./spec.js";
 import { streamTokens } from "./stream.js";
-import {
-  DEFAULT_KV_BYTES,
-  DEFAULT_MICRO_BATCH_TOKENS,
-  DTYPES,
-  type DType,
-  type EngineOptions,
-  type GenerateChunk,
-  type GenerateProgress,
-  type GenerateRequest,
-  type GenerateResult,
-  type LogprobsRequest,
-  type LogprobsResult,
-  type LoraOptions,
-  type LossMetrics,
-  type LossSpec,
-  type ModelSpec,
-  type OptimResult,
-  type OptimStep,
-  type TokenBytes,
-  type TrainBatch,
-  type ValuesRequest,
+import type {
+  DType,
+  EngineOptions,
+  GenerateChunk,
+  GenerateProgress,
+  GenerateRequest,
+  GenerateResult,
+  LogprobsRequest,
+  LogprobsResult,
+  LoraOptions,
+  LossMetrics,
+  LossSpec,
+  ModelSpec,
+  OptimResult,
+  OptimStep,
+  TokenBytes,
+  TrainBatch,
+  ValuesRequest,
 } from "./types.js";
 import {
   checkLoss,
@@ -72,7 +68,6 @@ import { OPTIMIZER_FILE, REFERENCE_FILE, WEIGHTS_FILE, weightFiles } from "./wei
 
 /** A weight whose gradient has always been 0 steps by 0 / (0 + eps): eps must not be 0 in float32. */
 const LEAST_EPS = 1e-30;
-const ISAS: readonly Required<EngineOptions>["isa"][] = ["auto", "portable", "avx2", "avx512", "avx512_bf16"];
 
 interface Source {
   readonly paths: readonly string[];
@@ -443,27 +438,6 @@ const plannerOf =
   (options, workload) =>
     nativePlan(nativeConfig(spec, fillOptions(options, spec)), workload);
 
-/** `adapter`: path of a file with adapters, or "". */
-function nativeConfig(spec: ModelSpec, { lora, ...options }: FilledOptions, adapter = ""): object {
-  return { ...nativeSpec(spec), ...options, ...nativeLora(spec, lora, adapter), drawHead: false };
-}
-
-/** The spec as the native side has it: what a family or a scaling means is settled here. */
-function nativeSpec(spec: ModelSpec): object {
-  const { qkvBias, qkNorm } = FAMILIES[spec.family ?? "llama"];
-  const { frequencies, scale } = ropeFrequencies(spec);
-  const windows = spec.windows ?? new Array<number>(spec.layers).fill(0);
-  return {
-    ...spec,
-    scalarHead: spec.head === "scalar",
-    qkvBias,
-    qkNorm,
-    ropeFrequencies: frequencies,
-    ropeScale: scale,
-    windows: Int32Array.from(windows),
-  };
-}
-
 /** The arrays of a batch by name, and the tokens that bear scores where the loss is of these. */
 function arraysOf(batch: TrainBatch, loss: LossSpec, { padTokenId = null }: ModelSpec) {
   const { ids, cuSeqlens, weights, advantages, oldLogprobs, refLogprobs, samplerLogprobs, importance } = batch;
@@ -482,25 +456,4 @@ async function makeFolder(folder: string): Promise<void> {
       cause: error,
     });
   }
-}
-
-type FilledOptions = Required<Omit<EngineOptions, "lora" | "base" | "head" | "headInit">> & {
-  readonly lora?: FilledLora;
-};
-
-function fillOptions(options: EngineOptions, spec: ModelSpec): FilledOptions {
-  checkKeys("engine options", options, KEYS.engine);
-  const { threads = defaultThreads(), isa = "auto" } = options;
-  const { microBatchTokens = DEFAULT_MICRO_BATCH_TOKENS, kvBytes = DEFAULT_KV_BYTES } = options;
-  const { trainable = true, reference = false, dtype = "float32", moments = "float32", recompute = false } = options;
-  const filled = { threads, microBatchTokens, kvBytes, isa, trainable, reference, dtype, moments, recompute };
-  if (!ISAS.includes(filled.isa)) fail("BAD_ARGUMENT", "engine isa", ISAS.join(", "), filled.isa);
-  if (!DTYPES.includes(dtype)) fail("BAD_ARGUMENT", "engine dtype", DTYPES.join(" or "), dtype);
-  if (!DTYPES.includes(moments)) fail("BAD_ARGUMENT", "engine moments", DTYPES.join(" or "), moments);
-  for (const [name, value] of Object.entries({ trainable, reference, recompute }))
-    if (typeof value !== "boolean") fail("BAD_ARGUMENT", `engine ${name}`, "true or false", value);
-  checkNumber("engine threads", filled.threads, 1, 1024, true);
-  checkNumber("engine microBatchTokens", filled.microBatchTokens, 1, 2 ** 31 - 1, true);
-  checkNumber("engine kvBytes", filled.kvBytes, 1, Number.MAX_SAFE_INTEGER, true);
-  return { ...filled, ...(options.lora && { lora: fillLora(options.lora, spec) }) };
 }

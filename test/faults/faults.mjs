@@ -461,7 +461,7 @@ export const faults = [
   {
     law: 10,
     name: "an instruction set that there is none of is replaced by the best one",
-    file: "native/binding/engine.cc",
+    file: "native/binding/arguments.cc",
     find: 'ZAZEN_CHECK(name == "auto", "UNSUPPORTED", "[engine] expected auto, portable, avx2, avx512 or avx512_bf16, got ", name);',
     replace: "",
     tests: ["test/engine/law10.test.ts"],
@@ -477,7 +477,7 @@ export const faults = [
   {
     law: 10,
     name: "moments are float32 whatever was asked for",
-    file: "src/engine/engine.ts",
+    file: "src/engine/options.ts",
     find: "trainable, reference, dtype, moments, recompute };",
     replace: 'trainable, reference, dtype, moments: "float32" as DType, recompute };',
     tests: ["test/engine/law10.test.ts"],
