@@ -3,7 +3,8 @@
 // or not at all. state.json has the SHA-256 of every other file, state.json.sha256 its own (as sha256sum -c reads it). Leaves out when to
 // write one.
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { readSmallText } from "../config/files.js";
 import type { EngineLike } from "../engine/like.js";
@@ -28,6 +29,7 @@ export const checkpointModel = (path: string): string => join(path, "model");
 const stateFile = "state.json";
 const sumFile = "state.json.sha256";
 const mostStateBytes = 2 ** 28;
+const chunkBytes = 2 ** 20; // of a file that is being summed
 const namePattern = /^step-(\d+)$/;
 const digits = 6;
 const half = ".part"; // of a folder that is being written, or removed
@@ -139,9 +141,10 @@ async function verify(run: string, path: string): Promise<RunState | string> {
 }
 
 async function wrongFile(path: string, { sha256 }: RunState): Promise<string | null> {
+  const chunk = Buffer.alloc(chunkBytes);
   for (const [name, sum] of Object.entries(sha256)) {
     if (!isFile(join(path, name))) return `${name} is missing`;
-    const found = await fileSum(join(path, name)).catch((error: Error) => error);
+    const found = await fileSum(join(path, name), chunk).catch((error: Error) => error);
     if (found instanceof Error) return `${name} cannot be read: ${found.message}`;
     if (found !== sum) return `${name} is not what was written`;
   }
@@ -174,14 +177,20 @@ function contentsOf(folder: string): { readonly files: string[]; readonly folder
 
 async function sumsOf(folder: string, names: readonly string[]): Promise<Record<string, string>> {
   const sums: Record<string, string> = {};
-  for (const name of names) sums[name] = await fileSum(join(folder, name));
+  const chunk = Buffer.alloc(chunkBytes);
+  for (const name of names) sums[name] = await fileSum(join(folder, name), chunk);
   return sums;
 }
 
-async function fileSum(path: string): Promise<string> {
+/** Reads by way of `chunk`: the buffers of a stream would lie about until they are collected. */
+async function fileSum(path: string, chunk: Buffer): Promise<string> {
   const sha = createHash("sha256");
-  for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) sha.update(chunk as Buffer);
-  return sha.digest("hex");
+  await using file = await open(path);
+  for (;;) {
+    const { bytesRead } = await file.read(chunk);
+    if (bytesRead === 0) return sha.digest("hex");
+    sha.update(chunk.subarray(0, bytesRead));
+  }
 }
 
 const sumOf = (text: string): string => createHash("sha256").update(text).digest("hex");
