@@ -3,6 +3,8 @@ import { cpus } from "node:os";
 import { addon, defaultThreads } from "./addon.js";
 import { planMemory } from "./engine.js";
 import { memoryLine } from "./memory.js";
+import { memoryRoom } from "./memory-limit.js";
+import { processMemory } from "./process-memory.js";
 import type { DType, EngineOptions, ModelSpec } from "./types.js";
 
 export interface CpuInfo {
@@ -67,8 +69,9 @@ const EXAMPLES: readonly (readonly [string, EngineOptions])[] = [
 
 /** Memory plans of training a known shape, against what this machine has left. */
 export function examplePlans(): readonly string[] {
-  return EXAMPLES.map(
-    ([name, options]) =>
-      `0.5B parameters, ${name}, steps of 4,096 tokens: ${memoryLine(planMemory(HALF_BILLION, options, STEP))}`,
-  );
+  const beside = [processMemory(0, HALF_BILLION, STEP)];
+  return EXAMPLES.map(([name, options]) => {
+    const plan = planMemory(HALF_BILLION, options, STEP);
+    return `0.5B parameters, ${name}, steps of 4,096 tokens: ${memoryLine(plan, 0, memoryRoom(), beside)}`;
+  });
 }

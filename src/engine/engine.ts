@@ -25,7 +25,7 @@ import {
   nativePlan,
   nativeWorkload,
   type Planner,
-  type Proposals,
+  type PlanTerms,
   requireMemory,
   usableBytes,
   type Workload,
@@ -185,8 +185,8 @@ export class Engine {
    * What this engine comes to when it has done the largest calls of a workload. Nothing is allocated. Throws InputError MEMORY_PLAN with
    * settings that would fit where this machine, or the control group of the process, has less left.
    */
-  planMemory(workload: Workload, proposals: Proposals = {}): MemoryPlan {
-    const asked = { ...proposals, held: this.memory().bytes };
+  planMemory(workload: Workload, terms: PlanTerms = {}): MemoryPlan {
+    const asked = { ...terms, held: this.memory().bytes };
     return requireMemory("engine", plannerOf(this.spec), this.#identity.options, workload, asked);
   }
 
@@ -194,8 +194,8 @@ export class Engine {
    * Takes the memory of the largest calls of a workload, so that none of them allocates any more; resolves with the plan. Rejects as
    * planMemory throws, before anything is taken.
    */
-  async reserve(workload: Workload, proposals: Proposals = {}): Promise<MemoryPlan> {
-    const plan = this.planMemory(workload, proposals);
+  async reserve(workload: Workload, terms: PlanTerms = {}): Promise<MemoryPlan> {
+    const plan = this.planMemory(workload, terms);
     await this.#call(undefined, (native) => native.reserve({ workload: nativeWorkload(workload) }));
     return plan;
   }

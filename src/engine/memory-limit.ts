@@ -30,8 +30,8 @@ const V1: Group = {
 
 /** `root` is where /proc and /sys lie. */
 export function memoryRoom(root = "/"): MemoryRoom {
-  const total = meminfo(root, "MemTotal") ?? totalmem();
-  const free = meminfo(root, "MemAvailable") ?? freemem();
+  const total = kernelBytes(root, "proc/meminfo", "MemTotal") ?? totalmem();
+  const free = kernelBytes(root, "proc/meminfo", "MemAvailable") ?? freemem();
   const groups = groupFolders(root).flatMap(({ folder, group }) => roomOf(folder, group));
   const limit = Math.min(total, ...groups.map((room) => room.limit));
   return {
@@ -41,8 +41,9 @@ export function memoryRoom(root = "/"): MemoryRoom {
   };
 }
 
-function meminfo(root: string, key: string): number | undefined {
-  const found = new RegExp(`^${key}:\\s+(\\d+) kB$`, "m").exec(read(join(root, "proc/meminfo")));
+/** What a line `KEY: N kB` of a file says; undefined where there is none. */
+export function kernelBytes(root: string, file: string, key: string): number | undefined {
+  const found = new RegExp(`^${key}:\\s+(\\d+) kB$`, "m").exec(read(join(root, file)));
   return found ? Number(found[1]) * 1024 : undefined;
 }
 

@@ -67,12 +67,18 @@ export interface Proposals {
   readonly adapters?: boolean;
 }
 
+/** What a plan has to fit beside, and what is proposed where it does not. */
+export interface PlanTerms extends Proposals {
+  /** Bytes that other parts of the run will take beyond what they hold. Default 0. */
+  readonly beside?: number;
+}
+
 /** The plan of options on a workload. */
 export type Planner = (options: EngineOptions, workload: Workload) => MemoryPlan;
 
 const MOST = 2 ** 31 - 1;
 const GiB = 2 ** 30;
-/** Share of what is available that a plan may take; the rest is for JavaScript and the system. */
+/** Share of what is available that a plan may take; the rest is for the system. */
 const USABLE = 0.95;
 const LEAST_MICRO_BATCH = 64;
 /** Adapters that are offered in the place of training every weight. */
@@ -124,6 +130,11 @@ export function usableBytes(room: MemoryRoom, held: number): number {
   return Math.floor(USABLE * room.available) + held;
 }
 
+/** Bytes that others will take beyond what they hold. */
+export function stillToTake(others: readonly OtherMemory[]): number {
+  return others.reduce((sum, { bytes, held }) => sum + bytes - held, 0);
+}
+
 /**
  * The plan, when it fits beside what else runs on this machine. `held`: bytes that are allocated already.
  * Throws InputError MEMORY_PLAN with settings that fit.
@@ -136,11 +147,12 @@ export function requireMemory(
   {
     held = 0,
     room = memoryRoom(),
+    beside = 0,
     ...proposals
-  }: Proposals & { readonly held?: number; readonly room?: MemoryRoom } = {},
+  }: PlanTerms & { readonly held?: number; readonly room?: MemoryRoom } = {},
 ): MemoryPlan {
   const wanted = plan(options, workload);
-  const usable = usableBytes(room, held);
+  const usable = Math.max(0, usableBytes(room, held) - beside);
   if (wanted.bytes <= usable) return wanted;
   const fitting = (changed: Change) => plan({ ...options, ...changed }, workload).bytes <= usable;
   const fits = fittingSettings(fitting, options, proposals);
@@ -215,6 +227,8 @@ export interface OtherMemory {
   readonly bytes: number;
   /** Of these, taken already. */
   readonly held: number;
+  /** It lies in processes of its own. Default false. */
+  readonly apart?: boolean;
 }
 
 /** "memory: 7.42 GiB of 9.80 GiB that may be used (weights ...); 2.38 GiB are left", or that it does not fit. */
@@ -233,4 +247,7 @@ export function memoryLine(
   return `memory: ${gib(bytes)} (${parts.join(", ")}); ${limit}; ${verdict}`;
 }
 
-const gib = (bytes: number): string => `${(bytes / GiB).toFixed(bytes < GiB / 10 ? 4 : 2)} GiB`;
+const gib = (bytes: number): string => {
+  const digits = bytes < GiB / 10 ? 4 : bytes < GiB ? 3 : 2;
+  return `${(bytes / GiB).toFixed(digits)} GiB`;
+};

@@ -10,9 +10,11 @@ import {
   type Planner,
   type Proposals,
   requireMemory,
+  stillToTake,
   type Workload,
 } from "../engine/memory.js";
-import { type MemoryRoom, memoryRoom } from "../engine/memory-limit.js";
+import { memoryRoom } from "../engine/memory-limit.js";
+import { processMemory } from "../engine/process-memory.js";
 import { readModelSpec } from "../engine/spec.js";
 import type { EngineOptions, LoraOptions, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
@@ -31,18 +33,28 @@ const SHORTEST = 2;
 
 /** Says what the run takes. Throws InputError MEMORY_PLAN, with settings that fit, where it does not fit. */
 export function sayMemory(run: Run, engine: EngineLike, workload: Workload, proposals: Proposals = {}): void {
-  run.note("info", memoryLine(engine.planMemory(workload, proposals), engine.memory().bytes));
+  const { held, room, beside } = surroundings(engine, workload, []);
+  const plan = engine.planMemory(workload, { ...proposals, beside: stillToTake(beside) });
+  run.note("info", memoryLine(plan, held, room, beside));
 }
 
 /** The same, and takes it; `others` is what other parts of the run hold, such as reward models. */
 export async function takeMemory(
-  run: Run,
+  run: Pick<Run, "note">,
   engine: EngineLike,
   workload: Workload,
   others: readonly OtherMemory[] = [],
 ): Promise<void> {
-  const [held, room] = [engine.memory().bytes, memoryRoom()];
-  run.note("info", memoryLine(await engine.reserve(workload), held, room, others));
+  const { held, room, beside } = surroundings(engine, workload, others);
+  const plan = await engine.reserve(workload, { beside: stillToTake(beside) });
+  run.note("info", memoryLine(plan, held, room, beside));
+}
+
+/** What an engine holds before it takes the memory of a workload, what is left, and what there is beside the engine. */
+function surroundings(engine: EngineLike, workload: Workload, others: readonly OtherMemory[]) {
+  const held = engine.memory().bytes;
+  const inside = others.reduce((sum, { held, apart = false }) => (apart ? sum : sum + held), held);
+  return { held, room: memoryRoom(), beside: [...others, processMemory(inside, engine.spec, workload)] };
 }
 
 /** A policy before there is an engine of it; `lora` is what a folder of adapters brings. */
@@ -80,23 +92,18 @@ export interface MemoryQuestion {
 export async function foreseeMemory(question: MemoryQuestion): Promise<string> {
   const { model, options, workload, beside, proposals = {}, bounded } = question;
   const { spec, lora } = await model();
-  const others = (await beside?.()) ?? [];
+  const own = (await beside?.()) ?? [];
+  const others = (asked: Workload) => [...own, processMemory(0, spec, asked)];
   const policy = { ...options, ...(lora && { lora }) };
   const plan: Planner = (changed, asked) => planMemory(spec, changed, asked);
-  const line = (asked: Workload) => memoryLine(plan(policy, asked), undefined, undefined, others);
+  const line = (asked: Workload) => memoryLine(plan(policy, asked), undefined, undefined, others(asked));
   const least = workload(bounded ? { ...spec, maxPositions: SHORTEST } : spec);
-  const asked = { ...proposals, room: roomBeside(others) };
   // The model by itself first, as where an engine is opened.
-  for (const work of [{}, least]) requireMemory("engine", plan, policy, work, asked);
+  for (const work of [{}, least]) {
+    requireMemory("engine", plan, policy, work, { ...proposals, beside: stillToTake(others(work)) });
+  }
   if (!bounded) return line(least);
   return `${lineOrFault(() => line(workload(spec)))}; for sequences as long as settings and model allow, no data were read`;
-}
-
-/** The room that is left when others have taken theirs. */
-function roomBeside(others: readonly OtherMemory[]): MemoryRoom {
-  const room = memoryRoom();
-  const taken = others.reduce((sum, { bytes, held }) => sum + bytes - held, 0);
-  return { ...room, available: Math.max(0, room.available - taken) };
 }
 
 /** What stands in the way of the longest sequences may not be in the way of the data's. */

@@ -159,7 +159,7 @@ function ppo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
           const { policy: asked, critic: said } = ppoWorkloads(settings, policy.spec, task.longestPrompt);
           const workload = withHeldOut(asked, settings.sampling, task.longestPrompt, heldOut);
           const critics = { name: "critic", bytes: value.planMemory(said).bytes, held: value.memory().bytes };
-          await takeMemory(run, policy, workload, [...task.models, critics]);
+          await takeMemory(run, policy, workload, [...task.memory, critics]);
           await value.reserve(said);
         },
         train: (run, task, part) =>
@@ -188,7 +188,7 @@ function alone({ model }: AlgorithmConfig, { train, ...own }: Alone): Algorithm 
       return {
         policy,
         reserve: (run, task, heldOut) =>
-          takeMemory(run, policy, workload(policy.spec, task.longestPrompt, heldOut), task.models),
+          takeMemory(run, policy, workload(policy.spec, task.longestPrompt, heldOut), task.memory),
         train: (run, task, part) => train(run, policy, task, part),
         [Symbol.asyncDispose]: () => policy.dispose(),
       };

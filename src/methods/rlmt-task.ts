@@ -58,8 +58,8 @@ export interface RlmtTask extends PolicyTask<AskedProblem>, AsyncDisposable {
   /** What tokens write, for stop strings and constraints. */
   vocabulary(): TokenBytes;
   readonly tokenizer: TokenizerWriter;
-  /** What its reward models take. */
-  readonly models: readonly OtherMemory[];
+  /** What its rewards take. */
+  readonly memory: readonly OtherMemory[];
   /** What became of the rows of each source. */
   readonly sources: readonly SourceReport[];
 }
@@ -161,7 +161,7 @@ function taskOf(
       });
     },
     tokenizer: copyTokenizer(config.tokenizer),
-    models: pool.models,
+    memory: pool.memory,
     [Symbol.asyncDispose]: async () => {
       tokenizer[Symbol.dispose]();
       await pool.dispose();

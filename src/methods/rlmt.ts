@@ -10,8 +10,8 @@ import { InputError } from "../errors.js";
 import { sampleHeldOut } from "../eval/held-out.js";
 import { type Difference, type Mean, meanOf, pairedDifference } from "../objective/intervals.js";
 import type { ThinkingFormat } from "../prompt/thinking.js";
+import { foreseeRewards } from "../reward/memory.js";
 import { modelFields } from "../reward/model/settings.js";
-import { foreseeRewardModels } from "../reward/pool.js";
 import { type RewardSpec, rewardList, rewardSpec } from "../reward/spec.js";
 import { heldOutSampling } from "../rollout/sampling.js";
 import type { HeldOut } from "../train/held-out.js";
@@ -337,13 +337,16 @@ function parts({ name, steps, samples }: Algorithm, { evaluation }: RlmtConfig, 
 
 async function foresee(config: RlmtConfig): Promise<string> {
   await requireStill("rlmt", config, moveOf(config));
-  const { model, lora, evaluation, maxPromptTokens } = config;
+  const { model, lora, evaluation, maxPromptTokens, rewardWorkers } = config;
   const { options, workload, beside } = algorithmOf(config);
   return foreseeMemory({
     model: () => policyModel(model, lora),
     options,
     workload: (spec) => workload(spec, mostTokens(maxPromptTokens, spec.maxPositions - 1), evaluation),
-    beside: async () => [...(await foreseeRewardModels(allRewards(config))), ...(await beside(maxPromptTokens))],
+    beside: async () => [
+      ...(await foreseeRewards(allRewards(config), rewardWorkers || undefined)),
+      ...(await beside(maxPromptTokens)),
+    ],
     bounded: true,
   });
 }

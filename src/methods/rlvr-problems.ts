@@ -115,7 +115,7 @@ function taskOf(
       return parts[0]!.rewards.map(([reward]) => reward! >= 1);
     },
     tokenizer: copyTokenizer(config.tokenizer),
-    models: pool.models,
+    memory: pool.memory,
     tryPrompt: standInPrompt,
     [Symbol.asyncDispose]: async () => {
       tokenizer[Symbol.dispose]();

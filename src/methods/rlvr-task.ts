@@ -86,8 +86,8 @@ export interface RlvrTask<P extends Numbered> extends PolicyTask<P>, AsyncDispos
   /** What tokens write, for stop strings and constraints. */
   vocabulary(): TokenBytes;
   readonly tokenizer: TokenizerWriter;
-  /** What its reward models take. */
-  readonly models: readonly OtherMemory[];
+  /** What its rewards take. */
+  readonly memory: readonly OtherMemory[];
   /** What became of the rows of each source; none of the built-in trial. */
   readonly sources: readonly SourceReport[];
   /** What a user may ask the trained model; a stand-in where prompts are long. */
@@ -117,7 +117,7 @@ export function trialVerified(
     vocabulary: trialVocabulary,
     longestPrompt: spec.maxPositions - 1,
     tokenizer: copyTokenizer(tokenizer),
-    models: [],
+    memory: [],
     sources: [],
     tryPrompt: trialPrompt(split.evaluation[0]!, thinking),
     [Symbol.asyncDispose]: async () => {},

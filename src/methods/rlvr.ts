@@ -9,7 +9,8 @@ import type { ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { type Pass, type PassResult, passAt1 } from "../eval/pass-at-1.js";
 import { showShare } from "../objective/intervals.js";
-import { foreseeRewardModels } from "../reward/pool.js";
+import { foreseeRewards } from "../reward/memory.js";
+import { rewardList } from "../reward/spec.js";
 import { heldOutSampling } from "../rollout/sampling.js";
 import type { HeldOut } from "../train/held-out.js";
 import { type Evaluation, logHeldOut } from "../train/held-out-log.js";
@@ -106,7 +107,7 @@ async function trainOn<P extends Numbered>(
   using run = new Run(context, "rlvr", config, parts(config, task.heldOut.length), { ...config.checkpoint, tokenizer });
   saySize(run, engine);
   const evaluation = { ...config.evaluation, problems: task.heldOut.length };
-  await takeMemory(run, engine, grpoWorkload(grpo, engine.spec, task.longestPrompt, evaluation), task.models);
+  await takeMemory(run, engine, grpoWorkload(grpo, engine.spec, task.longestPrompt, evaluation), task.memory);
   const part = { phase: "grpo", steps: grpo.steps, seed, logging, heldOut: watch(run, engine, task, config) };
   const before = await judge(run, engine, task, config, "evaluate-before");
   const train = await run.part("grpo", () => reinforce(run, engine, task, grpo, part));
@@ -249,13 +250,14 @@ function parts({ grpo }: RlvrConfig, heldOut: number) {
 
 async function foresee(config: RlvrConfig): Promise<string> {
   await requireStill("rlvr", config, grpoMove(config));
-  const { model, lora, grpo, evaluation, maxPromptTokens, rewards } = config;
+  const { model, lora, task, grpo, evaluation, maxPromptTokens, rewards, rewardWorkers } = config;
   const longest = ({ maxPositions }: ModelSpec) => mostTokens(maxPromptTokens, maxPositions - 1);
+  const asked = rewards.length > 0 ? rewards : rewardList().parse([{ kind: "maths" }]); // the data's own verifier, like any
   return foreseeMemory({
     model: () => policyModel(model, lora),
     options: policyOptions(config),
     workload: (spec) => grpoWorkload(grpo, spec, longest(spec), evaluation),
-    beside: () => foreseeRewardModels(rewards),
+    beside: async () => (task === "problems" ? foreseeRewards(asked, rewardWorkers || undefined) : []),
     bounded: true,
   });
 }

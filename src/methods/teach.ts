@@ -10,17 +10,17 @@ import { group, onDisk, onResume, sampling } from "../config/fragments.js";
 import { Endpoint } from "../endpoint/endpoint.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
-import { memoryLine, type Workload } from "../engine/memory.js";
-import { memoryRoom } from "../engine/memory-limit.js";
+import type { Workload } from "../engine/memory.js";
 import { modelFolders } from "../engine/peft.js";
 import { InputError } from "../errors.js";
 import { ChatTemplate } from "../prompt/chat.js";
 import { Tokenizer } from "../prompt/tokenizer.js";
 import { languageDetector, STRAY_TAGS, TEACHER_TAGS, type TeacherTags } from "../prompt/warm-start.js";
 import { isFiltered } from "../rollout/sampling.js";
+import type { Run } from "../train/run.js";
 import { chatPart, templateOptions } from "./data-settings.js";
 import { withVocabulary } from "./generation.js";
-import { foreseeMemory, policyModel } from "./memory.js";
+import { foreseeMemory, policyModel, takeMemory } from "./memory.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { engineSettings, seed } from "./settings.js";
 import { journalFile } from "./teach-journal.js";
@@ -211,8 +211,8 @@ async function reserve(
   const longest = prompts.reduce((most, { length }) => Math.max(most, length), 1);
   const count = Math.min(config.batch, prompts.length);
   const workload = workloadOf(config, count, Math.min(longest, engine.spec.maxPositions - 1));
-  const [held, room] = [engine.memory().bytes, memoryRoom()];
-  context.emit({ type: "note", level: "info", text: memoryLine(await engine.reserve(workload), held, room) });
+  const note: Run["note"] = (level, text) => context.emit({ type: "note", level, text });
+  await takeMemory({ note }, engine, workload);
 }
 
 const inferenceOptions = ({ threads, dtype, kvBytes }: TeachConfig) => ({

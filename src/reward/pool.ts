@@ -10,13 +10,15 @@ import { RewardError } from "./faults.js";
 import type { Host } from "./host.js";
 import type { RewardInput } from "./input.js";
 import { isModel, isModule } from "./kinds.js";
-import { foreseeModel, RewardModel } from "./model/model.js";
+import { modelPart, threadParts } from "./memory.js";
+import { RewardModel } from "./model/model.js";
 import { gradeByModel } from "./model/part.js";
 import type { ScoreEngines } from "./model/scorer.js";
 import { gradePart, loadModule, makePlaces, type Place } from "./places.js";
 import { type Scores, scoreDefaults } from "./score.js";
 import { follow } from "./signals.js";
 import { type RewardSettings, type RewardSpec, rewardNames, rewardSpec } from "./spec.js";
+import { ThreadHost } from "./thread-host.js";
 import { recordCheck } from "./verifiers.js";
 
 export interface RewardPoolOptions {
@@ -109,9 +111,15 @@ export class RewardPool {
     return this.#parts.hosts.reduce((sum, host) => sum + host.alive, 0);
   }
 
-  /** What each reward model takes, in the order of the settings. */
-  get models(): readonly OtherMemory[] {
-    return this.#parts.models.map(({ name, model: { bytes } }) => ({ name: memoryName(name), bytes, held: bytes }));
+  /** What each reward model takes, in the order of the settings, and the threads that grade. */
+  get memory(): readonly OtherMemory[] {
+    const { models, hosts } = this.#parts;
+    const threads = hosts.filter((host) => host instanceof ThreadHost);
+    const count = (of: "workers" | "alive") => threads.reduce((sum, host) => sum + host[of], 0);
+    return [
+      ...models.map(({ name, model: { memory } }) => modelPart(name, { ...memory, held: memory.bytes })),
+      ...threadParts(count("workers"), count("alive")),
+    ];
   }
 
   /** Throws an Error where a verifier cannot grade answers to this record: it has no reference, or a bad one. */
@@ -203,20 +211,6 @@ async function openModels(
     throw error;
   }
 }
-
-/** What the reward models among some rewards will take, without opening them. Throws as RewardModel.open does about their folders. */
-export async function foreseeRewardModels(specs: readonly RewardSpec[]): Promise<readonly OtherMemory[]> {
-  const names = rewardNames(specs);
-  const named = specs.map((spec, k) => ({ name: names[k]!, spec }));
-  return Promise.all(
-    named.flatMap(({ name, spec }) => {
-      if (!isModel(spec)) return [];
-      return [foreseeModel(spec, `reward ${name}`).then((bytes) => ({ name: memoryName(name), bytes, held: 0 }))];
-    }),
-  );
-}
-
-const memoryName = (name: string): string => (name === "model" ? "reward model" : `reward model ${name}`);
 
 function parseSpec(settings: RewardSettings, at: number): RewardSpec {
   const parsed = rewardSpec.safeParse(settings);

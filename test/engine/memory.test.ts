@@ -152,8 +152,16 @@ describe.each(cases)("%s", (_name, one) => {
   });
 });
 
-test.runIf(process.platform === "linux")("a process grows by the plan", async () => {
-  const one: Case = { spec: largeSpec, options: { reference: true, threads: 2 }, lengths: [150, 130, 100] };
+/** Far above what JavaScript grows by in the meantime. */
+const LEAST = 200 * MiB;
+const whole: readonly (readonly [string, EngineOptions])[] = [
+  ["float32", { reference: true }],
+  ["bfloat16", { dtype: "bfloat16", moments: "bfloat16", reference: true }],
+  ["adapters", { lora, reference: true }],
+];
+
+test.runIf(process.platform === "linux").each(whole)("a process grows by the plan: %s", async (_name, options) => {
+  const one: Case = { spec: largeSpec, options: { ...options, threads: 2 }, lengths: [150, 130, 100] };
   const tokens = batchOf(one.spec, one.lengths);
   const script = `
     ${anonymousMemory}
@@ -179,7 +187,7 @@ test.runIf(process.platform === "linux")("a process grows by the plan", async ()
     await engine.dispose();
   `;
   const { plan, grown } = JSON.parse(await runScript(script, [], steadyAllocator)) as { plan: number; grown: number };
-  expect(plan).toBeGreaterThan(700 * MiB);
+  expect(plan).toBeGreaterThan(LEAST);
   expect(Math.abs(grown - plan)).toBeLessThan(TOLERANCE * plan);
 });
 
@@ -283,6 +291,14 @@ describe("what does not fit", () => {
       code,
       message: expect.stringContaining(message) as string,
     });
+  });
+
+  test("what others of the run will take is not there", async () => {
+    await using engine = await Engine.create(smallSpec, oddInit);
+    expect(engine.planMemory({}, { beside: 0 }).bytes).toBeGreaterThan(0);
+    const beside = memoryRoom().limit;
+    expect(errorOf(() => engine.planMemory({}, { beside }))).toMatchObject({ code: "MEMORY_PLAN" });
+    await expect(engine.reserve({}, { beside })).rejects.toMatchObject({ code: "MEMORY_PLAN" });
   });
 
   test("too little room for one sample", () => {

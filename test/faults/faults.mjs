@@ -419,6 +419,15 @@ export const faults = [
     tests: ["test/engine/memory.test.ts"],
   },
   {
+    law: 7,
+    name: "the plan leaves out the process of the run",
+    file: "src/engine/process-memory.ts",
+    find: "const held = Math.max(0, bytes - engines);",
+    replace: "const held = 0;",
+    dist: true,
+    tests: ["test/cli/memory.test.ts"],
+  },
+  {
     law: 8,
     name: "tensors that overlap in a file are not noticed",
     file: "native/core/safetensors.cc",

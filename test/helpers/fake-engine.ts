@@ -7,7 +7,7 @@ import { random } from "../../src/data/random.js";
 import { generateArgs } from "../../src/engine/generate.js";
 import { requireHead, scoredTokens } from "../../src/engine/head.js";
 import type { EngineLike, EngineSource } from "../../src/engine/like.js";
-import type { MemoryPlan, MemoryUse, Proposals, Workload } from "../../src/engine/memory.js";
+import type { MemoryPlan, MemoryUse, PlanTerms, Proposals, Workload } from "../../src/engine/memory.js";
 import type {
   EngineOptions,
   FinishReason,
@@ -257,16 +257,16 @@ export class FakeEngine implements EngineLike {
     return { bytes: 0, peakBytes: 0, allocations: 0 };
   }
 
-  planMemory(workload: Workload, proposals: Proposals = {}): MemoryPlan {
+  planMemory(workload: Workload, { adapters }: PlanTerms = {}): MemoryPlan {
     this.workloads.push(workload);
-    this.proposals.push(proposals);
+    this.proposals.push(adapters === undefined ? {} : { adapters });
     const none = { weights: 0, masters: 0, reference: 0, gradients: 0, moments: 0, activations: 0, head: 0 };
     return { parts: { ...none, keysAndValues: 0, workspace: 0 }, bytes: 0 };
   }
 
-  async reserve(workload: Workload, proposals: Proposals = {}): Promise<MemoryPlan> {
+  async reserve(workload: Workload, terms: PlanTerms = {}): Promise<MemoryPlan> {
     this.#call("reserve");
-    return this.planMemory(workload, proposals);
+    return this.planMemory(workload, terms);
   }
 
   async save(folder: string): Promise<void> {

@@ -107,7 +107,8 @@ describe("rlvr", () => {
     ];
     const evaluation = { data: jsonl(...sums), problems: 2 };
     const { host, summary } = await run({ data: jsonl(...sums), rewards, evaluation, format: "zero-plain" });
-    expect(notes(host).find((text) => text.startsWith("memory:"))).toMatch(/\(reward model 0\.\d+ GiB\)/);
+    const memory = /\(reward model 0\.\d+ GiB, reward threads 0\.\d+ GiB, process 0\.\d+ GiB\)/;
+    expect(notes(host).find((text) => text.startsWith("memory:"))).toMatch(memory);
     const steps = readLines(host.out, "metrics.jsonl").filter(({ phase }) => phase === "grpo");
     expect(steps).toHaveLength(2);
     for (const step of steps as Record<string, number>[]) {

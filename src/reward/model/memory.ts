@@ -19,13 +19,22 @@ const PROCESS_BYTES = 96 * 2 ** 20;
 const USABLE = 0.95;
 const GiB = 2 ** 30;
 
-/** Bytes of a reward model at its largest call, texts being `maxTokens` long at most. */
-export function modelBytes(folder: ModelFolder, settings: RewardModelSettings, maxTokens: number): number {
+/** What a reward model takes at its largest call. */
+export interface ModelMemory {
+  /** Of an ONNX file about. */
+  readonly bytes: number;
+  /** They lie in processes of its own, as those of an ONNX file do. */
+  readonly apart: boolean;
+}
+
+/** Texts are `maxTokens` long at most. */
+export function modelMemory(folder: ModelFolder, settings: RewardModelSettings, maxTokens: number): ModelMemory {
   if (folder.runtime === "native") {
     const options = { ...scoreOptions(settings), ...(folder.lora && { lora: folder.lora }) };
-    return planMemory(folder.spec, options, scoreWorkload(maxTokens)).bytes;
+    return { bytes: planMemory(folder.spec, options, scoreWorkload(maxTokens)).bytes, apart: false };
   }
-  return settings.workers * workerBytes(folder.config, Math.max(settings.batchTokens, maxTokens), maxTokens);
+  const bytes = workerBytes(folder.config, Math.max(settings.batchTokens, maxTokens), maxTokens);
+  return { bytes: settings.workers * bytes, apart: true };
 }
 
 /** Of a batch of `tokens` tokens, `longest` in a text. */

@@ -5,7 +5,7 @@ import { defaultThreads } from "../../engine/addon.js";
 import { Engine } from "../../engine/engine.js";
 import type { Fault } from "../faults.js";
 import { inspectFolder } from "./folder.js";
-import { modelBytes, requireRoom } from "./memory.js";
+import { type ModelMemory, modelMemory, requireRoom } from "./memory.js";
 import { NativeScorer } from "./native.js";
 import { OnnxScorer } from "./onnx/scorer.js";
 import type { IdScorer, ModelFolder, ScoreEngines } from "./scorer.js";
@@ -38,8 +38,7 @@ const TRIALS: readonly ModelInput[] = ["2", "The sum of one and one is two."].ma
 }));
 
 export class RewardModel implements AsyncDisposable {
-  /** Bytes that it takes at most; of an ONNX file about. */
-  readonly bytes: number;
+  readonly memory: ModelMemory;
   readonly #text: RewardText;
   readonly #scorer: IdScorer;
   readonly #settings: RewardModelSettings;
@@ -49,7 +48,7 @@ export class RewardModel implements AsyncDisposable {
   #line: Promise<unknown> = Promise.resolve();
 
   private constructor(parts: Parts, settings: RewardModelSettings, where: string) {
-    this.bytes = parts.bytes;
+    this.memory = parts.memory;
     this.#text = parts.text;
     this.#scorer = parts.scorer;
     this.#vocabSize = parts.folder.vocabSize;
@@ -65,7 +64,7 @@ export class RewardModel implements AsyncDisposable {
     const { where } = options;
     const folder = await inspectFolder(settings, where);
     const maxTokens = longestText(folder, settings);
-    const bytes = modelBytes(folder, settings, maxTokens);
+    const memory = modelMemory(folder, settings, maxTokens);
     const text = await RewardText.load(settings, { folder: folder.tokenizer, maxTokens, where });
     try {
       const scorer =
@@ -75,8 +74,8 @@ export class RewardModel implements AsyncDisposable {
               { ...settings, threads: threadsOf(settings, options) },
               maxTokens,
             )
-          : await openOnnx(folder, text, settings, { ...options, bytes });
-      return new RewardModel({ bytes, folder, text, scorer }, settings, where);
+          : await openOnnx(folder, text, settings, { ...options, bytes: memory.bytes });
+      return new RewardModel({ memory, folder, text, scorer }, settings, where);
     } catch (error) {
       text[Symbol.dispose]();
       throw error;
@@ -136,7 +135,7 @@ export class RewardModel implements AsyncDisposable {
 }
 
 interface Parts {
-  readonly bytes: number;
+  readonly memory: ModelMemory;
   readonly folder: ModelFolder;
   readonly text: RewardText;
   readonly scorer: IdScorer;
@@ -170,7 +169,7 @@ async function openOnnx(
 }
 
 /** What a reward model takes when it is opened, without opening it. Throws as RewardModel.open does about its folder. */
-export async function foreseeModel(settings: RewardModelSettings, where: string): Promise<number> {
+export async function foreseeModel(settings: RewardModelSettings, where: string): Promise<ModelMemory> {
   const folder = await inspectFolder(settings, where);
-  return modelBytes(folder, settings, longestText(folder, settings));
+  return modelMemory(folder, settings, longestText(folder, settings));
 }

@@ -106,7 +106,7 @@ describe("a native model", () => {
 
   test("takes its memory when it opens, as it was foreseen", async () => {
     const settings = modelReward(fixture("reward/llama"), { batchTokens: 128 });
-    const bytes = await foreseeModel(settings, "reward model");
+    const { bytes, apart } = await foreseeModel(settings, "reward model");
     let engine: Engine | undefined;
     const engines = {
       load: async (...args: Parameters<typeof Engine.load>) => {
@@ -115,7 +115,8 @@ describe("a native model", () => {
       },
     };
     const model = await openModel(settings.model, { batchTokens: 128 }, { engines });
-    expect(model.bytes).toBe(bytes);
+    expect(model.memory).toEqual({ bytes, apart });
+    expect(apart).toBe(false);
     const taken = engine!.memory();
     expect(taken.bytes).toBeLessThanOrEqual(bytes);
     expect(taken.bytes).toBeGreaterThan(0.9 * bytes);

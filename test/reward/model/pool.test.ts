@@ -1,6 +1,7 @@
 // Reward models among the rewards of a pool: weights, names, what they read of a sample, what fails, and what is counted.
 import { afterEach, describe, expect, test } from "vitest";
-import { foreseeRewardModels, RewardPool } from "../../../src/reward/pool.js";
+import { foreseeRewards } from "../../../src/reward/memory.js";
+import { RewardPool } from "../../../src/reward/pool.js";
 import { type RewardSettings, rewardSpec } from "../../../src/reward/spec.js";
 import { fixture } from "../../helpers/files.js";
 import { expected, rewardFolder, soundCases } from "../../helpers/reward-models.js";
@@ -13,8 +14,10 @@ afterEach(async () => {
   expect(processesWith("onnx-child", true)).toEqual([]);
 });
 
+const workers = 1;
+
 async function make(...rewards: RewardSettings[]): Promise<RewardPool> {
-  pool = await RewardPool.create(rewards, { workers: 1, threads: 1 });
+  pool = await RewardPool.create(rewards, { workers, threads: 1 });
   return pool;
 }
 
@@ -126,13 +129,18 @@ describe("a reward model in a pool", () => {
   test("is counted in the memory of a run, before and after it is opened", async () => {
     const onnx = { kind: "model", model: rewardFolder({ onnx: "llama/model" }), name: "onnx" } as const;
     const settings: RewardSettings[] = [{ kind: "model", model }, { kind: "exact" }, onnx];
-    const foreseen = await foreseeRewardModels(settings.map((one) => rewardSpec.parse(one)));
-    expect(foreseen.map(({ name, held }) => [name, held])).toEqual([
-      ["reward model", 0],
-      ["reward model onnx", 0],
+    const foreseen = await foreseeRewards(
+      settings.map((one) => rewardSpec.parse(one)),
+      workers,
+    );
+    expect(foreseen.map(({ name, held, apart }) => [name, held, apart])).toEqual([
+      ["reward model", 0, false],
+      ["reward model onnx", 0, true],
+      ["reward threads", 0, undefined], // they begin with the first sample
     ]);
     await make(...settings);
-    expect(pool!.models).toEqual(foreseen.map((one) => ({ ...one, held: one.bytes })));
+    const opened = foreseen.map((one) => (one.name === "reward threads" ? one : { ...one, held: one.bytes }));
+    expect(pool!.memory).toEqual(opened);
     expect(Math.min(...foreseen.map(({ bytes }) => bytes))).toBeGreaterThan(34_000);
   });
 });
