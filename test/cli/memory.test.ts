@@ -11,6 +11,8 @@ import { cliIsBuilt, main, model, modelsAreThere } from "./process.js";
 
 const GiB = 2 ** 30;
 const TOLERANCE = 0.1;
+/** Milliseconds: a whole run on a machine with other work. */
+const timeout = 300_000;
 const preload = new URL("../helpers/peak-memory.mjs", import.meta.url).href;
 
 let folder: string;
@@ -54,11 +56,11 @@ const scratch = {
 };
 const grpo = { "grpo.steps": 8, "grpo.prompts": 4, "grpo.samplesPerPrompt": 8 };
 
-describe.skipIf(!cliIsBuilt || process.platform !== "linux")("a whole run keeps to its plan", () => {
+describe.skipIf(!cliIsBuilt || process.platform !== "linux")("a whole run keeps to its plan", { timeout }, () => {
   const trial = () => join(folder, "sft", "model");
   beforeAll(async () => {
     expectPlanned(await trained("sft", "sft", { ...scratch, "sft.steps": 12 }));
-  });
+  }, timeout);
 
   test.each<[string, Readonly<Record<string, unknown>>]>([
     ["float32", { "grpo.loss.klCoefficient": 0.01 }],
