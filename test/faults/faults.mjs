@@ -423,7 +423,7 @@ export const faults = [
     name: "the plan leaves out the process of the run",
     file: "src/engine/process-memory.ts",
     find: "const held = Math.max(0, bytes - engines);",
-    replace: "const held = 0;",
+    replace: "const held = Math.min(0, bytes - engines);",
     dist: true,
     tests: ["test/cli/memory.test.ts"],
   },
