@@ -10,10 +10,14 @@ const MiB = 2 ** 20;
  * 7 MiB in 10 steps of SFT and 18 in 400, 9 in 3 steps of GRPO, 30 in 20 and 35 in 80.
  */
 const RUN_BYTES = 24 * MiB;
-/** What a step adds for each token that it samples, measured over 27 to 860 thousand of them: ids, log-probs, texts, figures, and garbage. */
-const SAMPLED_BYTES = 200;
-/** And for each token that it learns from or scores, measured over 100 to 800 thousand of demonstrations. */
-const BATCH_BYTES = 100;
+/**
+ * What a step adds for each sample and each of its tokens, which fits steps of 1,024 to 16,384 samples of 3 to 105 tokens within a tenth: ids,
+ * log-probs, texts, figures, and the garbage of them.
+ */
+const SAMPLE_BYTES = 9 * 1024;
+const SAMPLED_TOKEN_BYTES = 120;
+/** And for each token that it learns from or scores, measured on demonstrations from files. */
+const BATCH_TOKEN_BYTES = 50;
 
 /** Bytes of this process's own memory; pages of files, such as Node's code, are left out where the system tells them apart. */
 export function processBytes(root = "/"): number {
@@ -39,9 +43,10 @@ function stepBytes(
   { maxPositions }: Pick<ModelSpec, "maxPositions">,
   { train, score, generate = [] }: Workload,
 ): number {
-  const sampled = generate.map(
-    ({ prompts, samplesPerPrompt, maxTokens }) => prompts * samplesPerPrompt * Math.min(maxTokens, maxPositions),
-  );
+  const sampled = generate.map(({ prompts, samplesPerPrompt, maxTokens }) => {
+    const bytes = SAMPLE_BYTES + SAMPLED_TOKEN_BYTES * Math.min(maxTokens, maxPositions);
+    return prompts * samplesPerPrompt * bytes;
+  });
   const batch = Math.max(train?.tokens ?? 0, score?.tokens ?? 0);
-  return Math.max(BATCH_BYTES * batch, ...sampled.map((tokens) => SAMPLED_BYTES * tokens));
+  return Math.max(BATCH_TOKEN_BYTES * batch, ...sampled);
 }

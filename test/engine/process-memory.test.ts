@@ -39,11 +39,13 @@ describe("the part of the process", () => {
     expect(grown({})).toBeGreaterThan(10 * MiB);
   });
 
-  test("grows with the tokens of a step, up to the model's positions", () => {
-    const rollout = (maxTokens: number) =>
-      grown({ generate: [{ prompts: 64, promptTokens: 9, samplesPerPrompt: 64, maxTokens }] }) - grown({});
-    expect(rollout(400)).toBe(2 * rollout(200));
-    expect(rollout(4096)).toBe(rollout(512));
+  test("grows with the samples and the tokens of a step, up to the model's positions", () => {
+    const rollout = (prompts: number, maxTokens: number) =>
+      grown({ generate: [{ prompts, promptTokens: 9, samplesPerPrompt: 64, maxTokens }] }) - grown({});
+    expect(rollout(128, 100)).toBe(2 * rollout(64, 100));
+    expect(rollout(64, 500) - rollout(64, 300)).toBe(2 * (rollout(64, 200) - rollout(64, 100)));
+    expect(rollout(64, 500)).toBeGreaterThan(rollout(64, 300));
+    expect(rollout(64, 4096)).toBe(rollout(64, 512));
     const batch = (tokens: number) => grown({ train: { tokens, longest: 512 } }) - grown({});
     expect(batch(2 ** 20)).toBe(2 * batch(2 ** 19));
     expect(grown({ score: { tokens: 2 ** 20, longest: 512 } })).toBe(
