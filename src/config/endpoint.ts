@@ -38,7 +38,7 @@ export function endpointPart() {
       .min(0)
       .max(100)
       .default(8)
-      .describe("Times a request that failed is sent again.")
+      .describe("Times a request that failed is sent again; 3 at most where nobody listens.")
       .meta(onResume("free")),
     backoffSeconds: z
       .number()

@@ -99,9 +99,10 @@ export class Endpoint implements ChatSource {
       if (!("code" in result)) return { ...result, attempts: attempt };
       if (attempt === 1) until = Date.now() + 1000 * this.#settings.retrySeconds;
       const waitMs = result.waitMs ?? backoffMs(this.#settings, attempt, jitter.next());
-      const again = result.retry && attempt <= this.#settings.retries;
+      const most = Math.min(this.#settings.retries, result.mostRetries ?? this.#settings.retries);
+      const again = result.retry && attempt <= most;
       if (!again || Date.now() + waitMs > until) throw this.#error(result, attempt, again ? waitMs : null);
-      this.#onRetry(retryText(this.name, result, waitMs, this.#key));
+      this.#onRetry(retryText(this.name, result, { waitMs, retry: attempt, most }, this.#key));
       if (result.waitMs !== null) this.#notBefore = Math.max(this.#notBefore, Date.now() + waitMs);
       await pause(waitMs, call.signals);
     }

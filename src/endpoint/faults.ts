@@ -6,8 +6,9 @@ import type { ChatAnswer, Usage } from "./types.js";
 
 /**
  * Codes: ENDPOINT_DOWN (no connection, or HTTP 5xx), ENDPOINT_LIMIT (HTTP 429), ENDPOINT_TIMEOUT, ENDPOINT_ANSWER (no chat completion), each
- * after all retries; ENDPOINT_EMPTY (a completion without text); ENDPOINT_QUEUE. An InputError has ENDPOINT_KEY (HTTP 401, 403),
- * ENDPOINT_REFUSED (other HTTP 4xx) or ENDPOINT_SETTING.
+ * after all retries; ENDPOINT_EMPTY (a completion without text); ENDPOINT_QUEUE. An InputError, after the first attempt, has ENDPOINT_KEY
+ * (HTTP 401, 403), ENDPOINT_SETTING (HTTP 404, a host that there is not, a URL or a certificate that cannot be used) or ENDPOINT_REFUSED
+ * (other HTTP 4xx, of the one request).
  */
 export class EndpointError extends ZazenError {
   override readonly name: string = "EndpointError";
@@ -30,6 +31,8 @@ export interface Failure {
   readonly advice: string;
   /** Whether another attempt may go better. */
   readonly retry: boolean;
+  /** Further attempts at most, where that is fewer than the settings say. */
+  readonly mostRetries?: number;
   /** Milliseconds that the endpoint asks to wait. */
   readonly waitMs: number | null;
   readonly cause?: unknown;
@@ -50,6 +53,11 @@ interface HttpError {
   readonly headers?: Headers;
 }
 
+/** A port that nobody listens on is rarely opened while a request waits: a few attempts for a server that starts. */
+const REFUSED_RETRIES = 3;
+/** Of connections that no attempt will make: an unknown host, a port that fetch does not use, a URL, a certificate, TLS where there is none. */
+const NEVER =
+  /^(ENOTFOUND|ERR_INVALID_URL|ERR_SSL_|ERR_TLS_|EPROTO|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO)|^bad port$/;
 const DOWN_ADVICE = "see whether it runs, and whether endpoint.baseURL is right";
 const LIMIT_ADVICE = "lower endpoint.concurrency, or raise endpoint.retries and endpoint.retrySeconds";
 const SHOWN_CHARACTERS = 300;
@@ -65,7 +73,16 @@ export function failureOf(error: unknown, isConnectionError: (error: unknown) =>
   if (!isConnectionError(error)) return null;
   const inner = deepest(error);
   if (inner instanceof NoCompletion) return junk(inner);
-  return { code: "ENDPOINT_DOWN", got: reason(inner), advice: DOWN_ADVICE, retry: true, waitMs: null, cause: error };
+  return connectionFailure(inner, error);
+}
+
+function connectionFailure(inner: unknown, cause: unknown): Failure {
+  const { code = "", message = "" } = inner as NodeJS.ErrnoException;
+  const known = { got: reason(inner), waitMs: null, cause };
+  if (NEVER.test(code) || NEVER.test(message))
+    return { ...known, code: "ENDPOINT_SETTING", advice: "correct endpoint.baseURL", retry: false };
+  const few = code === "ECONNREFUSED" ? { mostRetries: REFUSED_RETRIES } : {};
+  return { ...known, code: "ENDPOINT_DOWN", advice: DOWN_ADVICE, retry: true, ...few };
 }
 
 export function timeoutFailure(seconds: number): Failure {
@@ -95,9 +112,14 @@ export function endpointError(where: string, failure: Failure, attempts: number,
   return INPUT_CODES.includes(code) ? new InputError(code, safe) : new EndpointError(code, safe, options, usage);
 }
 
-/** What is said of an attempt that is followed by another. */
-export function retryText(where: string, { got }: Failure, waitMs: number, key: string | null): string {
-  return without(key, `[endpoint ${where}] ${got}; sent again in ${(waitMs / 1000).toFixed(1)} s`);
+/** What is said of an attempt that is followed by retry number `retry` of `most`. */
+export function retryText(
+  where: string,
+  { got }: Failure,
+  { waitMs, retry, most }: { readonly waitMs: number; readonly retry: number; readonly most: number },
+  key: string | null,
+): string {
+  return without(key, `[endpoint ${where}] ${got}; retry ${retry} of ${most} in ${(waitMs / 1000).toFixed(1)} s`);
 }
 
 const without = (key: string | null, text: string): string => (key === null ? text : text.replaceAll(key, "***"));
@@ -127,10 +149,8 @@ function httpFailure(error: HttpError): Failure {
     return failure("ENDPOINT_LIMIT", "raise the quota of the key", false);
   if (status === 429) return failure("ENDPOINT_LIMIT", LIMIT_ADVICE, true);
   if (status >= 500 || PASSING.includes(status)) return failure("ENDPOINT_DOWN", DOWN_ADVICE, true);
-  const advice =
-    status === 404
-      ? "correct endpoint.baseURL or endpoint.model"
-      : "correct the request: endpoint.omit leaves fields out, endpoint.extra adds some";
+  if (status === 404) return failure("ENDPOINT_SETTING", "correct endpoint.baseURL or endpoint.model", false);
+  const advice = "correct the request: endpoint.omit leaves fields out, endpoint.extra adds some";
   return failure("ENDPOINT_REFUSED", advice, false);
 }
 

@@ -121,7 +121,7 @@ describe("is sent again", () => {
     const { endpoint } = await opened([failing, good], { apiKeyEnv: "MY_KEY" }, options);
     await endpoint.chat(hello);
     expect(told).toHaveLength(1);
-    expect(told[0]).toMatch(/^\[endpoint http:\S+ teacher\] HTTP 500: no \*\*\*; sent again in 0.0 s$/);
+    expect(told[0]).toMatch(/^\[endpoint http:\S+ teacher\] HTTP 500: no \*\*\*; retry 1 of 3 in 0.0 s$/);
   });
 
   test("after a deadline, which holds for the body as well", async () => {
@@ -197,6 +197,25 @@ describe("gives up", () => {
     await expect(failed).rejects.toThrow(/ECONNREFUSED.*at the last of 2 attempts; see whether it runs/);
   });
 
+  test("where nobody listens after a few retries, said one by one, however many the settings allow", async () => {
+    const told: string[] = [];
+    const endpoint = await Endpoint.open(settingsOf(await nobody(), { retries: 50 }), { onRetry: (t) => told.push(t) });
+    await expect(endpoint.chat(hello)).rejects.toThrow(/ECONNREFUSED.*at the last of 4 attempts/);
+    expect(told.map((text) => /retry \d of \d/.exec(text)![0])).toEqual([
+      "retry 1 of 3",
+      "retry 2 of 3",
+      "retry 3 of 3",
+    ]);
+  });
+
+  test("at once on a port that fetch does not use", async () => {
+    const endpoint = await Endpoint.open(settingsOf("http://127.0.0.1:1/v1", { retries: 50 }));
+    const failed = endpoint.chat(hello);
+    await expect(failed).rejects.toMatchObject({ name: "InputError", code: "ENDPOINT_SETTING" });
+    await expect(failed).rejects.toThrow(/bad port; correct endpoint\.baseURL/);
+    expect(endpoint.spent).toMatchObject({ requests: 1, retries: 0 });
+  });
+
   test("on deadlines", async () => {
     const { endpoint } = await opened([{ ...good, delayMs: 1000 }], { deadlineSeconds: 0.05, retries: 1 });
     const failed = endpoint.chat(hello);
@@ -217,7 +236,7 @@ describe("gives up", () => {
       "endpoint.apiKeyEnv",
     ],
     ["HTTP 403", { status: 403 }, "ENDPOINT_KEY", "endpoint.apiKeyEnv"],
-    ["HTTP 404", { status: 404 }, "ENDPOINT_REFUSED", "endpoint.model"],
+    ["HTTP 404", { status: 404 }, "ENDPOINT_SETTING", "endpoint.model"],
     ["HTTP 400", { status: 400, body: { error: { message: "no such field" } } }, "ENDPOINT_REFUSED", "endpoint.omit"],
     ["an exhausted quota", { status: 429, body: { error: { code: "insufficient_quota" } } }, "ENDPOINT_LIMIT", "quota"],
     ["an empty text", { body: completion("") }, "ENDPOINT_EMPTY", "finish_reason stop"],

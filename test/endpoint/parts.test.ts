@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { endpointPart } from "../../src/config/endpoint.js";
 import { resolveSettings } from "../../src/config/resolve.js";
+import { failureOf } from "../../src/endpoint/faults.js";
 import { inOrder } from "../../src/endpoint/in-order.js";
 import { costOf, Meter } from "../../src/endpoint/meter.js";
 import { backoffMs, retryAfterMs } from "../../src/endpoint/retry.js";
@@ -127,5 +128,29 @@ describe("settings", () => {
   test("a password in a URL is not shown", () => {
     expect(refusal({ baseURL: "https://me:hunter2@host/v1" })).toMatch(/without user, password/);
     expect(refusal({ baseURL: "https://me:hunter2@host/v1" })).not.toContain("hunter2");
+  });
+});
+
+describe("a connection that fails", () => {
+  const failed = (code: string) => {
+    const cause = Object.assign(new Error(`connect ${code}`), { code });
+    return failureOf(new TypeError("fetch failed", { cause }), () => true);
+  };
+
+  test.each(["ENOTFOUND", "ERR_INVALID_URL", "CERT_HAS_EXPIRED", "DEPTH_ZERO_SELF_SIGNED_CERT", "EPROTO"])(
+    "%s is not tried again",
+    (code) => expect(failed(code)).toMatchObject({ code: "ENDPOINT_SETTING", retry: false }),
+  );
+
+  test.each(["EAI_AGAIN", "ECONNRESET", "ETIMEDOUT", "UND_ERR_SOCKET"])(
+    "%s is, as often as the settings say",
+    (code) => {
+      expect(failed(code)).toMatchObject({ code: "ENDPOINT_DOWN", retry: true });
+      expect(failed(code)).not.toHaveProperty("mostRetries");
+    },
+  );
+
+  test("where nobody listens it is a few times", () => {
+    expect(failed("ECONNREFUSED")).toMatchObject({ code: "ENDPOINT_DOWN", retry: true, mostRetries: 3 });
   });
 });

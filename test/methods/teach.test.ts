@@ -177,6 +177,7 @@ describe("an endpoint that fails", () => {
     ["that cuts connections", { cut: "at once" }, "ENDPOINT_DOWN"],
     ["that stalls", { body: completion("x"), stall: true }, "ENDPOINT_TIMEOUT"],
     ["that takes the key no more", { status: 401 }, "ENDPOINT_KEY"],
+    ["that has the model no more", { status: 404 }, "ENDPOINT_SETTING"],
   ])("%s stops the run; what was answered is not asked again", async (_, failure, code) => {
     const prompts = questions(12);
     const data = jsonl(...rowsOf(prompts));
@@ -192,7 +193,8 @@ describe("an endpoint that fails", () => {
     const host = testHost();
     await expect(run(settings, host)).rejects.toMatchObject({ code });
     expect(answers(host)).toHaveLength(5);
-    if (!["ENDPOINT_KEY", "ENDPOINT_TIMEOUT"].includes(code)) expect(notes(host).join()).toMatch(/; sent again in/);
+    const isTriedAgain = !["ENDPOINT_KEY", "ENDPOINT_SETTING", "ENDPOINT_TIMEOUT"].includes(code);
+    if (isTriedAgain) expect(notes(host).join()).toMatch(/; retry 1 of 1 in/);
     const before = rows(host);
     expect(before).toEqual(prompts.slice(0, before.length).map(demonstration));
     expect(existsSync(join(host.out, "summary.json"))).toBe(false);
