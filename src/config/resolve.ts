@@ -5,6 +5,7 @@ import type { ZodType, z } from "zod";
 import { InputError } from "../errors.js";
 import { describeSettings, expectation, knownKeys, type Setting } from "./describe.js";
 import { didYouMean } from "./nearest.js";
+import { trlKey } from "./trl-names.js";
 
 export type Settings = Readonly<Record<string, unknown>>;
 
@@ -52,7 +53,7 @@ function problemsOf(where: string, schema: ZodType, { issues }: z.ZodError, inpu
   const rows = describeSettings(schema);
   const known = knownKeys(rows);
   return {
-    unknown: issues.flatMap(unknownKeys).map((path) => () => unknownKeyLine(where, path, known)),
+    unknown: issues.flatMap(unknownKeys).map((path) => () => unknownKeyLine(where, path, known, input)),
     wrong: issues
       .filter((issue) => issue.code !== "unrecognized_keys")
       .map((issue) => () => valueLine(where, issue, input, rows)),
@@ -76,8 +77,12 @@ function unknownKeys(issue: z.core.$ZodIssue): readonly (readonly PropertyKey[])
   return issue.code === "unrecognized_keys" ? issue.keys.map((key) => [...issue.path, key]) : [];
 }
 
-function unknownKeyLine(where: string, path: readonly PropertyKey[], known: readonly string[]): string {
-  return `[${where}] expected a known key, got "${path.join(".")}"${didYouMean(settingKey(path), known)}`;
+function unknownKeyLine(where: string, path: readonly PropertyKey[], known: readonly string[], input: unknown): string {
+  const key = settingKey(path);
+  const algorithm = valueAt(input, ["algorithm"]); // of a recipe with several
+  const named = trlKey(key, known, typeof algorithm === "string" ? algorithm : undefined);
+  const advice = named === null ? didYouMean(key, known) : `; TRL's ${String(path.at(-1))} is ${named} here`;
+  return `[${where}] expected a known key, got "${path.join(".")}"${advice}`;
 }
 
 function valueLine(where: string, issue: z.core.$ZodIssue, input: unknown, rows: readonly Setting[]): string {
@@ -85,7 +90,9 @@ function valueLine(where: string, issue: z.core.$ZodIssue, input: unknown, rows:
   const place = key === "" ? `[${where}]` : `[${where}] ${key}:`;
   const isSecret = rows.some((row) => row.key === settingKey(issue.path) && row.secret === true);
   const got = isSecret ? "a value that is not shown" : show(valueAt(input, issue.path));
-  return `${place} expected ${expected(issue, rows)}, got ${got}`;
+  const wanted = expected(issue, rows);
+  const isEmpty = valueAt(input, issue.path) === null && wanted === "string"; // what `--set key=` gives
+  return `${place} expected ${wanted}, got ${got}${isEmpty ? `; an empty text is ${key}=""` : ""}`;
 }
 
 function expected(issue: z.core.$ZodIssue, rows: readonly Setting[]): string {
