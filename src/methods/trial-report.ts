@@ -70,8 +70,8 @@ export function whatWasLearnt(before: Arm, after: Arm): string {
   const [a, b] = [before.judged.sampled, after.judged.sampled];
   const { mean, interval } = pairedDifference(a.grades.map(points), b.grades.map(points));
   const change = `pass@1 went from ${percent(a.score.pass.rate)}% to ${percent(b.score.pass.rate)}%`;
-  if (interval[0] === 0 && interval[1] === 0) {
-    const { correct, n } = a.score.pass; // every pair is equal: there is no spread to make an interval of
+  if (a.grades.every(({ correct }, p) => correct === b.grades[p]!.correct)) {
+    const { correct, n } = a.score.pass;
     return `pass@1 did not change: sampled, the same ${correct} of ${n} problems are solved before and after.`;
   }
   if (interval[1] < 0) return `The policy got worse: ${change}, ${thoughtChange(a.score, b.score)}.`;

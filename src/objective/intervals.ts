@@ -1,6 +1,8 @@
-// How sure a figure is: the share of successes with its interval, and the difference between two arms that answered the same problems,
-// whose pairs take the problems' difficulty out of it.
+// How sure a figure is: shares, means and differences between two arms with 95% intervals, the same ones wherever a run or a comparison
+// shows them. Pairs of the same problems take the problems' difficulty out of a difference. Lists of right and wrong, 1 and 0, have the
+// intervals of proportions, which keep a width where all answers are alike.
 import { InputError } from "../errors.js";
+import { student95 } from "./student.js";
 
 const z95 = 1.959963984540054; // the 97.5% point of the normal distribution
 
@@ -69,21 +71,27 @@ export interface Mean {
   readonly interval: readonly [low: number, high: number];
 }
 
-/** Mean of values [n], n > 1. Normal approximation: meant for hundreds of them. */
+/** Mean of finite values [n], n > 1: of 0 and 1 alone Wilson's interval, else Student's. Throws InputError PAIRS for other lists. */
 export function meanOf(values: ArrayLike<number>): Mean {
-  const all = Float64Array.from(values);
-  const n = all.length;
-  if (n < 2) throw new InputError("PAIRS", `[meanOf] expected at least 2 values, got ${n}; take more`);
-  const mean = all.reduce((sum, value) => sum + value, 0) / n;
-  const variance = all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
-  const half = z95 * Math.sqrt(variance / n);
-  return { n, mean, interval: [mean - half, mean + half] };
+  const all = requireTwo("meanOf", values);
+  const { n, mean, variance } = moments(all);
+  if (all.every(isBinary)) return { n, mean, interval: wilson(all.filter((value) => value === 1).length, n).interval };
+  return around(mean, variance / n, n, n - 1);
 }
 
-/** mean(after - before) with its 95% interval. */
+/** A mean of however many values there are: of fewer than two it has no interval, of none there is no mean. Plain JSON. */
+export type Estimate = Mean | { readonly n: number; readonly mean: number | null; readonly interval: null };
+
+export const estimate = (values: readonly number[]): Estimate =>
+  values.length > 1 ? meanOf(values) : { n: values.length, mean: values[0] ?? null, interval: null };
+
+/** A difference with its 95% interval. */
 export type Difference = Mean;
 
-/** Scores [n] of two arms on the same problems, n > 1. Normal approximation: meant for hundreds of problems. */
+/**
+ * mean(after - before) of two arms' scores [n] on the same problems, n > 1: of right and wrong alone as matched proportions, see `winShare`,
+ * else Student's.
+ */
 export function pairedDifference(before: ArrayLike<number>, after: ArrayLike<number>): Difference {
   const n = before.length;
   if (n !== after.length || n < 2) {
@@ -92,5 +100,65 @@ export function pairedDifference(before: ArrayLike<number>, after: ArrayLike<num
       `[pairedDifference] expected two lists of the same length, at least 2, got ${n} and ${after.length}`,
     );
   }
-  return meanOf(Float64Array.from(after, (score, i) => score - before[i]!));
+  const leads = Array.from(after, (score, i) => score - before[i]!);
+  if (![...Array.from(before), ...Array.from(after)].every(isBinary)) {
+    const { mean, variance } = moments(requireTwo("pairedDifference", leads));
+    return around(mean, variance / n, n, n - 1);
+  }
+  const { mean } = moments(leads);
+  const [low, high] = winShare(leads.map((lead) => (1 + lead) / 2)).interval!;
+  return { n, mean, interval: [2 * low - 1, 2 * high - 1] };
+}
+
+/**
+ * mean(after) - mean(before) of scores [n] and [m] on different problems, n and m > 1; `n` is the smaller one. Of right and wrong alone a
+ * success and a failure are added to each: Agresti and Caffo, "Simple and effective confidence intervals for proportions and differences of
+ * proportions", 2000. Else Welch's, "The generalization of Student's problem", 1947, with its degrees of freedom rounded down.
+ */
+export function unpairedDifference(before: ArrayLike<number>, after: ArrayLike<number>): Difference {
+  const lists = [before, after].map((list) => requireTwo("unpairedDifference", list));
+  const [a, b] = lists.map(moments) as [Moments, Moments];
+  const [mean, n] = [b.mean - a.mean, Math.min(a.n, b.n)];
+  if (lists.every((list) => list.every(isBinary))) {
+    const [p, q] = [a, b].map((one) => (one.mean * one.n + 1) / (one.n + 2)) as [number, number];
+    const half = z95 * Math.sqrt((p * (1 - p)) / (a.n + 2) + (q * (1 - q)) / (b.n + 2));
+    return { n, mean, interval: [Math.max(-1, q - p - half), Math.min(1, q - p + half)] };
+  }
+  const [u, v] = [a.variance / a.n, b.variance / b.n];
+  const freedom = u + v === 0 ? n - 1 : (u + v) ** 2 / (u ** 2 / (a.n - 1) + v ** 2 / (b.n - 1));
+  return around(mean, u + v, n, Math.floor(freedom + ROUNDING));
+}
+
+/** Of degrees of freedom: what arithmetic may take from a whole number. */
+const ROUNDING = 1e-9;
+
+interface Moments {
+  readonly n: number;
+  readonly mean: number;
+  /** Unbiased. */
+  readonly variance: number;
+}
+
+function moments(values: readonly number[]): Moments {
+  const n = values.length;
+  const mean = values.reduce((sum, value) => sum + value, 0) / n;
+  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
+  return { n, mean, variance };
+}
+
+function around(mean: number, variance: number, n: number, freedom: number): Mean {
+  const half = student95(freedom) * Math.sqrt(variance);
+  return { n, mean, interval: [mean - half, mean + half] };
+}
+
+const isBinary = (value: number): boolean => value === 0 || value === 1;
+
+function requireTwo(where: string, list: ArrayLike<number>): readonly number[] {
+  const values = Array.from(list);
+  if (values.length > 1 && values.every(Number.isFinite)) return values;
+  const got = values.length > 1 ? "others among them" : String(values.length);
+  throw new InputError(
+    "PAIRS",
+    `[${where}] expected at least 2 finite values, got ${got}; take more, or leave others out`,
+  );
 }

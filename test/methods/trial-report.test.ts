@@ -53,7 +53,7 @@ describe("whatWasLearnt", () => {
     const longer = { attempts: 9 };
     expect(whatWasLearnt(before, arm("GRPO", 61, longer))).toBe(
       "200 problems do not show whether the policy got better: pass@1 went from 30.0% to 30.5%, " +
-        "a difference of 0.5 points with a 95% interval of -0.5 to 1.5.",
+        "a difference of 0.5 points with a 95% interval of -0.9 to 1.9.",
     );
     expect(whatWasLearnt(before, arm("GRPO", 40, longer))).toMatch(/^The policy got worse: .* from 30\.0% to 20\.0%/);
   });

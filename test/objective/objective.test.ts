@@ -171,8 +171,8 @@ describe("token weights", () => {
 
 describe("paired difference", () => {
   test("by hand", () => {
-    const { n, mean, interval } = pairedDifference([0, 0, 1, 1], [1, 0, 1, 0]);
-    const half = 1.959963984540054 * Math.sqrt(2 / 3 / 4); // variance of (1, 0, 0, -1) is 2 / 3
+    const { n, mean, interval } = pairedDifference([0, 0, 2, 2], [1, 0, 2, 1]);
+    const half = 3.182446305284264 * Math.sqrt(2 / 3 / 4); // t of 3 degrees of freedom; variance of (1, 0, 0, -1) is 2 / 3
     expect([n, mean]).toEqual([4, 0]);
     expect(interval[1]).toBeCloseTo(half, 12);
     expect(interval[0]).toBeCloseTo(-half, 12);

@@ -1,33 +1,21 @@
-// Correlations, bootstraps, shares and repeated n-grams against scipy and numpy, and what they promise for lists that have no answer.
+// Correlations, intervals, shares and repeated n-grams against scipy and numpy, and what they promise for lists that have no answer.
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { random } from "../../src/data/random.js";
-import { bootstrapMean, pairedBootstrap, quantile, unpairedBootstrap } from "../../src/objective/bootstrap.js";
 import { pearson, ranks, spearman, spearmanWithin } from "../../src/objective/correlation.js";
-import { pairedDifference, wilson, winShare } from "../../src/objective/intervals.js";
+import { meanOf, pairedDifference, unpairedDifference, wilson, winShare } from "../../src/objective/intervals.js";
 import { repeatedShare } from "../../src/objective/repetition.js";
+import { student95 } from "../../src/objective/student.js";
 
 interface Correlated {
   readonly a: number[];
   readonly b: number[];
 }
-interface Drawn {
-  readonly places: number[];
-  readonly interval: [number, number];
-  readonly scipy: [number, number];
-}
 interface Fixture {
   readonly correlations: readonly (Correlated & { ranks: number[]; pearson: number; spearman: number })[];
   readonly within: Correlated & { cuGroups: number[]; spearman: number };
-  readonly bootstraps: {
-    readonly before: number[];
-    readonly after: number[];
-    readonly others: number[];
-    readonly mean: Drawn;
-    readonly paired: Drawn;
-    readonly unpaired: Drawn;
-    readonly normal: { mean: number; interval: [number, number] };
-  };
+  readonly means: Readonly<Record<"before" | "after" | "others" | "mean" | "paired" | "unpaired", number[]>>;
+  readonly student: readonly { freedom: number; t: number }[];
   readonly wilson: readonly { correct: number; n: number; interval: [number, number] }[];
   readonly repeated: readonly { ids: number[]; n: number; share: number | null }[];
 }
@@ -72,67 +60,59 @@ describe("correlations", () => {
   });
 });
 
-describe("bootstraps", () => {
-  const { before, after, others, mean, paired, unpaired, normal } = fixture.bootstraps;
-  const replay = ({ places }: Drawn, size: number) => {
-    let at = 0;
-    return { draw: () => places[at++]!, resamples: places.length / size };
-  };
+describe("means and differences", () => {
+  const { before, after, others, mean, paired, unpaired } = fixture.means;
 
-  test("numpy's percentiles on the places that numpy drew", () => {
-    expectInterval(bootstrapMean(before, replay(mean, before.length)).interval, mean.interval);
-    expectInterval(pairedBootstrap(before, after, replay(paired, before.length)).interval, paired.interval);
-    const both = before.length + others.length;
-    expectInterval(unpairedBootstrap(before, others, replay(unpaired, both)).interval, unpaired.interval);
+  test("scipy's intervals", () => {
+    expectInterval(meanOf(before!).interval, mean);
+    expectInterval(pairedDifference(before, after).interval, paired);
+    expectInterval(unpairedDifference(before, others).interval, unpaired);
+    expect(unpairedDifference(before, others).n).toBe(9);
   });
 
-  test("scipy's intervals, to the noise of drawing", () => {
-    const options = () => ({ draw: stream(1), resamples: 40_000 });
-    const pairs = [
-      [bootstrapMean(before, options()), mean],
-      [pairedBootstrap(before, after, options()), paired],
-      [unpairedBootstrap(before, others, options()), unpaired],
-    ] as const;
-    for (const [ours, { scipy }] of pairs) {
-      const noise = 0.02 * (scipy[1] - scipy[0]);
-      for (const end of [0, 1] as const) expect(Math.abs(ours.interval[end] - scipy[end])).toBeLessThan(noise);
-    }
-  });
+  test.each(fixture.student)("scipy's t of $freedom degrees of freedom", ({ freedom, t }) =>
+    expect(student95(freedom) / t).toBeCloseTo(1, 8),
+  );
 
-  test("the same stream, the same interval", () => {
-    const of = (seed: number) => pairedBootstrap(before, after, { draw: stream(seed) });
-    expect(of(3)).toEqual(of(3));
-    expect(of(3).interval).not.toEqual(of(4).interval);
-    expect(of(3)).toMatchObject({ n: 12, mean: expect.closeTo(normal.mean, exact) });
-  });
-
-  test("an interval of 95% holds the mean in about 95 of 100 lists", () => {
+  test("an interval of 95% holds the mean in about 95 of 100 lists, short ones too", () => {
     const source = random(5);
-    const holds = Array.from({ length: 200 }, () => {
-      const values = Array.from({ length: 40 }, () => source.next());
-      const { interval } = bootstrapMean(values, { draw: (below) => source.int(below), resamples: 400 });
+    const holds = Array.from({ length: 1000 }, () => {
+      const { interval } = meanOf(Array.from({ length: 6 }, () => source.next()));
       return interval[0] <= 0.5 && 0.5 <= interval[1];
     }).filter(Boolean).length;
-    expect(holds).toBeGreaterThan(180); // 187 is three deviations below 95%, percentile intervals of 40 values are a bit narrow
+    expect(holds).toBeGreaterThan(930);
+    expect(holds).toBeLessThan(970);
+  });
+
+  test("lists of right and wrong have a proportion's interval, which is none of no width", () => {
+    const all = Array<number>(20).fill(1);
+    expect(meanOf(all)).toEqual({ n: 20, mean: 1, interval: wilson(20, 20).interval });
+    const { mean, interval } = pairedDifference(all, all);
+    expect(mean).toBe(0);
+    expect(interval[0]).toBeLessThan(-0.05);
+    expect(interval[1]).toBeGreaterThan(0.05);
+    const apart = unpairedDifference(Array<number>(20).fill(0), all);
+    expect(apart).toMatchObject({ mean: 1, interval: [expect.any(Number), 1] });
+    expect(apart.interval[0]).toBeLessThan(0.95);
+  });
+
+  test("the difference of proportions of different problems holds the true one about 95 times in 100", () => {
+    const source = random(6);
+    const drawn = (share: number, n: number) => Array.from({ length: n }, () => Number(source.next() < share));
+    const holds = Array.from({ length: 1000 }, () => {
+      const [low, high] = unpairedDifference(drawn(0.3, 40), drawn(0.5, 60)).interval;
+      return low <= 0.2 && 0.2 <= high;
+    }).filter(Boolean).length;
+    expect(holds).toBeGreaterThan(930);
+    expect(holds).toBeLessThan(975);
   });
 
   test("too few values, other numbers, other lengths", () => {
-    const options = { draw: stream(1) };
-    const refused = expect.objectContaining({ code: "BOOTSTRAP" });
-    expect(() => bootstrapMean([1], options)).toThrow(refused);
-    expect(() => bootstrapMean([1, Number.NaN], options)).toThrow(refused);
-    expect(() => unpairedBootstrap([1, 2], [3], options)).toThrow(refused);
-    expect(() => pairedBootstrap([1, 2], [3], options)).toThrow(expect.objectContaining({ code: "PAIRS" }));
-  });
-
-  test("a quantile lies between neighbours", () => {
-    expect([0, 0.1, 0.5, 1].map((share) => quantile([1, 2, 4], share))).toEqual([1, 1.2, 2, 4]);
-  });
-
-  test("the interval by the normal distribution", () => {
-    const ours = pairedDifference(before, after);
-    expect(ours.mean).toBeCloseTo(normal.mean, exact);
-    expectInterval(ours.interval, normal.interval);
+    const refused = expect.objectContaining({ code: "PAIRS" });
+    expect(() => meanOf([1])).toThrow(refused);
+    expect(() => meanOf([1, Number.NaN])).toThrow(refused);
+    expect(() => unpairedDifference([1, 2], [3])).toThrow(refused);
+    expect(() => pairedDifference([1, 2], [3])).toThrow(refused);
   });
 });
 
@@ -152,11 +132,6 @@ describe("repeated n-grams", () => {
     expect(repeatedShare(ids, 4)).toBeCloseTo(1 - 5 / 397, exact);
   });
 });
-
-function stream(seed: number) {
-  const source = random(seed);
-  return (below: number) => source.int(below);
-}
 
 describe("shares of wins", () => {
   /** The textbook form, cell by cell: half a pair more in each of the four, then Wald's interval of the difference. */

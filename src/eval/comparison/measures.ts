@@ -1,7 +1,6 @@
-// The figures of a comparison with their intervals, and the difference of each run to the first one. Pure: the same runs and the same
-// stream of random numbers give the same figures. Intervals over steps take steps as independent, which neighbours are not quite.
-import { bootstrapMean, type Draw, pairedBootstrap, unpairedBootstrap } from "../../objective/bootstrap.js";
-import { type WinShare, wilson } from "../../objective/intervals.js";
+// The figures of a comparison with their intervals, and the difference of each run to the first one. Pure. Intervals over steps take steps as
+// independent, which neighbours are not quite.
+import { meanOf, pairedDifference, unpairedDifference, type WinShare, wilson } from "../../objective/intervals.js";
 import {
   commonAnswers,
   type HeldOutSet,
@@ -36,7 +35,7 @@ export interface Measure {
   readonly differences: readonly (DifferenceValue | null)[];
 }
 
-/** Values below which a bootstrap says nothing. */
+/** Values below which an interval says little. */
 export const FEWEST = 5;
 const WIDEST_WINDOW = 20;
 
@@ -55,6 +54,9 @@ const TITLES: readonly (readonly [section: Measure["section"], field: string, ti
     ["watch", "watch/length_correlation", "reward ~ answer length", "end"],
     ["watch", "watch/repeated_4grams", "repeated 4-grams", "end"],
   ];
+
+/** Fields that are shares of a step's samples: their mean over steps is one too. */
+const SHARES: readonly string[] = ["malformed", "watch/repeated_4grams"];
 
 /** How held-out answers are written; null where it is not known. */
 const WRITTEN: readonly (readonly [name: string, title: string, figureOf: (answer: HeldOutText) => number | null])[] = [
@@ -77,34 +79,32 @@ function figureSet(
 /** All figures of runs, the first of which is the one that the others are compared with. */
 export function measures(
   runs: readonly RunRecord[],
-  draw: Draw,
   judgement: { readonly sets: readonly (HeldOutSet | null)[]; readonly wins: readonly (WinShare | null)[] } | null,
 ): readonly Measure[] {
   const watched = TITLES.flatMap(([section, field, title, ends]) => [
-    ...(ends === "both" ? [seriesMeasure(runs, section, field, title, "start", draw)] : []),
-    seriesMeasure(runs, section, field, title, "end", draw),
+    ...(ends === "both" ? [seriesMeasure(runs, section, field, title, "start")] : []),
+    seriesMeasure(runs, section, field, title, "end"),
   ]);
   const style = styleFields(runs).flatMap((field) =>
     (["start", "end"] as const).map((end) =>
-      seriesMeasure(runs, "style", field, field.slice("style/".length).replaceAll("_", " "), end, draw),
+      seriesMeasure(runs, "style", field, field.slice("style/".length).replaceAll("_", " "), end),
     ),
   );
   const heldOut = (["sampled", "greedy"] as const).map((decoded) => {
     const sets = runs.map((run) => lastSet(run, decoded));
     const figure = sets.find((set) => set !== null)?.figure ?? "";
-    return heldOutMeasure({ name: `held-out/${decoded}`, title: `${figure}, ${decoded}` }, sets, draw);
+    return heldOutMeasure({ name: `held-out/${decoded}`, title: `${figure}, ${decoded}` }, sets);
   });
   const sampledSets = runs.map((run) => lastSet(run, "sampled"));
   const written = WRITTEN.map(([name, title, figureOf]) =>
     heldOutMeasure(
       { name: `held-out/${name}`, title },
       sampledSets.map((set) => set && figureSet(set, name, figureOf)),
-      draw,
     ),
   );
   const judge = judgement
     ? [
-        heldOutMeasure({ name: "judge/score", title: "the judge's score" }, judgement.sets, draw),
+        heldOutMeasure({ name: "judge/score", title: "the judge's score" }, judgement.sets),
         winRateMeasure(judgement.wins),
       ]
     : [];
@@ -128,7 +128,6 @@ function seriesMeasure(
   field: string,
   title: string,
   end: "start" | "end",
-  draw: Draw,
 ): Measure {
   const ends = runs.map(({ steps, trainedAfterSampling }) =>
     end === "end" && trainedAfterSampling ? [] : known(endOf(steps, end), field),
@@ -137,13 +136,11 @@ function seriesMeasure(
     name: `${field}/${end}`,
     title: `${title}, ${end}`,
     section,
-    values: ends.map((points) =>
-      meanValue(
-        points.map(([, value]) => value),
-        draw,
-      ),
-    ),
-    differences: ends.map((points, r) => (r === 0 ? null : stepDifference(ends[0]!, points, draw))),
+    values: ends.map((points) => {
+      const value = meanValue(points.map(([, value]) => value));
+      return SHARES.includes(field) ? withinOne(value) : value;
+    }),
+    differences: ends.map((points, r) => (r === 0 ? null : stepDifference(ends[0]!, points))),
   };
 }
 
@@ -158,32 +155,34 @@ const known = (steps: readonly StepFigures[], field: string): readonly Point[] =
   steps.flatMap(({ step, figures }) => (figures[field] === undefined ? [] : [[step, figures[field]] as const]));
 
 /** Null for no values; without interval for few. */
-function meanValue(values: readonly number[], draw: Draw): Value | null {
+function meanValue(values: readonly number[]): Value | null {
   if (values.length === 0) return null;
   if (values.length < FEWEST) return { mean: mean(values), interval: null, n: values.length };
-  return bootstrapMean(values, { draw });
+  return meanOf(values);
+}
+
+function withinOne(value: Value | null): Value | null {
+  if (value === null || value.interval === null) return value;
+  const [low, high] = value.interval;
+  return { ...value, interval: [Math.max(0, low), Math.min(1, high)] };
 }
 
 /** Steps are paired by their number where both ends have the same ones: there both runs saw the same problems, if their data are alike. */
-function stepDifference(before: readonly Point[], after: readonly Point[], draw: Draw): DifferenceValue | null {
+function stepDifference(before: readonly Point[], after: readonly Point[]): DifferenceValue | null {
   if (before.length === 0 || after.length === 0) return null;
   const [a, b] = [before, after].map((points) => points.map(([, value]) => value)) as [number[], number[]];
   if (Math.min(a.length, b.length) < FEWEST) return withoutInterval(mean(b) - mean(a), Math.min(a.length, b.length));
   const paired = a.length === b.length && before.every(([step], i) => step === after[i]![0]);
-  if (paired) return { ...pairedBootstrap(a, b, { draw }), how: "paired steps" };
-  return { ...unpairedBootstrap(a, b, { draw }), how: "unpaired steps" };
+  if (paired) return { ...pairedDifference(a, b), how: "paired steps" };
+  return { ...unpairedDifference(a, b), how: "unpaired steps" };
 }
 
-function heldOutMeasure(
-  head: Pick<Measure, "name" | "title">,
-  sets: readonly (HeldOutSet | null)[],
-  draw: Draw,
-): Measure {
+function heldOutMeasure(head: Pick<Measure, "name" | "title">, sets: readonly (HeldOutSet | null)[]): Measure {
   return {
     ...head,
     section: "held-out",
-    values: sets.map((set) => set && heldOutValue(set, draw)),
-    differences: sets.map((set, r) => (r === 0 || !set || !sets[0] ? null : heldOutDifference(sets[0], set, draw))),
+    values: sets.map((set) => set && heldOutValue(set)),
+    differences: sets.map((set, r) => (r === 0 || !set || !sets[0] ? null : heldOutDifference(sets[0], set))),
   };
 }
 
@@ -203,27 +202,27 @@ function winRateMeasure(wins: readonly (WinShare | null)[]): Measure {
 
 const gradesOf = ({ answers }: HeldOutSet): readonly number[] => (answers ?? []).flatMap(({ reward }) => reward ?? []);
 
-/** Wilson's interval for right or wrong, else a bootstrap over problems; null where nothing could be graded. */
-function heldOutValue(set: HeldOutSet, draw: Draw): Value | null {
+/** Wilson's interval for right or wrong, else Student's over problems; null where nothing could be graded. */
+function heldOutValue(set: HeldOutSet): Value | null {
   const grades = gradesOf(set);
   if (grades.length === 0) return Number.isFinite(set.mean) ? { mean: set.mean, interval: null, n: 0 } : null;
-  if (grades.some((grade) => grade !== 0 && grade !== 1)) return meanValue(grades, draw)!;
+  if (grades.some((grade) => grade !== 0 && grade !== 1)) return meanValue(grades)!;
   const { rate, interval, n } = wilson(grades.filter((grade) => grade === 1).length, grades.length);
   return { mean: rate, interval, n };
 }
 
 /** Null where the sets are of different figures: their difference means nothing. */
-function heldOutDifference(before: HeldOutSet, after: HeldOutSet, draw: Draw): DifferenceValue | null {
+function heldOutDifference(before: HeldOutSet, after: HeldOutSet): DifferenceValue | null {
   if (before.figure !== after.figure) return null;
   const pairs = commonAnswers(before, after).flatMap(([{ reward: a }, { reward: b }]) =>
     a === null || b === null ? [] : [[a, b] as const],
   );
   if (pairs.length >= FEWEST) {
     const [a, b] = [pairs.map(([one]) => one), pairs.map(([, other]) => other)];
-    return { ...pairedBootstrap(a, b, { draw }), how: "paired problems" };
+    return { ...pairedDifference(a, b), how: "paired problems" };
   }
   const [a, b] = [gradesOf(before), gradesOf(after)];
-  if (Math.min(a.length, b.length) >= FEWEST) return { ...unpairedBootstrap(a, b, { draw }), how: "unpaired problems" };
+  if (Math.min(a.length, b.length) >= FEWEST) return { ...unpairedDifference(a, b), how: "unpaired problems" };
   return withoutInterval(after.mean - before.mean, Math.min(a.length, b.length));
 }
 
