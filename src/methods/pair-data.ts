@@ -6,7 +6,7 @@ import { openSource, type SourceReport } from "../data/source.js";
 import { RecordStore } from "../data/store.js";
 import type { PairSource, PreferencePair } from "../train/reward-model.js";
 import type { ChatSettings } from "./data-settings.js";
-import { PairEncoder, type PairSettings, pairCodec } from "./pair-rows.js";
+import { PairEncoder, type PairSettings, pairCodec, type WrittenTemplate } from "./pair-rows.js";
 import { batches, type DataHost, downloadNotes, type Learner } from "./sft-data.js";
 
 export interface PairDataSettings {
@@ -21,6 +21,8 @@ export interface Pairs extends PairSource, Disposable {
   readonly reports: readonly SourceReport[];
   /** Tokens of the longest sequence. */
   readonly longest: number;
+  /** What they were written by. */
+  readonly template: WrittenTemplate;
   /** The first of them, source by source, at most `count`. */
   first(count: number): PreferencePair[];
 }
@@ -48,10 +50,12 @@ export async function openPairs(settings: PairDataSettings, learner: Learner, ho
     dispose();
     throw error;
   }
+  const template = await encoder.written();
   const mixture = new Mixture(filled, { seed: settings.seed, exhausted: settings.mixture.exhausted });
   return {
     reports: filled.map(({ report }) => report),
     longest: filled.reduce((most, { longest }) => Math.max(most, longest), 0),
+    template,
     first: (count) => filled.flatMap(({ records }) => firstOf(records, count)).slice(0, count),
     next: (count) => mixture.next(count),
     save: () => mixture.save(),

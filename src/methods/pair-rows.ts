@@ -7,6 +7,8 @@ import { drop, type SourceReport } from "../data/source.js";
 import type { Codec } from "../data/store.js";
 import { InputError } from "../errors.js";
 import { ChatTemplate, type Message } from "../prompt/chat.js";
+import { endToEndTemplate } from "../prompt/end-to-end.js";
+import type { Tokenizer } from "../prompt/tokenizer.js";
 import type { PreferencePair } from "../train/reward-model.js";
 import { type ChatSettings, templateOptions } from "./data-settings.js";
 import type { Learner } from "./sft-data.js";
@@ -43,21 +45,34 @@ const rowSchema = z.object({
   margin: z.number().nullish(),
 });
 
-/** A prompt and its answer as plain text, or a conversation that ends with the answer. */
-type Side = { readonly prompt: string | null; readonly answer: string } | { readonly messages: readonly Message[] };
+/** How a row is written: by the model's chat template, as prompt and answer end to end, or as whole texts that have their prompt in them. */
+type Form = "chat" | "text" | "whole";
 
+/** Both conversations of a row, each of which ends with its answer. */
 interface ParsedRow {
   readonly row: Row;
-  readonly sides: readonly [chosen: Side, rejected: Side];
+  readonly form: Form;
+  readonly sides: readonly [chosen: readonly Message[], rejected: readonly Message[]];
   readonly margin: number;
+}
+
+/** The chat template that a model trained on the pairs is to be read by. */
+export interface WrittenTemplate {
+  /** Jinja. */
+  readonly source: string;
+  /** It is none of the model's: it writes messages end to end. */
+  readonly endToEnd: boolean;
+  /** Rows of plain texts where the template is the model's: it may not have written them. */
+  readonly others: number;
 }
 
 export class PairEncoder {
   readonly #chat: ChatSettings;
   readonly #settings: PairSettings;
   readonly #learner: Learner;
-  readonly #endId: number | null;
+  readonly #endToEnd: ChatTemplate;
   readonly #maxTokens: number;
+  readonly #rows: Record<Form, number> = { chat: 0, text: 0, whole: 0 };
   #template: Promise<ChatTemplate | null> | undefined;
 
   constructor({ chat, pairs }: { readonly chat: ChatSettings; readonly pairs: PairSettings }, learner: Learner) {
@@ -65,7 +80,7 @@ export class PairEncoder {
     this.#chat = chat;
     this.#settings = pairs;
     this.#learner = learner;
-    this.#endId = learner.tokenizer.eosId ?? eosTokenIds[0] ?? null;
+    this.#endToEnd = endToEndOf(learner.tokenizer, eosTokenIds[0]);
     this.#maxTokens = pairs.maxTokens === 0 ? maxPositions : Math.min(pairs.maxTokens, maxPositions);
   }
 
@@ -85,6 +100,14 @@ export class PairEncoder {
     });
   }
 
+  /** What the rows encoded so far were written by. Whole texts may have been written by the model's own template, so it stays theirs. */
+  async written(): Promise<WrittenTemplate> {
+    const own = await this.#loadTemplate();
+    const { chat, text, whole } = this.#rows;
+    if (own === null || (text > 0 && chat === 0)) return { source: this.#endToEnd.source, endToEnd: true, others: 0 };
+    return { source: own.source, endToEnd: false, others: text + whole };
+  }
+
   /** Why a pair is left out, or null. */
   #fault(chosen: Int32Array | null, rejected: Int32Array | null): string | null {
     if (chosen === null || rejected === null) return `longer than ${this.#maxTokens} tokens`;
@@ -99,8 +122,9 @@ export class PairEncoder {
   /** Null where the pair is left out. */
   #parse(row: Row, asChat: boolean, report: SourceReport): ParsedRow | null {
     const { prompt = null, chosen, rejected, margin } = requireRow(row);
-    const sides = [sideOf(prompt, chosen, asChat, row), sideOf(prompt, rejected, asChat, row)] as const;
-    const empty = (["chosen", "rejected"] as const).find((_, i) => answerOf(sides[i]!).trim() === "");
+    const form = formOf(prompt, [chosen, rejected], asChat);
+    const sides = [turnsOf(prompt, chosen, form, row), turnsOf(prompt, rejected, form, row)] as const;
+    const empty = (["chosen", "rejected"] as const).find((_, i) => sides[i]!.at(-1)!.content.trim() === "");
     if (empty !== undefined) {
       if (this.#settings.empty === "error") {
         const expected = `expected answers with text, got an empty one as ${empty}`;
@@ -109,50 +133,40 @@ export class PairEncoder {
       drop(report, "an empty answer");
       return null;
     }
-    return { row, sides, margin: margin ?? 0 };
+    this.#rows[form]++;
+    return { row, form, sides, margin: margin ?? 0 };
   }
 
   /** [2 P] chosen and rejected in turn. */
   async #ids(parsed: readonly ParsedRow[], template: ChatTemplate | null): Promise<Int32Array[]> {
-    const all = parsed.flatMap(({ row, sides }) => sides.map((own) => ({ own, place: row.place })));
-    const chats = all.flatMap(({ own, place }) => ("messages" in own ? [{ messages: own.messages, place }] : []));
-    const texts = all.flatMap(({ own }) => ("messages" in own ? [] : [own]));
+    const chats = parsed.filter(({ form }) => form === "chat");
+    const texts = parsed.filter(({ form }) => form !== "chat");
     const encoded = {
-      chats: (await this.#chats(chats, template)).values(),
-      texts: (await this.#texts(texts)).values(),
+      chats: (await this.#encodeBy(chats.length === 0 ? null : this.#required(template, chats[0]!), chats)).values(),
+      texts: (await this.#encodeBy(this.#endToEnd, texts)).values(),
     };
-    return all.map(({ own }) => ("messages" in own ? encoded.chats : encoded.texts).next().value as Int32Array);
-  }
-
-  async #chats(
-    chats: readonly { readonly messages: readonly Message[]; readonly place: string }[],
-    template: ChatTemplate | null,
-  ): Promise<Int32Array[]> {
-    if (chats.length === 0) return [];
-    if (template === null) {
-      const { folder } = this.#learner;
-      throw new InputError(
-        "CHAT_TEMPLATE_MISSING",
-        `[${chats[0]!.place}] expected a chat template in ${folder} for messages, got none; use texts or another model`,
-      );
-    }
-    const texts = await template.renderEach(chats.map((chat) => ({ ...chat, addGenerationPrompt: false })));
-    return this.#learner.tokenizer.encodeAll(texts, { addSpecialTokens: false });
-  }
-
-  /** Prompt and answer are encoded each by itself, and the answer is ended. */
-  async #texts(texts: readonly { readonly prompt: string | null; readonly answer: string }[]): Promise<Int32Array[]> {
-    const { tokenizer } = this.#learner;
-    const prompts = await tokenizer.encodeAll(texts.map(({ prompt }) => prompt ?? ""));
-    const answers = await tokenizer.encodeAll(
-      texts.map(({ answer }) => answer),
-      { addSpecialTokens: false },
+    return parsed.flatMap(({ form, sides }) =>
+      sides.map(() => (form === "chat" ? encoded.chats : encoded.texts).next().value as Int32Array),
     );
-    return prompts.map((prompt, i) => {
-      const answer = answers[i]!;
-      const end = this.#endId === null || answer.at(-1) === this.#endId ? [] : [this.#endId];
-      return Int32Array.from([...prompt, ...answer, ...end]);
-    });
+  }
+
+  #required(template: ChatTemplate | null, { row }: ParsedRow): ChatTemplate {
+    if (template !== null) return template;
+    const { folder } = this.#learner;
+    throw new InputError(
+      "CHAT_TEMPLATE_MISSING",
+      `[${row.place}] expected a chat template in ${folder} for messages, got none; use texts or another model`,
+    );
+  }
+
+  /** As a reward model's reading is made, so that the same texts get the same ids. */
+  async #encodeBy(template: ChatTemplate | null, rows: readonly ParsedRow[]): Promise<Int32Array[]> {
+    if (template === null || rows.length === 0) return [];
+    const conversations = rows.flatMap(({ row: { place }, sides }) =>
+      sides.map((messages) => ({ messages, place, addGenerationPrompt: false })),
+    );
+    const texts = await template.renderEach(conversations);
+    return this.#learner.tokenizer.encodeAll(texts, { addSpecialTokens: false });
   }
 
   /** The sequence within the limit, or null where its pair is left out. */
@@ -184,29 +198,37 @@ function requireRow(row: Row): z.output<typeof rowSchema> {
   );
 }
 
-/** Answers that are conversations from their beginning have the prompt in them. */
-function sideOf(
-  prompt: string | readonly Message[] | null,
-  answer: string | readonly Message[],
-  asChat: boolean,
-  row: Row,
-): Side {
+/** Messages end to end, between the token that the tokenizer begins texts with and its end token, or else the model's. */
+function endToEndOf(tokenizer: Tokenizer, modelEnd: number | undefined): ChatTemplate {
+  const [first] = tokenizer.encode("");
+  const endId = tokenizer.eosId ?? modelEnd;
+  const begin = first === undefined || first !== tokenizer.bosId ? null : tokenizer.token(first);
+  const end = endId === undefined ? null : tokenizer.token(endId);
+  return ChatTemplate.from(endToEndTemplate({ begin, end }), "pairs end to end");
+}
+
+type Answer = string | readonly Message[];
+
+function formOf(prompt: Answer | null, answers: readonly Answer[], asChat: boolean): Form {
+  const plain = answers.every((answer) => typeof answer === "string");
+  if (plain && prompt === null) return "whole";
+  return plain && typeof prompt === "string" && !asChat ? "text" : "chat";
+}
+
+/** The conversation of an answer. Answers that are conversations from their beginning have the prompt in them. */
+function turnsOf(prompt: Answer | null, answer: Answer, form: Form, row: Row): readonly Message[] {
   const plain = typeof answer === "string";
-  if (plain && (prompt === null || (typeof prompt === "string" && !asChat))) return { prompt, answer };
-  const whole = !plain && answer[0]!.role !== "assistant";
+  const whole = form === "whole" || (!plain && answer[0]!.role !== "assistant");
   if (!whole && prompt === null)
     throw rowError(row, "expected a prompt, or answers that begin with it, got none; correct the row, or set columns");
   const before = typeof prompt === "string" ? [{ role: "user" as const, content: prompt }] : (prompt ?? []);
   const messages = [...(whole ? [] : before), ...(plain ? [{ role: "assistant" as const, content: answer }] : answer)];
-  if (messages.at(-1)!.role !== "assistant")
-    throw rowError(
-      row,
-      `expected answers that end with the assistant's turn, got ${messages.at(-1)!.role}'s; correct the row`,
-    );
-  return { messages };
+  if (messages.at(-1)!.role === "assistant") return messages;
+  throw rowError(
+    row,
+    `expected answers that end with the assistant's turn, got ${messages.at(-1)!.role}'s; correct the row`,
+  );
 }
-
-const answerOf = (own: Side): string => ("messages" in own ? own.messages.at(-1)!.content : own.answer);
 
 const isAlike = (a: Int32Array, b: Int32Array): boolean => a.length === b.length && a.every((id, t) => id === b[t]);
 

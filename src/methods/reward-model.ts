@@ -2,6 +2,7 @@
 // of answers of which one was chosen (Ouyang et al. 2022, section 3.4).
 import { join } from "node:path";
 import { z } from "zod";
+import { counted } from "../config/counted.js";
 import { dataSetting, showSources } from "../config/data.js";
 import { isObject, readJsonObject } from "../config/files.js";
 import { group, onDisk, onResume, optimizer } from "../config/fragments.js";
@@ -18,19 +19,21 @@ import type { HeldOut } from "../train/held-out.js";
 import { openPolicy, type PolicyOrigin } from "../train/open-policy.js";
 import { judgePairs, type PairJudgement, type PreferencePair, trainReward } from "../train/reward-model.js";
 import { Run } from "../train/run.js";
-import { copyTokenizer } from "../train/run-folder.js";
+import { copyTokenizer, withTemplate } from "../train/run-folder.js";
 import { keepingSettings, learnerOptions, learnerSettings, rowsSettings } from "./learner-settings.js";
 import { foreseeMemory, mostTokens, type PolicyModel, takeMemory } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import { openPairs } from "./pair-data.js";
-import { pairsPart } from "./pair-rows.js";
+import { pairsPart, type WrittenTemplate } from "./pair-rows.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { heldOutSettings, llamaSpec, scratchModel } from "./settings.js";
 import { reportLine } from "./sft-data.js";
-import { loraLines, saySize } from "./words.js";
+import { loraLines, saySize, shellWord } from "./words.js";
 
 const name = "reward-model";
 const MOST_TOKENS = 2 ** 31 - 1;
+/** What chat templates call for today's date. */
+const ASKS_FOR_DATE = "strftime_now";
 
 const schema = z.strictObject({
   ...learnerSettings(),
@@ -100,18 +103,21 @@ async function rewardModel(engines: EngineSource, config: RewardModelConfig, con
   using pairs = await openPairs(config, learner, context);
   const { steps } = config.reward;
   const parts = [{ name, title: "Reward model on pairs of answers", steps, work: 1 }];
+  const writer = withTemplate(copyTokenizer(folder), pairs.template.source);
   // Only now: bad input leaves the folder empty, and the corrected command may use it.
-  using run = new Run(context, name, config, parts, { ...config.checkpoint, tokenizer: copyTokenizer(folder) });
+  using run = new Run(context, name, config, parts, { ...config.checkpoint, tokenizer: writer });
   saySize(run, engine);
   await takeMemory(run, engine, workloadOf(config, pairs.longest, held.pairs));
   const reports = [...pairs.reports, ...held.reports];
   for (const line of reports.map(reportLine)) if (line !== null) run.note("info", line);
   sayPadding(run, engine);
+  sayTemplate(run, pairs.template);
   const heldOut = watch(run, engine, held.pairs, config);
   const cost = await run.part(name, () => trainReward(run, engine, { ...config.reward, pairs, heldOut }));
   const judged = held.pairs.length === 0 ? null : await judgePairs(engine, held.pairs, run.signal);
-  const model = await run.folder.saveModel("model", engine, copyTokenizer(folder));
+  const model = await run.folder.saveModel("model", engine, writer);
   sayResult(run, model, judged);
+  sayPolicy(run, model, config, pairs.template);
   const summary = {
     recipe: name,
     seed: config.seed,
@@ -220,10 +226,38 @@ function sayPadding(run: Run, { spec }: EngineLike): void {
   run.note("info", "no padding token apart from the end token: transformers scores with this model one text at a time");
 }
 
+/** By what the pairs were written, which is what the reward model reads answers by. */
+function sayTemplate(run: Run, { endToEnd, others }: WrittenTemplate): void {
+  if (endToEnd)
+    run.note("info", "prompt and answer are written end to end; chat_template.jinja of the reward model does the same");
+  if (others === 0) return;
+  const texts =
+    others === 1 ? "1 row of plain texts is used as it is" : `${others} rows of plain texts are used as they are`;
+  run.note(
+    "warning",
+    `${texts}, while the reward model will read answers by the model's chat template: see that it wrote those texts`,
+  );
+}
+
 function sayResult(run: Run, model: string, judged: PairJudgement | null): void {
   if (judged !== null)
     run.note("info", `held-out pairs in the right order: ${showShare(judged.accuracy)} % of ${judged.accuracy.n}`);
   run.note("info", `the reward model, a sequence classifier of transformers: ${model}`);
+}
+
+/** The command that trains a policy on the scores; it writes answers for the model as training did. */
+function sayPolicy(run: Run, rewardModel: string, { model, chat }: RewardModelConfig, template: WrittenTemplate): void {
+  const { kwargs, date } = chat;
+  const settings = [
+    `model=${model || "my-model"}`,
+    "data=prompts.jsonl",
+    `reward.model=${rewardModel}`,
+    ...(template.endToEnd ? ["start=zero"] : []),
+    ...(template.endToEnd || Object.keys(kwargs).length === 0 ? [] : [`reward.kwargs=${JSON.stringify(kwargs)}`]),
+    ...(template.source.includes(ASKS_FOR_DATE) ? [`reward.date=${date}`] : []),
+  ];
+  const words = settings.map((each) => ` \\\n    --set ${shellWord(each)}`).join("");
+  run.note("info", `\nTrain a policy on its scores:\n  npx zazen train rlmt${words}\n`);
 }
 
 function foresee(config: RewardModelConfig): Promise<string> {
@@ -254,6 +288,6 @@ function describePlan({ model, scratch, data, reward, lora }: RewardModelConfig)
     `model: ${model === "" ? fresh : model}, with a scalar head`,
     ...loraLines(lora),
     `data: ${data === "" ? "none" : showSources(data)}`,
-    `Bradley-Terry: ${reward.steps} steps of ${reward.pairsPerStep} pairs, learning rate ${reward.optimizer.learningRate}${centred}`,
+    `Bradley-Terry: ${counted(reward.steps, "step")} of ${counted(reward.pairsPerStep, "pair")}, learning rate ${reward.optimizer.learningRate}${centred}`,
   ];
 }

@@ -91,6 +91,16 @@ export class ChatTemplate {
     return found === null ? null : new ChatTemplate(found, { ...found.specialTokens, ...kwargs }, now);
   }
 
+  /** A template that is in no folder; `where` names it in errors. It has no variables but the messages. */
+  static from(source: string, where: string): ChatTemplate {
+    return new ChatTemplate({ path: where, source, specialTokens: {} }, {}, Date.now());
+  }
+
+  /** The template as it is written, Jinja. */
+  get source(): string {
+    return this.#file.source;
+  }
+
   /** Whether the template says which parts the assistant generates, by {% generation %}. */
   get marksGeneration(): boolean {
     return this.#file.source.search(GENERATION) >= 0;

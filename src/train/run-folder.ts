@@ -13,6 +13,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -151,7 +152,8 @@ export function wholeBytes(file: string): number {
   return existsSync(file) ? attempt(file, () => readFileSync(file)).lastIndexOf("\n") + 1 : 0;
 }
 
-const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"];
+const templateFile = "chat_template.jinja";
+const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", templateFile, "special_tokens_map.json"];
 
 /** A writer that copies the tokenizer files of another model folder, its chat templates among them. */
 export function copyTokenizer(from: string): TokenizerWriter {
@@ -161,6 +163,15 @@ export function copyTokenizer(from: string): TokenizerWriter {
       mkdirSync(dirname(join(folder, name)), { recursive: true });
       copyFileSync(join(from, name), join(folder, name));
     }
+  };
+}
+
+/** The same with `source` as the folder's chat template, whatever the other folder has as its own. */
+export function withTemplate(write: TokenizerWriter, source: string): TokenizerWriter {
+  return async (folder) => {
+    await write(folder);
+    const path = join(folder, templateFile);
+    attempt(path, () => writeFileSync(path, source));
   };
 }
 

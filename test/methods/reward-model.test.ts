@@ -1,6 +1,6 @@
 // The reward-model recipe from rows to a saved classifier, on the engine: what becomes of rows, what is learnt and said, and a run that is
 // stopped and resumed.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { resolveSettings, type Settings } from "../../src/config/resolve.js";
@@ -11,6 +11,7 @@ import { makeRewardModel, type RewardModelConfig } from "../../src/methods/rewar
 import { llamaSpec } from "../../src/methods/settings.js";
 import type { Learner } from "../../src/methods/sft-data.js";
 import { Tokenizer } from "../../src/prompt/tokenizer.js";
+import { RewardText } from "../../src/reward/model/text.js";
 import { TRIAL_VOCAB_SIZE, trialTokenizerFiles } from "../../src/tasks/countdown-trial.js";
 import { judgePairs, packPairs } from "../../src/train/reward-model.js";
 import { mortalDisk, PowerCut, remains, resuming } from "../helpers/crash.js";
@@ -56,7 +57,7 @@ const preferences = (count: number, from = 0, mark = "") =>
   Array.from({ length: count }, (_, i) => {
     const small = 1 + ((from + 5 * i) % 15);
     const large = small + 1 + ((from + 7 * i) % (16 - small));
-    return { prompt: `${mark}${1 + (i % 16)}`, chosen: `${large}`, rejected: `${small}` };
+    return { prompt: `${mark}${1 + (i % 16)} `, chosen: `${large}`, rejected: `${small}` };
   });
 
 describe("rows", () => {
@@ -92,7 +93,7 @@ describe("rows", () => {
   });
 
   test("texts end to end, ended, where there is no template or none is wanted", async () => {
-    const row = { prompt: "<q> 3", chosen: "3", rejected: "4" };
+    const row = { prompt: "<q> 3 ", chosen: "3", rejected: "4" };
     const plain = { chosen: [QUESTION, 3, 3, eos], rejected: [QUESTION, 3, 4, eos], margin: 0 };
     expect(await first(row, {}, model)).toEqual(plain);
     expect(await first(row, { pairs: { asChat: false } })).toEqual(plain);
@@ -232,8 +233,58 @@ describe("the recipe", { timeout: 60_000 }, () => {
     expect(JSON.parse(JSON.stringify(judged))).toEqual(summary.heldOut);
   });
 
+  /** Ids of an answer as reinforcement learning has the reward model read it, and those of the pair that it was trained on. */
+  async function bothReadings(folder: string, settings: Settings, learnerFolder: string) {
+    const { template, maxTokens } = { template: "", maxTokens: 64 };
+    using read = await RewardText.load(
+      { template, kwargs: {}, date: "2025-01-31" },
+      { folder, maxTokens, where: "test" },
+    );
+    using tokenizer = await Tokenizer.load(learnerFolder);
+    const learner = { folder: learnerFolder, tokenizer, spec: fakeSpec(TRIAL_VOCAB_SIZE, eos) };
+    using pairs = await openPairs(resolve(settings), learner, testHost());
+    const { ids } = await read.read([{ messages: [{ role: "user", content: "<q> 3 " }], answer: "5" }], 0);
+    return [ids[0], pairs.first(1)[0]!.chosen] as const;
+  }
+
+  const few = { steps: 2, pairsPerStep: 4 };
+
+  test("of texts without a chat template, the reward model gets one that writes what it was trained on", async () => {
+    const settings = { model, data: jsonl({ prompt: "<q> 3 ", chosen: "5", rejected: "4" }), reward: few };
+    const { host } = await run(settings);
+    const [read, trained] = await bothReadings(summaryOf(host).model, settings, model);
+    expect(read).toEqual(trained);
+    expect([...trained]).toEqual([QUESTION, 3, 5, eos]);
+    const told = notes(host).join("\n");
+    expect(told).toMatch(/written end to end; chat_template\.jinja/);
+    expect(told).toMatch(/npx zazen train rlmt[\s\S]*reward\.model=\S+model[\s\S]*start=zero/);
+  });
+
+  test("of several chat templates the reward model gets the one that it was trained by; the next command has its variables", async () => {
+    const folder = join(tempFolder(), "model");
+    cpSync(model, folder, { recursive: true });
+    mkdirSync(join(folder, "additional_chat_templates"));
+    const marked = "{% for m in messages %}{{ m.content }} {{ mark }} {% endfor %}";
+    writeFileSync(join(folder, "additional_chat_templates", "marked.jinja"), marked);
+    writeFileSync(join(folder, "chat_template.jinja"), template);
+    const chat = { template: "marked", kwargs: { mark: "<answer>" } };
+    const { host } = await run({ model: folder, data: jsonl(...preferences(8)), chat, reward: few });
+    expect(readFileSync(join(summaryOf(host).model, "chat_template.jinja"), "utf8")).toBe(marked);
+    expect(notes(host).join("\n")).toContain(`'reward.kwargs={"mark":"<answer>"}'`);
+  });
+
+  test("rows of both forms are told apart", async () => {
+    const rows = [
+      { prompt: "3 ", chosen: "5", rejected: "4" },
+      { prompt: [{ role: "user", content: "3 " }], chosen: "5", rejected: "4" },
+    ];
+    const { host } = await run({ model: chat, data: jsonl(...rows), pairs: { asChat: false }, reward: few });
+    expect(notes(host).join("\n")).toMatch(
+      /1 row of plain texts is used as it is, while the reward model will read answers by the model's chat/,
+    );
+  });
+
   test("goes on from a classifier, and from scratch with a tokenizer", async () => {
-    const few = { steps: 2, pairsPerStep: 4 };
     const data = jsonl(...preferences(20, 0, "<q> "));
     const { summary } = await run({ model, data, reward: few });
     const again = await run({ model: summary.model, data, reward: few });
