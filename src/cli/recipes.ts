@@ -1,11 +1,14 @@
 // `zazen recipes`: the recipes there are, or all settings of one with their defaults, ranges and help.
 import { Command } from "commander";
 import type { Setting } from "../config/describe.js";
+import { InputError } from "../errors.js";
 import type { Recipe } from "../methods/recipe.js";
 import { clip, wrap } from "../report/format.js";
 import { commonHelp, printJson, printLines } from "./output.js";
 
 export interface RecipesOptions {
+  /** A group of settings, or one setting, by its dotted key. */
+  readonly section?: string;
   readonly schema?: boolean;
   readonly json?: boolean;
 }
@@ -17,6 +20,7 @@ const help = `
 Examples:
   zazen recipes
   zazen recipes quickstart
+  zazen recipes rlmt grpo.loss
   zazen recipes sft --schema > sft.schema.json
 
 JSON: {recipes: [{name, summary}]}; with NAME {name, summary, settings: [{key, type, default, range, help, resume}]}, where
@@ -27,12 +31,13 @@ export function recipesCommand(): Command {
     .summary("list recipes, or the settings of one")
     .description("Lists the recipes, or all settings of one with their defaults, ranges and help.")
     .argument("[NAME]", "name of a recipe")
+    .argument("[SECTION]", "settings of one group alone, such as data or grpo.loss")
     .option("--schema", "print the JSON Schema of the recipe's settings")
     .option("--json", "print one JSON document")
     .addHelpText("after", help + commonHelp)
-    .action(async (name: string | undefined, options: RecipesOptions) => {
+    .action(async (name: string | undefined, section: string | undefined, options: RecipesOptions) => {
       const { recipes } = await import("../methods/index.js");
-      await showRecipes(recipes, name, options);
+      await showRecipes(recipes, name, { ...options, ...(section !== undefined && { section }) });
     });
 }
 
@@ -45,7 +50,7 @@ export async function showRecipes(
   if (name === undefined && options.schema !== true) return showList(recipes, options.json === true);
   const recipe = findRecipe(recipes, name ?? "");
   if (options.schema === true) return showSchema(recipe);
-  return showSettings(recipe, options.json === true);
+  return showSettings(recipe, options);
 }
 
 async function showList(recipes: readonly Recipe[], json: boolean): Promise<void> {
@@ -64,9 +69,10 @@ async function showSchema(recipe: Recipe): Promise<void> {
   printJson(jsonSchema(recipe.schema));
 }
 
-async function showSettings(recipe: Recipe, json: boolean): Promise<void> {
+async function showSettings(recipe: Recipe, { section, json }: RecipesOptions): Promise<void> {
   const { describeSettings, expectation } = await import("../config/describe.js");
-  const settings = describeSettings(recipe.schema);
+  const all = describeSettings(recipe.schema);
+  const settings = section === undefined ? all : await inSection(recipe.name, all, section);
   const { name, summary } = recipe;
   if (json) return printJson({ name, summary, settings });
   const { sectionLines } = await import("../report/table.js");
@@ -77,7 +83,30 @@ async function showSettings(recipe: Recipe, json: boolean): Promise<void> {
     rows: own.map((each) => [each.key.slice(part.length).replace(/^\./, ""), showDefault(each), what(each)]),
   }));
   const lines = sectionLines(["setting", "default", "what it is; what it takes"], sections, { width: width() });
-  printLines([...wrap(`${name}: ${summary}`, width()), "", ...lines.map((line) => line.replaceAll(noBreak, " "))]);
+  const groups = new Set(parts(all).flatMap(([part]) => (part === "" ? [] : [part.replace("[]", "")])));
+  const head = [
+    `${name}: ${summary}`,
+    ...(section === undefined && groups.size > 0
+      ? [`sections: ${[...groups].join(", ")}; \`zazen recipes ${name} SECTION\` shows one`]
+      : []),
+  ];
+  printLines([
+    ...head.flatMap((line) => wrap(line, width())),
+    "",
+    ...lines.map((line) => line.replaceAll(noBreak, " ")),
+  ]);
+}
+
+/** The settings of a group, or the one of that key. Throws InputError RECIPE_KEY where there is none. */
+async function inSection(recipe: string, all: readonly Setting[], section: string): Promise<readonly Setting[]> {
+  const own = all.filter(
+    ({ key }) => key === section || key.startsWith(`${section}.`) || key.startsWith(`${section}[`),
+  );
+  if (own.length > 0) return own;
+  const { knownKeys } = await import("../config/describe.js");
+  const { didYouMean } = await import("../config/nearest.js");
+  const advice = didYouMean(section, knownKeys(all)) || `; \`zazen recipes ${recipe}\` lists them`;
+  throw new InputError("RECIPE_KEY", `[recipes ${recipe}] expected a group of its settings, got "${section}"${advice}`);
 }
 
 /** What `zazen train --resume --set` may do to a setting. */

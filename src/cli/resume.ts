@@ -11,6 +11,7 @@ import type { Recipe, RunSummary } from "../methods/recipe.js";
 import { type Checkpoint, findCheckpoint } from "../train/checkpoint.js";
 import { recipeFile, summaryFile } from "../train/run-folder.js";
 import { findRecipe, type RecipeRun } from "./find-recipe.js";
+import { RUNS } from "./run-folder.js";
 import { requireFree } from "./run-lock.js";
 
 export interface ResumeOptions {
@@ -38,7 +39,7 @@ export async function findRun(
   folder: string | true,
   options: ResumeOptions,
 ): Promise<Resumed> {
-  const out = folder === true ? await newestRun("runs") : folder;
+  const out = folder === true ? await newestRun(RUNS) : folder;
   const { recipe, begun } = await readRun(recipes, out);
   requireFree(out);
   const { checkpoint, damaged } = await findCheckpoint(out);

@@ -1,7 +1,11 @@
 // Where a run writes: a folder that is empty when the run begins. Leaves out what goes into it.
+import { existsSync } from "node:fs";
 import { mkdir, readdir, rmdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { InputError, type ZazenError } from "../errors.js";
+
+/** Where runs are whose folder is not named. */
+export const RUNS = "runs";
 
 /**
  * Refuses a folder that holds anything.
@@ -21,7 +25,7 @@ export async function makeRunFolder(
   out: string | undefined,
   recipe: string,
   now: Date,
-  parent = "runs",
+  parent = RUNS,
 ): Promise<string> {
   if (out !== undefined) {
     await requireEmpty(out);
@@ -32,9 +36,26 @@ export async function makeRunFolder(
   return claim(join(parent, `${recipe}-${timestamp(now)}`));
 }
 
-/** Removes the folder of a run that was refused; one with anything in it stays, as does one that cannot be removed. */
-export async function removeEmpty(path: string): Promise<void> {
-  await rmdir(path).catch(() => undefined);
+/**
+ * Removes the folder of a run that was refused, and those above it that were made for it, `made` being the uppermost; one with anything in it
+ * stays, as does one that cannot be removed.
+ */
+export async function removeEmpty(path: string, made: string = path): Promise<void> {
+  const [last, first] = [resolve(path), resolve(made)];
+  for (let folder = last; ; folder = dirname(folder)) {
+    const removed = await rmdir(folder).then(
+      () => true,
+      () => false,
+    );
+    if (!removed || folder === first) return;
+  }
+}
+
+/** The uppermost folder that `path` lacks, itself where the others are there; null where it is there too. */
+export function firstMissing(path: string): string | null {
+  const folder = resolve(path);
+  if (existsSync(folder)) return null;
+  return firstMissing(dirname(folder)) ?? folder;
 }
 
 /** 20260131-235959, local time. */

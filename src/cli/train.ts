@@ -1,5 +1,4 @@
 // `zazen train`: runs a recipe, shows its progress, and leaves a run folder.
-import { existsSync } from "node:fs";
 import { Command } from "commander";
 import { InputError, ZazenError } from "../errors.js";
 import type { Recipe, RunContext, RunSummary } from "../methods/recipe.js";
@@ -8,7 +7,7 @@ import type { RecipeRun } from "./find-recipe.js";
 import { collect } from "./flags.js";
 import { commonHelp, InterruptedError, log, printJson, printLines } from "./output.js";
 import type { ResumeOptions } from "./resume.js";
-import { makeRunFolder, removeEmpty, requireEmpty } from "./run-folder.js";
+import { firstMissing, makeRunFolder, RUNS, removeEmpty, requireEmpty } from "./run-folder.js";
 import { abortOnSignal } from "./signals.js";
 
 export interface TrainOptions extends ResumeOptions {
@@ -73,12 +72,13 @@ export async function train(
   const found = await resolveTarget(recipes, target, options.set ?? []);
   if (options.out !== undefined) await requireEmpty(options.out);
   if (options.dryRun === true) return showPlan(found, options.json === true);
-  const isNew = options.out === undefined || !existsSync(options.out);
+  const made = firstMissing(options.out ?? RUNS);
+  const isNew = options.out === undefined || made !== null;
   const out = await makeRunFolder(options.out, found.recipe.name, new Date());
   try {
     await run(found, { out }, options.json === true, []);
   } catch (error) {
-    if (isNew) await removeEmpty(out);
+    if (isNew) await removeEmpty(out, made ?? out);
     throw error;
   }
 }
@@ -173,6 +173,7 @@ async function opening(recipe: Recipe, config: unknown, out: string): Promise<re
 async function showPlan({ recipe, config }: RecipeRun, json: boolean, remarks: readonly string[] = []): Promise<void> {
   const { requireNamedFiles } = await import("./named-files.js");
   await requireNamedFiles({ recipe, config });
+  await recipe.check?.(config);
   const memory = await recipe.memory?.(config);
   const plan = [...recipe.plan(config), ...(memory === undefined ? [] : [memory]), ...remarks];
   if (json) return printJson({ recipe: recipe.name, config, plan });

@@ -1,5 +1,6 @@
 // Problems from rows of data: what each row asks, its text and its ids by a format of thinking, and the limit on its length. Leaves out how
 // answers are graded.
+import { createHash } from "node:crypto";
 import { isObject } from "../config/files.js";
 import type { LoadedSource } from "../data/records.js";
 import { drop, type SourceReport } from "../data/source.js";
@@ -41,6 +42,20 @@ export interface Asking {
 export function askRow(value: unknown, question: string): AskedRow {
   if (!isObject(value)) throw new Error(`expected an object, got ${JSON.stringify(value)}; correct the line`);
   return { record: value, asked: askRecord(value, question) };
+}
+
+/** Which prompts a run trains on, whatever the format that they are asked in; plain JSON. */
+export interface PromptsUsed {
+  readonly count: number;
+  /** Of what they ask, row by row. */
+  readonly sha256: string;
+}
+
+export function promptsUsed(sources: readonly { readonly records: readonly AskedRow[] }[]): PromptsUsed {
+  const asked = sources.flatMap(({ records }) => records.map(({ asked }) => JSON.stringify(asked)));
+  const hash = createHash("sha256");
+  for (const each of asked) hash.update(`${each}\n`);
+  return { count: asked.length, sha256: hash.digest("hex") };
 }
 
 /** A source's problems, and those that its limit left out. */

@@ -2,6 +2,7 @@
 // reward, judged on held-out problems. With `controls` the arms that say what the gain is worth.
 import { join } from "node:path";
 import { z } from "zod";
+import { counted } from "../config/counted.js";
 import { evaluationSampling, group } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
@@ -32,7 +33,7 @@ import {
   warmStart,
 } from "./trial.js";
 import { type Arm, armJson, armTable, armWork, beforeAndAfter, whatWasLearnt } from "./trial-report.js";
-import { samplingLines, sayNext, saySize, trialPrompt } from "./words.js";
+import { groupSteps, samplingLines, sayNext, saySize, trialQuestion } from "./words.js";
 
 const schema = z.strictObject({
   seed: seed(),
@@ -144,7 +145,7 @@ function report(trial: Trial, out: string, arms: readonly Arm[], seconds: Second
   if (example !== null) example.show();
   if (learnt !== null) {
     run.note("info", learnt);
-    sayNext(run, model, trialPrompt(trial.heldOut[0]!, true));
+    sayNext(run, model, trialQuestion(trial.heldOut[0]!, true));
   }
   const summary = {
     recipe: "quickstart",
@@ -205,8 +206,8 @@ function describePlan(config: QuickstartConfig): readonly string[] {
   const { model, sft, grpo, evaluation } = config;
   return [
     `model: Llama form, random weights, width ${model.width}, ${model.layers} layers, ${model.heads} heads, MLP ${model.mlp}`,
-    `SFT: ${sft.steps} steps of ${sft.tokensPerStep} tokens, learning rate ${sft.optimizer.learningRate}`,
-    `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
+    `SFT: ${counted(sft.steps, "step")} of ${counted(sft.tokensPerStep, "token")}, learning rate ${sft.optimizer.learningRate}`,
+    `GRPO: ${groupSteps(grpo)}, learning rate ${grpo.optimizer.learningRate}`,
     ...samplingLines(grpo),
     `evaluation: ${evaluation.problems} held-out problems, sampled and greedy, after each part`,
     `controls: ${config.controls ? "SFT continued, giving up forbidden, no thinking" : "none; --set controls=true adds them"}`,

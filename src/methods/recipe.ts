@@ -17,6 +17,8 @@ export interface Recipe<Config = unknown> {
   plan(config: Config): readonly string[];
   /** The memory that the run would take, a line for `--dry-run`. */
   memory?(config: Config): Promise<string>;
+  /** Throws what the run would throw for its settings and its model's folder, before data are read, for `--dry-run`. */
+  check?(config: Config): Promise<void>;
   /** Where a run in that folder goes on, of a recipe that keeps no checkpoints: a few words; null where it has not begun. */
   standing?(out: string): string | null;
   run(config: Config, context: RunContext): Promise<RunSummary>;

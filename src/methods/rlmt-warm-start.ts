@@ -2,17 +2,18 @@
 // think, chat better", 2025, "SFT warm start"). Filters and defaults are the paper's. thinking=false is its other arm: the same rows in the
 // same order, their thoughts dropped.
 import { z } from "zod";
+import { counted } from "../config/counted.js";
 import { dataSetting, showSources } from "../config/data.js";
 import { group, onDisk } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
 import { InputError } from "../errors.js";
-import { ChatTemplate } from "../prompt/chat.js";
-import { type ThinkingFormat, writeCompletion } from "../prompt/thinking.js";
+import { writeCompletion } from "../prompt/thinking.js";
 import type { Tokenizer } from "../prompt/tokenizer.js";
 import { languageDetector, STRAY_TAGS } from "../prompt/warm-start.js";
 import { openPolicy } from "../train/open-policy.js";
-import { type ChatSettings, examplesPart, templateOptions } from "./data-settings.js";
+import { startTemplate } from "./chat-start.js";
+import { examplesPart } from "./data-settings.js";
 import { endOfTurnIds, formatFrom, formatSettings } from "./format-settings.js";
 import { keepingSettings, learnerOptions, learnerSettings, rowsSettings } from "./learner-settings.js";
 import { foreseeMemory, mostTokens, policyModel, sftWorkload } from "./memory.js";
@@ -21,7 +22,7 @@ import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { epochSteps, epochsPart, heldOutSettings } from "./settings.js";
 import { fileData, type Shaping, supervise } from "./supervised.js";
 import { warmStartShape } from "./warm-start-rows.js";
-import { loraLines } from "./words.js";
+import { loraLines, standIn } from "./words.js";
 
 const filter = (what: string) => z.boolean().default(true).describe(what);
 
@@ -71,6 +72,7 @@ export function makeWarmStart(engines: EngineSource): Recipe<WarmStartConfig> {
     schema,
     plan: describePlan,
     memory: foresee,
+    check: requireWholeTurns,
     run: (config, context) => warmStart(engines, config, context),
   };
 }
@@ -83,11 +85,12 @@ async function warmStart(engines: EngineSource, config: WarmStartConfig, context
   }
   const format = formatFrom(config);
   const { tokenizer: folder } = await foldersOf(config.model, config.lora);
-  if (format.prompt.style === "chat") await requireWholeTurns(folder, format, config.chat);
+  await requireWholeTurns(config);
   const { filters } = config;
   const rules = { ...filters, languageOf: filters.english ? await languageDetector() : null };
   const shaping = (tokenizer: Tokenizer): Shaping => ({
     endId: endOfTurnIds(format, tokenizer)[0],
+    question: standIn(format),
     shape: () => warmStartShape(format, rules),
   });
   await using engine = await openPolicy(context, "sft", {
@@ -100,10 +103,11 @@ async function warmStart(engines: EngineSource, config: WarmStartConfig, context
   return await supervise(engine, { recipe: "rlmt-warm-start", config, data, plan }, context);
 }
 
-/** Some templates take the thought out of what the assistant says. Throws InputError CHAT_TEMPLATE_CONTENT for one. */
-async function requireWholeTurns(folder: string, format: ThinkingFormat, chat: ChatSettings): Promise<void> {
-  const template = await ChatTemplate.load(folder, templateOptions(chat));
-  if (template === null) return; // the first row says so, with its place
+/** Some templates take the thought out of what the assistant says. Throws InputError CHAT_TEMPLATE_CONTENT for one, CHAT_TEMPLATE_MISSING. */
+async function requireWholeTurns(config: WarmStartConfig): Promise<void> {
+  const template = await startTemplate("rlmt-warm-start", config);
+  if (template === null) return;
+  const format = formatFrom(config);
   const completion = writeCompletion(format, "A thought", "An answer");
   const turns = [
     { role: "user", content: "A question" },
@@ -113,7 +117,7 @@ async function requireWholeTurns(folder: string, format: ThinkingFormat, chat: C
   if (text.includes(completion)) return;
   throw new InputError(
     "CHAT_TEMPLATE_CONTENT",
-    `[${folder}] expected a chat template that writes the assistant's turn as it is, ${JSON.stringify(completion)}, got ` +
+    `[recipe rlmt-warm-start] expected a chat template of ${config.model} that writes the assistant's turn as it is, ${JSON.stringify(completion)}, got ` +
       `${JSON.stringify(text)}; set format.completion to what it leaves whole, chat.kwargs or chat.template`,
   );
 }
@@ -136,6 +140,6 @@ function describePlan({ model, data, start, thinking, sft, lora }: WarmStartConf
     `model: ${model}`,
     ...loraLines(lora),
     `data: ${showSources(data)}, ${start} start, ${thinking ? "thinking" : "no thinking: thoughts are dropped"}`,
-    `SFT: ${sft.epochs} epochs in steps of ${sft.batch} demonstrations, learning rate ${sft.optimizer.learningRate}`,
+    `SFT: ${counted(sft.epochs, "epoch")} in steps of ${counted(sft.batch, "demonstration")}, learning rate ${sft.optimizer.learningRate}`,
   ];
 }

@@ -14,11 +14,11 @@ import { type RewardSpec, rewardList } from "../reward/spec.js";
 import { recordCheck } from "../reward/verifiers.js";
 import type { Sample } from "../rollout/types.js";
 import { copyTokenizer } from "../train/run-folder.js";
-import { type AskedProblem, type AskedRow, askRow, askSources } from "./asked.js";
+import { type AskedProblem, type AskedRow, askRow, askSources, promptsUsed } from "./asked.js";
 import { isCountdown, type ProblemRecord, refuseLeak } from "./problems.js";
 import type { RlvrTask, TaskConfig } from "./rlvr-task.js";
 import { tokenCounter, UNCOUNTED } from "./token-counter.js";
-import { standInPrompt } from "./words.js";
+import { standIn } from "./words.js";
 
 /**
  * Problems from data. `warn` is told of problems that are left out, and of rewards that fail in evaluation. Throws InputError where the
@@ -60,6 +60,7 @@ export async function problemsVerified(
       heldOut,
       watched: heldOut,
       sources: [...train, ...held].map(({ report }) => report),
+      prompts: promptsUsed(problems),
     };
   } catch (error) {
     await pool.dispose();
@@ -74,7 +75,7 @@ function taskOf(
   tokenizer: Tokenizer,
   problems: readonly LoadedSource<AskedProblem>[],
   warn: (text: string) => void,
-): Omit<RlvrTask<AskedProblem>, "heldOut" | "watched" | "sources" | "longestPrompt"> {
+): Omit<RlvrTask<AskedProblem>, "heldOut" | "watched" | "sources" | "prompts" | "longestPrompt"> {
   const source = new Mixture(problems, { seed: config.seed, exhausted: config.mixture.exhausted });
   const format = THINKING_FORMATS[config.format];
   const inputOf = inputReader(tokenizer, format);
@@ -116,7 +117,7 @@ function taskOf(
     },
     tokenizer: copyTokenizer(config.tokenizer),
     memory: pool.memory,
-    tryPrompt: standInPrompt,
+    question: standIn(format),
     [Symbol.asyncDispose]: async () => {
       tokenizer[Symbol.dispose]();
       await pool.dispose();

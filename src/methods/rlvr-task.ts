@@ -17,10 +17,11 @@ import type { PolicyTask } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { copyTokenizer } from "../train/run-folder.js";
 import type { SampleReader } from "../train/watch.js";
+import type { PromptsUsed } from "./asked.js";
 import type { ChatSettings } from "./data-settings.js";
 import { rowsSettings } from "./learner-settings.js";
 import { trialMessages, trialTask, trialVocabulary } from "./trial.js";
-import { trialPrompt } from "./words.js";
+import { type Question, trialQuestion } from "./words.js";
 
 const formats = ["warm-thinking", "warm-plain", "zero-thinking", "zero-plain"] as const;
 
@@ -90,8 +91,10 @@ export interface RlvrTask<P extends Numbered> extends PolicyTask<P>, AsyncDispos
   readonly memory: readonly OtherMemory[];
   /** What became of the rows of each source; none of the built-in trial. */
   readonly sources: readonly SourceReport[];
+  /** Which prompts are trained on; null of the built-in trial, whose settings say it. */
+  readonly prompts: PromptsUsed | null;
   /** What a user may ask the trained model; a stand-in where prompts are long. */
-  readonly tryPrompt: string;
+  readonly question: Question;
 }
 
 /** The built-in trial. Throws InputError where the model has another vocabulary. */
@@ -119,7 +122,8 @@ export function trialVerified(
     tokenizer: copyTokenizer(tokenizer),
     memory: [],
     sources: [],
-    tryPrompt: trialPrompt(split.evaluation[0]!, thinking),
+    prompts: null,
+    question: trialQuestion(split.evaluation[0]!, thinking),
     [Symbol.asyncDispose]: async () => {},
   };
 }

@@ -28,7 +28,7 @@ import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { problemsVerified } from "./rlvr-problems.js";
 import { type RlvrTask, rewardWords, taskSettings, trialVerified } from "./rlvr-task.js";
 import { grpoPart, heldOutSettings } from "./settings.js";
-import { loraLines, samplingLines, sayNext, saySize } from "./words.js";
+import { groupSteps, loraLines, samplingLines, sayNext, saySize } from "./words.js";
 
 const settings = z.strictObject({
   ...learnerSettings(),
@@ -114,7 +114,7 @@ async function trainOn<P extends Numbered>(
   const model = await run.folder.saveModel("model", engine, tokenizer);
   const after = await judge(run, engine, task, config, "evaluate-after");
   if (before !== null && after !== null) showTable(run, before, after);
-  sayNext(run, model, task.tryPrompt);
+  sayNext(run, model, task.question);
   const summary = {
     recipe: "rlvr",
     seed,
@@ -124,6 +124,7 @@ async function trainOn<P extends Numbered>(
     before,
     after,
     data: task.sources,
+    prompts: task.prompts,
     sampling: { stopTokenIds, ignored },
   };
   run.folder.summary(summary);
@@ -268,7 +269,7 @@ function describePlan({ model, task, data, rewards, grpo, lora }: RlvrConfig): r
     ...loraLines(lora),
     `task: ${task}${data === "" ? "" : `, problems from ${showSources(data)}`}`,
     ...(task === "problems" ? [`rewards: ${rewardWords(rewards)}`] : []),
-    `GRPO: ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
+    `GRPO: ${groupSteps(grpo)}, learning rate ${grpo.optimizer.learningRate}`,
     ...samplingLines(grpo),
   ];
 }

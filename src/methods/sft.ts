@@ -1,6 +1,7 @@
 // Recipe `sft`: supervised fine-tuning of a model folder, or of a model made from scratch, on files, data sets of the
 // hub, or the built-in trial.
 import { z } from "zod";
+import { counted } from "../config/counted.js";
 import { dataSetting, showSources } from "../config/data.js";
 import { group, onDisk } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
@@ -18,9 +19,12 @@ import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { heldOutSettings, llamaSpec, scratchModel, sftPart } from "./settings.js";
 import { fileData, type SupervisedData, supervise } from "./supervised.js";
 import { demonstrationPart, heldOutDemonstrations, trialDemonstrations, trialSpec, trialTokenizer } from "./trial.js";
-import { loraLines, trialPrompt } from "./words.js";
+import { loraLines, trialQuestion } from "./words.js";
 
 const trialName = "countdown-trial";
+/** Nobody means to train a toy by leaving out what they have. */
+const demonstrationLine =
+  "neither model nor data is set: this is the built-in demonstration, a tiny model from scratch that learns Countdown; set model and data for your own";
 
 const schema = z.strictObject({
   ...learnerSettings(),
@@ -128,7 +132,7 @@ function trialData(config: SftConfig, { spec }: EngineLike): SupervisedData {
     longest: spec.maxPositions,
     heldOut: heldOutDemonstrations(watched, seed, options),
     tokenizer: trialTokenizer(spec.maxPositions),
-    tryPrompt: trialPrompt(evaluation[0]!, thinking),
+    question: trialQuestion(evaluation[0]!, thinking),
     reports: [],
     [Symbol.dispose]: () => {},
   };
@@ -147,10 +151,12 @@ function foresee(config: SftConfig): Promise<string> {
 
 function describePlan({ model, scratch, data, sft, lora }: SftConfig): readonly string[] {
   const fresh = `from scratch, width ${scratch.width}, ${scratch.layers} layers`;
+  const isTrial = model === "" && data === trialName;
   return [
+    ...(isTrial ? [demonstrationLine] : []),
     `model: ${model === "" ? fresh : model}`,
     ...loraLines(lora),
     `data: ${showSources(data)}`,
-    `SFT: ${sft.steps} steps of ${sft.tokensPerStep} tokens, learning rate ${sft.optimizer.learningRate}`,
+    `SFT: ${counted(sft.steps, "step")} of ${counted(sft.tokensPerStep, "token")}, learning rate ${sft.optimizer.learningRate}`,
   ];
 }

@@ -14,7 +14,7 @@ import { type Demonstration, type DemonstrationSource, meanLoss, type SftPlan, t
 import { sftWorkload, takeMemory } from "./memory.js";
 import type { RunContext, RunSummary } from "./recipe.js";
 import { type DemonstrationSettings, type Learner, openDemonstrations, type RowShape, reportLine } from "./sft-data.js";
-import { sayNext, saySize, standInPrompt } from "./words.js";
+import { plainQuestion, type Question, sayNext, saySize } from "./words.js";
 
 export interface SupervisedData extends Disposable {
   readonly demonstrations: DemonstrationSource;
@@ -24,7 +24,7 @@ export interface SupervisedData extends Disposable {
   readonly heldOut: readonly Demonstration[];
   readonly tokenizer: TokenizerWriter;
   /** What a user may ask the trained model. */
-  readonly tryPrompt: string;
+  readonly question: Question;
   /** What became of the rows of each source; none of the built-in trial. */
   readonly reports: readonly SourceReport[];
 }
@@ -37,6 +37,7 @@ export interface FileSettings extends DemonstrationSettings {
 /** How rows become demonstrations where not as `sft` has them. */
 export interface Shaping {
   readonly endId?: number | undefined;
+  readonly question?: Question;
   /** A shape for a pass over training rows, or over held-out ones. */
   shape(): RowShape;
 }
@@ -60,7 +61,7 @@ export async function fileData(
     longest: demonstrations.longest,
     heldOut: watched.demonstrations,
     tokenizer: copyTokenizer(folder),
-    tryPrompt: standInPrompt,
+    question: shaping?.question ?? plainQuestion,
     reports: [...demonstrations.reports, ...watched.reports],
     [Symbol.dispose]: () => demonstrations[Symbol.dispose](),
   };
@@ -100,7 +101,7 @@ export interface Lessons {
 /** The run, its model and its summary. Bad input comes before it, and leaves the folder empty: the corrected command may use it. */
 export async function supervise(engine: EngineLike, lessons: Lessons, context: RunContext): Promise<RunSummary> {
   const { recipe, config, data, plan } = lessons;
-  const { demonstrations, tokenizer, tryPrompt, reports } = data;
+  const { demonstrations, tokenizer, question, reports } = data;
   const parts = [{ name: "sft", title: "SFT on demonstrations", steps: plan.steps, work: 1 }];
   using run = new Run(context, recipe, config, parts, { ...config.checkpoint, tokenizer });
   saySize(run, engine);
@@ -109,7 +110,7 @@ export async function supervise(engine: EngineLike, lessons: Lessons, context: R
   const heldOut = watch(run, engine, data.heldOut, config.evaluation);
   const cost = await run.part("sft", () => trainSft(run, engine, { ...plan, demonstrations, heldOut }));
   const model = await run.folder.saveModel("model", engine, tokenizer);
-  sayNext(run, model, tryPrompt);
+  sayNext(run, model, question);
   const summary = { recipe, seed: config.seed, parameters: engine.parameters, model, train: cost, data: reports };
   run.folder.summary(summary);
   return summary;

@@ -10,6 +10,8 @@ import { exitCodeOf } from "../../src/cli/output.js";
 import { showRecipes } from "../../src/cli/recipes.js";
 import { makeRunFolder, requireEmpty, timestamp } from "../../src/cli/run-folder.js";
 import { train } from "../../src/cli/train.js";
+import { applySets } from "../../src/config/recipe-file.js";
+import { resolveSettings } from "../../src/config/resolve.js";
 import { writeModelConfig } from "../../src/engine/spec.js";
 import { InputError, ZazenError } from "../../src/errors.js";
 import { recipes as allRecipes } from "../../src/methods/index.js";
@@ -38,6 +40,7 @@ const strict: Recipe<{ path: string }> = {
   name: "strict",
   schema: z.strictObject({ path: z.string() }),
   plan: () => [],
+  check: async () => {},
   memory: async () => "memory: little",
   run: async () => ({}),
 };
@@ -74,6 +77,21 @@ describe("resolveTarget", () => {
     expect(config).toMatchObject({ grpo: { sampling: { choices: ["1", "2.5", "tie"] } } });
     const wrong = resolveTarget(allRecipes, "rlvr", ["model=m", "grpo.sampling.choices=[1,true]"]);
     await expect(wrong).rejects.toThrow("grpo.sampling.choices.1: expected list of string, got true");
+  });
+
+  test("an empty value where null and texts are allowed says what an empty text is", async () => {
+    const log = vi.spyOn(process.stderr, "write").mockImplementation(() => true);
+    const { config } = await resolveTarget(allRecipes, "rlmt", [
+      "model=m",
+      "format.answerClose=",
+      "grpo.sampling.regex=''",
+    ]);
+    expect(config).toMatchObject({ format: { answerClose: null } });
+    expect(log.mock.calls.map(([text]) => text)).toEqual([
+      `--set format.answerClose= sets null, the default; for an empty text write --set 'format.answerClose=""'\n`,
+    ]);
+    const wrong = resolveTarget(allRecipes, "rlmt", ["model=m", "reward.model="]);
+    await expect(wrong).rejects.toThrow('reward.model: expected string, got null; an empty text is reward.model=""');
   });
 
   test("a file, with settings that go before it", async () => {
@@ -141,6 +159,12 @@ describe("train", () => {
     expect(JSON.parse(text)).toMatchObject({ plan: ["memory: little"] });
   });
 
+  test("--dry-run refuses what the recipe's check refuses", async () => {
+    const check = () => Promise.reject(new InputError("RECIPE_VALUE", "[x] refused"));
+    const refused = train([{ ...tiny, check } as Recipe], "tiny", { dryRun: true });
+    await expect(refused).rejects.toMatchObject({ message: "[x] refused" });
+  });
+
   test("--dry-run names every file of the settings that is not there, and asks the hub for nothing", async () => {
     const { recipes: all } = await import("../../src/methods/index.js");
     const dry = (...set: string[]) => train(all, "rlvr", { json: true, dryRun: true, set });
@@ -165,6 +189,14 @@ describe("train", () => {
     await expect(dry(...settings(data))).rejects.toMatchObject({ code: "CONFIG_MISSING" });
     await writeModelConfig(model, llamaSpec({ vocabSize: 9 }));
     expect(JSON.parse(await stdout(() => dry(...settings(data))))).toMatchObject({ recipe: "rlvr" });
+  });
+
+  test("sft with neither model nor data says first that it is the built-in demonstration", async () => {
+    const sft = allRecipes.find(({ name }) => name === "sft")!;
+    const plan = (...set: string[]) => sft.plan(resolveSettings("sft", sft.schema, applySets({}, set)));
+    expect(plan()[0]).toMatch(/^neither model nor data is set: this is the built-in demonstration/);
+    expect(plan("model=m")[0]).toBe("model: m");
+    expect(plan("tokenizer=t", "data=x.jsonl")[0]).toMatch(/^model: from scratch/);
   });
 
   test("--dry-run takes data that a recipe has by name", async () => {
@@ -206,6 +238,12 @@ describe("train", () => {
       await expect(quickstart(set, { dryRun: true })).rejects.toMatchObject(refused);
       await expect(quickstart(set, { out })).rejects.toMatchObject(refused);
       expect(existsSync(out)).toBe(false);
+    });
+
+    test("nothing of the folders that were made for it is left", async () => {
+      const out = join(folder, "runs", "mine");
+      await expect(quickstart(["kvBytes=10000"], { out })).rejects.toMatchObject({ code: "KV_TOO_SMALL" });
+      expect(readdirSync(folder)).toEqual([]);
     });
 
     test("a folder that was there stays there, and empty", async () => {
@@ -285,6 +323,25 @@ describe("recipes", () => {
     expect(await stdout(() => showRecipes(recipes, "strict", {}))).toMatch(/^path +\(required\) +string$/m);
     const document = JSON.parse(await stdout(() => showRecipes(recipes, "tiny", { json: true }))) as unknown;
     expect(document).toMatchObject({ name: "tiny", settings: [{ key: "steps", default: 3 }, { key: "data.path" }] });
+  });
+
+  test("begins with the sections, and shows one alone", async () => {
+    const whole = await stdout(() => showRecipes(allRecipes, "rlmt", {}));
+    const head = whole.split("\n\n")[0]!.replaceAll("\n", " ");
+    expect(head).toMatch(
+      /sections: lora, data, mixture, .*reward, .*grpo, .*; `zazen recipes rlmt SECTION` shows one$/,
+    );
+    const section = await stdout(() => showRecipes(allRecipes, "rlmt", { section: "reward" }));
+    expect(section).toMatch(/^reward: --set reward\.model=VALUE \.\.\.$/m);
+    expect(section).not.toMatch(/^(grpo|data):/m);
+    expect(section.length).toBeLessThan(0.2 * whole.length);
+    const loss = JSON.parse(await stdout(() => showRecipes(allRecipes, "rlmt", { section: "grpo.loss", json: true })));
+    expect(loss.settings.every(({ key }: { key: string }) => key.startsWith("grpo.loss."))).toBe(true);
+    const wrong = showRecipes(allRecipes, "rlmt", { section: "gpro" });
+    await expect(wrong).rejects.toMatchObject({
+      code: "RECIPE_KEY",
+      message: expect.stringContaining('did you mean "grpo"'),
+    });
   });
 
   test("marks the settings that may change on resume, and no others", async () => {

@@ -381,8 +381,8 @@ export const faults = [
   {
     law: 5,
     name: "a warm start asks about its template on another day, without variables",
-    file: "src/methods/rlmt-warm-start.ts",
-    find: "ChatTemplate.load(folder, templateOptions(chat))",
+    file: "src/methods/chat-start.ts",
+    find: "ChatTemplate.load(folder, templateOptions(config.chat))",
     replace: "ChatTemplate.load(folder, {})",
     tests: templateTests,
   },

@@ -254,6 +254,13 @@ describe("the recipe", () => {
   });
 
   test("a model without a chat template is one", async () => {
-    await expect(run({ model: await modelFolder() })).rejects.toMatchObject({ code: "CHAT_TEMPLATE_MISSING" });
+    const base = await modelFolder();
+    const refused = { code: "CHAT_TEMPLATE_MISSING", message: expect.stringMatching(/start: .*set start=zero/) };
+    await expect(run({ model: base })).rejects.toMatchObject(refused);
+    const { check, schema } = makeWarmStart(new FakeSource());
+    const dry = (settings: Settings) =>
+      check!(resolveSettings("rlmt-warm-start", schema, { model: base, ...settings }));
+    await expect(dry({})).rejects.toMatchObject(refused);
+    await dry({ start: "zero" });
   });
 });
