@@ -1,5 +1,6 @@
 // `zazen compare`: runs side by side, from their folders alone: what differs in their settings, figures with intervals, and plots.
 import { Command } from "commander";
+import { counted } from "../config/counted.js";
 import { InputError } from "../errors.js";
 import type { Comparison } from "../eval/comparison/compare.js";
 import type { RunRecord } from "../eval/comparison/record.js";
@@ -24,8 +25,9 @@ Reads recipe.json, metrics.jsonl and held-out.jsonl of each run; nothing is trai
 compared with. FOLDER#PART takes another part of a run than the first that trained a policy.
 
 Figures are means of the first or last tenth of the steps, 5 to 20 of them, and of the last held-out evaluation, with 95% intervals:
-over steps and rewards by bootstrap, over right and wrong answers by Wilson; none over fewer than 5 values. A difference of held-out
-figures is over the problems that both runs answered, paired, where there are any; else it is not paired, which is said.
+Student's over steps and rewards, Wilson's over right and wrong answers, as in the runs' own tables; none over fewer than 5 values. A
+difference of held-out figures is over the problems that both runs answered, paired, where there are any; else it is not paired, which is
+said.
 
 Examples:
   zazen compare runs/think runs/no-think
@@ -87,7 +89,7 @@ async function comparisonLines(comparison: Comparison): Promise<readonly string[
   const tables = comparisonTables(comparison);
   return [
     ...comparison.runs.map(
-      ({ name, recipe, phase, steps }, r) => `${letter(r)}  ${name}: ${recipe}, ${phase}, ${steps} steps`,
+      ({ name, recipe, phase, steps }, r) => `${letter(r)}  ${name}: ${recipe}, ${phase}, ${counted(steps, "step")}`,
     ),
     "",
     ...settingLines(comparison.settings, settingWords),

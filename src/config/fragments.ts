@@ -18,6 +18,9 @@ export type OnDisk = "folder" | "file" | "data";
 /** Metadata of a setting that names a folder, a file, or data, which may be elsewhere. */
 export const onDisk = (disk: OnDisk): { readonly disk: OnDisk } => ({ disk });
 
+/** A help text, and what a recipe adds to it. */
+const withHelp = (what: string, more: string): string => (more === "" ? `${what}.` : `${what}; ${more}.`);
+
 export interface OptimizerSettings {
   readonly learningRate: number;
   readonly beta1: number;
@@ -30,12 +33,12 @@ export interface OptimizerSettings {
   readonly floor: number;
 }
 
-/** AdamW (Loshchilov & Hutter 2019) and its learning-rate schedule. */
-export function optimizer(defaults: Partial<OptimizerSettings> = {}) {
+/** AdamW (Loshchilov & Hutter 2019) and its learning-rate schedule; `rateHelp` goes behind the help of the learning rate. */
+export function optimizer(defaults: Partial<OptimizerSettings> = {}, rateHelp: string = "") {
   const { learningRate = 3e-4, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weightDecay = 0, maxGradNorm = 1 } = defaults;
   const { schedule = "constant", warmupSteps = 0, floor = 0 } = defaults;
   return group({
-    learningRate: z.number().gt(0).max(1).default(learningRate).describe("Peak learning rate."),
+    learningRate: z.number().gt(0).max(1).default(learningRate).describe(withHelp("Peak learning rate", rateHelp)),
     beta1: z.number().min(0).lt(1).default(beta1).describe("Decay of the gradient's mean."),
     beta2: z.number().min(0).lt(1).default(beta2).describe("Decay of the gradient's square."),
     eps: z.number().min(1e-30).max(1).default(eps).describe("Added to the root of the second moment."),
@@ -138,10 +141,16 @@ export type EvaluationSamplingSettings = {
   readonly [name in keyof typeof drawing]: SamplingSettings[name] | null;
 };
 
-/** How held-out problems are answered where not as in training: null is what training has. How an answer may end and look is the same. */
-export function evaluationSampling({ topP = null }: Partial<EvaluationSamplingSettings> = {}) {
-  const asTraining = (range: z.ZodNumber, what: string, value: number | null = null) =>
-    range.nullable().default(value).describe(`${what} of held-out samples; null is what grpo.sampling says.`);
+/** How held-out problems are answered where not as in training: null is what training has; `help` goes behind a setting's own. How an answer may end and look is the same. */
+export function evaluationSampling(
+  { topP = null }: Partial<EvaluationSamplingSettings> = {},
+  help: { readonly maxTokens?: string } = {},
+) {
+  const asTraining = (range: z.ZodNumber, what: string, value: number | null = null, more: string = "") =>
+    range
+      .nullable()
+      .default(value)
+      .describe(withHelp(`${what} of held-out samples; null is what grpo.sampling says`, more));
   return group({
     temperature: asTraining(drawing.temperature, "Temperature"),
     topK: asTraining(drawing.topK, "Top-k"),
@@ -150,7 +159,7 @@ export function evaluationSampling({ topP = null }: Partial<EvaluationSamplingSe
     repetitionPenalty: asTraining(drawing.repetitionPenalty, "Repetition penalty"),
     presencePenalty: asTraining(drawing.presencePenalty, "Presence penalty"),
     frequencyPenalty: asTraining(drawing.frequencyPenalty, "Frequency penalty"),
-    maxTokens: asTraining(drawing.maxTokens, "Most new tokens"),
+    maxTokens: asTraining(drawing.maxTokens, "Most new tokens", null, help.maxTokens),
   });
 }
 

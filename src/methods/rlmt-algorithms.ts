@@ -22,7 +22,7 @@ import { grpoMove } from "./policy-start.js";
 import type { RunContext } from "./recipe.js";
 import type { RlmtTask } from "./rlmt-task.js";
 import { dpoPart, grpoPart, ppoPart } from "./settings.js";
-import { samplingLines } from "./words.js";
+import { groupSteps, groupsOf, samplingLines } from "./words.js";
 
 const STEPS = 120; // about one epoch over the paper's 7,500 prompts
 const PROMPTS = 64;
@@ -38,7 +38,14 @@ export const algorithmSettings = {
     .default("grpo")
     .describe("What trains the policy, by the group of its name; the groups of the others are not read."),
   grpo: grpoPart({
-    ...{ steps: STEPS, prompts: PROMPTS, samplesPerPrompt: 8, sampling, optimizer },
+    ...{
+      steps: STEPS,
+      prompts: PROMPTS,
+      samplesPerPrompt: 8,
+      sampling,
+      optimizer,
+      rateHelp: "the paper takes 3e-7 for instruct models",
+    },
     loss: { ...loss, ...bounds },
   }),
   dpo: dpoPart({ rollouts: STEPS, prompts: PROMPTS, sampling, optimizer: {} }),
@@ -68,6 +75,8 @@ export interface Algorithm {
   readonly sampling: SamplingSettings;
   readonly maxErrorShare: number;
   readonly steps: number;
+  /** How many of them there are depends on what is sampled. */
+  readonly atMost?: boolean;
   /** Samples of the whole training. */
   readonly samples: number;
   /** For a plan. */
@@ -98,7 +107,7 @@ export function algorithmOf(config: AlgorithmConfig, endIds: readonly number[] =
 function grpo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
   const settings = { ...config.grpo, sampling: ending(config.grpo.sampling, endIds) };
   const { steps, prompts, samplesPerPrompt, maxErrorShare, loss } = settings;
-  const line = `GRPO: ${steps} steps of ${prompts} prompts x ${samplesPerPrompt} samples${rate(settings)}`;
+  const line = `GRPO: ${groupSteps(settings)}${rate(settings)}`;
   return alone(config, {
     ...{ name: "grpo", sampling: settings.sampling, maxErrorShare, steps },
     samples: steps * prompts * samplesPerPrompt,
@@ -115,12 +124,9 @@ function dpo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
   const asked = rounds * rollouts * prompts;
   const turns = rounds > 1 ? ` in ${rounds} rounds` : "";
   return alone(config, {
-    ...{ name: "dpo", sampling: settings.sampling, maxErrorShare, steps: dpoSteps(settings) },
+    ...{ name: "dpo", sampling: settings.sampling, maxErrorShare, steps: dpoSteps(settings), atMost: true },
     samples: asked * samplesPerPrompt,
-    lines: [
-      `DPO: pairs of ${asked} prompts x ${samplesPerPrompt} samples${turns}${rate(settings)}`,
-      ...samplingLines(settings),
-    ],
+    lines: [`DPO: pairs of ${groupsOf(asked, samplesPerPrompt)}${turns}${rate(settings)}`, ...samplingLines(settings)],
     options: policyOptions(config, true),
     workload: (spec, longest, heldOut) =>
       withHeldOut(dpoWorkload(settings, spec, longest), settings.sampling, longest, heldOut),
@@ -135,7 +141,7 @@ function ppo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
   const options = policyOptions(config, loss.klCoefficient > 0);
   const own = critic.model === "" ? options : learnerOptions({ ...config, lora: { ...lora, base: "" } });
   const start: CriticStart = { policy: model, critic: critic.model || model, lora, options: own, seed };
-  const line = `PPO: ${steps} steps of ${prompts} prompts x ${samplesPerPrompt} samples${rate(settings)}`;
+  const line = `PPO: ${groupSteps(settings)}${rate(settings)}`;
   const begun = `critic: from ${start.critic}${rate(critic)}`;
   return {
     ...{ name: "ppo", sampling: settings.sampling, maxErrorShare, steps, options },

@@ -20,7 +20,7 @@ import type { TokenizerWriter } from "../train/checkpoint.js";
 import type { PolicyTask } from "../train/reinforce.js";
 import { copyTokenizer } from "../train/run-folder.js";
 import type { ReadSample } from "../train/watch.js";
-import { type AskedProblem, type Asking, askRow, askSources } from "./asked.js";
+import { type AskedProblem, type Asking, askRow, askSources, type PromptsUsed, promptsUsed } from "./asked.js";
 import { endOfTurnIds } from "./format-settings.js";
 import { holdOut } from "./hold-out.js";
 import { tokenCounter, UNCOUNTED } from "./token-counter.js";
@@ -60,6 +60,8 @@ export interface RlmtTask extends PolicyTask<AskedProblem>, AsyncDisposable {
   readonly tokenizer: TokenizerWriter;
   /** What its rewards take. */
   readonly memory: readonly OtherMemory[];
+  /** Which prompts are trained on. */
+  readonly prompts: PromptsUsed;
   /** What became of the rows of each source. */
   readonly sources: readonly SourceReport[];
 }
@@ -99,7 +101,7 @@ export async function openRlmtTask(
     const sources = [...rows, ...held].map(({ report }) => report);
     return {
       ...taskOf(config, pool, tokenizer, train, warn),
-      ...{ heldOut, sources },
+      ...{ heldOut, sources, prompts: promptsUsed(train) },
       longestPrompt: longest([...asked, { records: own }]),
     };
   } catch (error) {
@@ -117,7 +119,7 @@ function taskOf(
   tokenizer: Tokenizer,
   train: readonly LoadedSource<AskedProblem>[],
   warn: (text: string) => void,
-): Omit<RlmtTask, "heldOut" | "sources" | "longestPrompt"> {
+): Omit<RlmtTask, "heldOut" | "sources" | "prompts" | "longestPrompt"> {
   const source = new Mixture(train, { seed: config.seed, exhausted: config.mixture.exhausted });
   const reading = {
     training: reader(tokenizer, config.format, "training", warn),
@@ -142,7 +144,8 @@ function taskOf(
     },
     describe: (problem, sample) => {
       const { thinking, answer, malformed, text } = reading.training(sample);
-      return { prompt: problem.promptText, thinking, answer: malformed ? text : answer };
+      const written = { prompt: problem.promptText, thinking };
+      return malformed ? { ...written, answer: text, graded: answer } : { ...written, answer };
     },
     read: (_, sample) => reading.training(sample),
     isValid: (_, sample) => !reading.training(sample).malformed,

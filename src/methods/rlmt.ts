@@ -2,13 +2,22 @@
 // policy thinks, z, and answers, y; the reward sees the prompt x and y alone; the gradient covers every token. Objective: max E r(x, y).
 // Its defaults are the paper's. The paper's comparison is two runs, thinking=true and thinking=false, with all else equal.
 import { z } from "zod";
+import { counted } from "../config/counted.js";
 import { dataSetting, showSources } from "../config/data.js";
 import { evaluationSampling, group, onDisk, type SamplingSettings } from "../config/fragments.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
 import { InputError } from "../errors.js";
 import { sampleHeldOut } from "../eval/held-out.js";
-import { type Difference, type Mean, meanOf, pairedDifference } from "../objective/intervals.js";
+import {
+  type Difference,
+  type Estimate,
+  estimate,
+  pairedDifference,
+  type Share,
+  showShare,
+  wilson,
+} from "../objective/intervals.js";
 import type { ThinkingFormat } from "../prompt/thinking.js";
 import { foreseeRewards } from "../reward/memory.js";
 import { modelFields } from "../reward/model/settings.js";
@@ -19,6 +28,7 @@ import { logHeldOut } from "../train/held-out-log.js";
 import { mean, roomMetrics } from "../train/metrics.js";
 import { taskSampling } from "../train/reinforce.js";
 import { type Metrics, Run } from "../train/run.js";
+import { startTemplate } from "./chat-start.js";
 import { formatFrom, formatSettings, otherPrompt } from "./format-settings.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
 import { keepingSettings, learnerSettings, requireStill, rowsSettings, stillWithAdapters } from "./learner-settings.js";
@@ -30,9 +40,10 @@ import { type Algorithm, algorithmOf, algorithmSettings, type Learner, moveOf } 
 import { type Judged, openRlmtTask, type RlmtTask } from "./rlmt-task.js";
 import { rewardWords } from "./rlvr-task.js";
 import { heldOutSettings } from "./settings.js";
-import { loraLines, sayNext, saySize, standInPrompt } from "./words.js";
+import { loraLines, sayNext, saySize, standIn } from "./words.js";
 
 const EVALUATE_EVERY = 10; // steps
+const PAPER_EVALUATION = "the paper's benchmarks take 8192 with thinking, 4096 without";
 
 const settings = z.strictObject({
   ...learnerSettings(),
@@ -76,7 +87,7 @@ const settings = z.strictObject({
       .default(256)
       .describe("Held-out prompts judged before, while and after; 0 is none."),
     data: dataSetting("", "Held-out prompts; empty takes a tenth of data at most, which training leaves out."),
-    sampling: evaluationSampling({ topP: 0.95 }),
+    sampling: evaluationSampling({ topP: 0.95 }, { maxTokens: PAPER_EVALUATION }),
     ...heldOutSettings,
     every: heldOutSettings.every.default(EVALUATE_EVERY),
   }),
@@ -94,6 +105,7 @@ export function makeRlmt(engines: EngineSource): Recipe<RlmtConfig> {
     schema,
     plan: describePlan,
     memory: foresee,
+    check: requireStart,
     run: (config, context) => rlmt(engines, config, context),
   };
 }
@@ -105,7 +117,7 @@ async function rlmt(engines: EngineSource, config: RlmtConfig, context: RunConte
   const { maxErrorShare } = algorithmOf(config);
   const rewards = rewardsOf(config);
   const format = formatFrom(config);
-  requireTemplateUsed(format, config);
+  await requireStart(config);
   const { tokenizer } = await foldersOf(config.model, config.lora);
   const warn = (text: string) => context.emit({ type: "note", level: "warning", text });
   await using task = await openRlmtTask(
@@ -147,7 +159,7 @@ async function train(setup: Setup, context: RunContext): Promise<RunSummary> {
   const after = await judge(run, setup, "evaluate-after");
   const difference = before === null || after === null ? null : compared(before, after);
   if (before !== null && after !== null) showTable(run, name, before, after, difference);
-  sayNext(run, model, standInPrompt);
+  sayNext(run, model, standIn(setup.format));
   const summary = {
     recipe: "rlmt",
     seed,
@@ -161,20 +173,18 @@ async function train(setup: Setup, context: RunContext): Promise<RunSummary> {
     after: after && figuresOf(after),
     difference,
     data: task.sources,
+    prompts: task.prompts,
     sampling: { stopTokenIds, ignored },
   };
   run.folder.summary(summary);
   return summary;
 }
 
-/** Of fewer than two rewards there is no interval, of none no mean. */
-type MeanReward = Mean | { readonly n: number; readonly mean: number | null; readonly interval: null };
-
 /** Rewards of held-out prompts with what they were given for; plain JSON. */
 interface Evaluation {
   readonly rewards: readonly (number | null)[]; // null where it could not be graded
-  readonly reward: MeanReward;
-  readonly malformed: number;
+  readonly reward: Estimate;
+  readonly malformed: Share;
   readonly tokensPerSecond: number;
 }
 
@@ -207,7 +217,7 @@ function heldOutMetrics(judged: readonly Judged[]): Metrics {
   const known = (field: "thoughtTokens" | "answerTokens") => judged.flatMap(({ read }) => read[field] ?? []);
   return {
     "eval/reward": mean(rewards),
-    "eval/malformed": malformedShare(judged),
+    "eval/malformed": malformedOf(judged).rate,
     "eval/length/thought": mean(known("thoughtTokens")),
     "eval/length/answer": mean(known("answerTokens")),
   };
@@ -225,14 +235,12 @@ async function judge(run: Run, setup: Setup, phase: string): Promise<Evaluation 
 
 function evaluationOf(judged: readonly Judged[], tokensPerSecond: number): Evaluation {
   const rewards = judged.map(({ reward }) => (Number.isFinite(reward) ? reward : null));
-  const reward = meanReward(rewards.filter((each) => each !== null));
-  return { rewards, reward, malformed: malformedShare(judged), tokensPerSecond };
+  const reward = estimate(rewards.filter((each) => each !== null));
+  return { rewards, reward, malformed: malformedOf(judged), tokensPerSecond };
 }
 
-const meanReward = (known: readonly number[]): MeanReward =>
-  known.length > 1 ? meanOf(known) : { n: known.length, mean: known[0] ?? null, interval: null };
-
-const malformedShare = (judged: readonly Judged[]): number => mean(judged.map(({ read }) => Number(read.malformed)));
+const malformedOf = (judged: readonly Judged[]): Share =>
+  wilson(judged.filter(({ read }) => read.malformed).length, judged.length);
 
 const figuresOf = ({ rewards: _, ...figures }: Evaluation) => figures;
 
@@ -260,7 +268,7 @@ function watch(run: Run, setup: Setup): HeldOut | undefined {
   return { ...evaluation, figure: "eval/reward", better: "higher", measure };
 }
 
-function showMean({ mean, interval }: MeanReward): string {
+function showMean({ mean, interval }: Estimate): string {
   if (mean === null) return "-";
   const [low, high] = (interval ?? []).map((bound) => bound.toFixed(3));
   return interval === null ? mean.toFixed(3) : `${mean.toFixed(3)} [${low}, ${high}]`;
@@ -273,13 +281,9 @@ function showTable(
   after: Evaluation,
   difference: Difference | null,
 ): void {
-  const row = (name: string, { reward, malformed }: Evaluation) => [
-    name,
-    showMean(reward),
-    (100 * malformed).toFixed(1),
-  ];
+  const row = (name: string, { reward, malformed }: Evaluation) => [name, showMean(reward), showShare(malformed)];
   run.table({
-    title: `Held-out reward [95% interval], ${after.reward.n} prompts`,
+    title: `Held-out reward [95% interval], ${counted(after.reward.n, "prompt")}`,
     columns: ["policy", "reward", "malformed in %"],
     rows: [
       row("before", before),
@@ -299,6 +303,12 @@ function rewardsOf(config: RlmtConfig): readonly RewardSpec[] {
 
 const allRewards = ({ reward, rewards }: RlmtConfig): readonly RewardSpec[] =>
   reward.model === "" ? rewards : [rewardSpec.parse({ kind: "model", ...reward }), ...rewards];
+
+/** Throws InputError for a start that the model's folder, or the settings of its chat template, do not fit. */
+async function requireStart(config: RlmtConfig): Promise<void> {
+  requireTemplateUsed(formatFrom(config), config);
+  await startTemplate("rlmt", config);
+}
 
 /** Settings of a chat template that nothing would read are a mistake about the start. */
 function requireTemplateUsed({ prompt, name }: ThinkingFormat, { chat }: RlmtConfig): void {
@@ -324,13 +334,13 @@ const taskConfig = (config: RlmtConfig, parts: TaskParts) => ({
   otherPrompt: otherPrompt(config),
 });
 
-function parts({ name, steps, samples }: Algorithm, { evaluation }: RlmtConfig, heldOut: number) {
+function parts({ name, steps, atMost = false, samples }: Algorithm, { evaluation }: RlmtConfig, heldOut: number) {
   const training = 2; // a sample that is trained on costs about as much again
   const watched = evaluation.every === 0 ? 0 : Math.floor(steps / evaluation.every);
-  const judging = { title: `Evaluation on ${heldOut} held-out prompts`, steps: 1, work: heldOut };
+  const judging = { title: `Evaluation on ${counted(heldOut, "held-out prompt")}`, steps: 1, work: heldOut };
   return [
     { name: "evaluate-before", ...judging },
-    { name, title: `RLMT by ${name.toUpperCase()}`, steps, work: training * samples + watched * heldOut },
+    { name, title: `RLMT by ${name.toUpperCase()}`, steps, atMost, work: training * samples + watched * heldOut },
     { name: "evaluate-after", ...judging },
   ].filter((part) => part.work > 0);
 }

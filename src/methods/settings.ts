@@ -250,6 +250,8 @@ export interface GrpoDefaults {
   readonly samplesPerPrompt: number;
   readonly sampling: Partial<SamplingSettings>;
   readonly optimizer: Partial<OptimizerSettings>;
+  /** Behind the help of the learning rate. */
+  readonly rateHelp?: string;
   readonly loss?: Partial<LossSettings>;
 }
 
@@ -297,7 +299,7 @@ export function grpoPart(defaults: GrpoDefaults) {
     overlong: overlong(),
     reference: reference(),
     rewardWeights: rewardWeights(),
-    optimizer: optimizer(defaults.optimizer),
+    optimizer: optimizer(defaults.optimizer, defaults.rateHelp),
     epochs: z.int().min(1).max(64).default(1).describe("Times each rollout is gone through."),
     miniBatches: z.int().min(1).max(4096).default(1).describe("Optimizer steps an epoch."),
     maxErrorShare: maxErrorShare(),

@@ -1,6 +1,14 @@
 // The figures of the trial of RLMT, from the run folders of its arms: each held-out evaluation by the reward model and by the verifier, which
 // is in no reward, and both arms side by side. Plain data with 95% intervals; leaves out words.
-import { type Mean, meanOf, pairedDifference, type Share, wilson } from "../objective/intervals.js";
+import {
+  type Estimate,
+  estimate,
+  pairedDifference,
+  type Share,
+  type WinShare,
+  wilson,
+  winShare,
+} from "../objective/intervals.js";
 import { gradeCountdown } from "../tasks/countdown.js";
 import type { TrialProblem } from "../tasks/countdown-trial.js";
 import { type HeldOutLine, readHeldOut } from "../train/past-run.js";
@@ -23,12 +31,12 @@ export interface Judgement {
 /** Plain JSON. */
 export interface Figures {
   /** The reward model's score. */
-  readonly reward: Mean;
+  readonly reward: Estimate;
   readonly right: Share;
   readonly malformed: Share;
-  /** Tokens of the answers that are well formed; null for fewer than two of them. */
-  readonly thoughtTokens: Mean | null;
-  readonly answerTokens: Mean | null;
+  /** Tokens of the answers that are well formed. */
+  readonly thoughtTokens: Estimate;
+  readonly answerTokens: Estimate;
 }
 
 export interface Arm {
@@ -43,12 +51,12 @@ export interface Arm {
 
 /** second - first on the same prompts. Plain JSON. */
 export interface Comparison {
-  readonly reward: Mean;
+  readonly reward: Estimate;
   /** Of right answers, in shares. */
-  readonly right: Mean;
+  readonly right: Estimate;
   /** Prompts that the second answers better than the first, ties half: by the reward model, and by the verifier. */
-  readonly wins: Share;
-  readonly rightWins: Share;
+  readonly wins: WinShare;
+  readonly rightWins: WinShare;
 }
 
 /** An arm from its run folder. Throws InputError JSONL_LINE for a damaged one. */
@@ -84,12 +92,10 @@ function judgement(lines: readonly HeldOutLine[], known: ReadonlyMap<string, Tri
 
 function figuresOf(answers: readonly JudgedAnswer[]): Figures {
   const count = (holds: (answer: JudgedAnswer) => boolean) => wilson(answers.filter(holds).length, answers.length);
-  const lengths = (field: "thoughtTokens" | "answerTokens") => {
-    const known = answers.flatMap((answer) => answer[field] ?? []);
-    return known.length < 2 ? null : meanOf(known);
-  };
+  const lengths = (field: "thoughtTokens" | "answerTokens") =>
+    estimate(answers.flatMap((answer) => answer[field] ?? []));
   return {
-    reward: meanOf(answers.flatMap(({ reward }) => reward ?? [])),
+    reward: estimate(answers.flatMap(({ reward }) => reward ?? [])),
     right: count(({ right }) => right),
     malformed: count(({ malformed }) => malformed),
     thoughtTokens: lengths("thoughtTokens"),
@@ -105,8 +111,9 @@ export function compareJudgements(first: Judgement, second: Judgement): Comparis
   });
   const paired = (of: (answer: JudgedAnswer) => number) => {
     const [a, b] = [pairs.map(([one]) => of(one)), pairs.map(([, other]) => of(other))];
-    const ahead = a.reduce((sum, own, p) => sum + (1 + Math.sign(b[p]! - own)) / 2, 0);
-    return { difference: pairedDifference(a, b), wins: wilson(ahead, a.length) };
+    const leads = a.map((own, p) => b[p]! - own);
+    const difference = leads.length > 1 ? pairedDifference(a, b) : estimate(leads);
+    return { difference, wins: winShare(leads.map((lead) => (1 + Math.sign(lead)) / 2)) };
   };
   const reward = paired((answer) => answer.reward!);
   const right = paired((answer) => Number(answer.right));

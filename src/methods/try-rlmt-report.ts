@@ -1,8 +1,13 @@
 // What the trial of RLMT says at its end: a table of both arms, its course, some answers, and in plain words what came out. All of it is
 // computed from the figures, whichever way they fell.
-import type { Mean, Share } from "../objective/intervals.js";
+import type { Estimate, Share, WinShare } from "../objective/intervals.js";
 import type { RolloutEvent, TableEvent } from "../report/events.js";
 import { type Arm, type Comparison, compareJudgements, type Judgement } from "./try-rlmt-figures.js";
+
+/** Share of pairs that a coin puts in the right order. */
+const chance = 0.5;
+/** Share of malformed answers above which rewards are read with care. */
+const manyMalformed = 0.05;
 
 /** The arms, the second against the first. */
 export type Arms = readonly [plain: Arm, thinking: Arm];
@@ -16,7 +21,7 @@ export function figureTable([plain, thinking]: Arms): TableEvent {
     both(`reward ${when}`, (arm) => meanText(arm[when].figures.reward), meanText(reward, true)),
     both(`right ${when}`, (arm) => shareText(arm[when].figures.right), meanText(inPercent(right), true, 1)),
   ];
-  const length = (mean: Mean | null) => (mean === null ? "-" : meanText(mean, false, 1));
+  const length = (mean: Estimate) => meanText(mean, false, 1);
   return {
     type: "table",
     title: `${after.reward.n} held-out prompts, with 95% intervals`,
@@ -62,21 +67,25 @@ export function courseTable(arms: Arms): TableEvent | null {
 const cellsOf = (judged: Judgement | undefined): readonly string[] =>
   judged === undefined ? ["-", "-"] : [score(judged), percent(judged.figures.right.rate)];
 
-/** What came out, in sentences that say no more than the figures. */
-export function conclusion(arms: Arms, seed: number): readonly string[] {
+/** What came out, in sentences that say no more than the figures; `accuracy` is the reward model's on held-out pairs. */
+export function conclusion(arms: Arms, accuracy: Share, seed: number): readonly string[] {
   const [plain, thinking] = arms;
   const after = compareJudgements(plain.after, thinking.after);
   return [
     whoScores(arms, after),
     secondJudge(arms, after),
     ...arms.map(whatRlDid),
+    whatTheRewardIsWorth(accuracy),
+    ...arms.flatMap(whatIsMalformed),
     whatItCost(arms),
     `This is seed ${seed} of a tiny model; another one: --set seed=${seed + 1}.`,
   ];
 }
 
-/** -1, 0 or 1: which side of 0 the interval lies on; 0 where it holds 0. */
-function sideOf({ interval: [low, high] }: Mean): -1 | 0 | 1 {
+/** -1, 0 or 1: which side of 0 the interval lies on; 0 where it holds 0, or there is none. */
+function sideOf({ interval }: Estimate): -1 | 0 | 1 {
+  if (interval === null) return 0;
+  const [low, high] = interval;
   if (low > 0) return 1;
   return high < 0 ? -1 : 0;
 }
@@ -101,7 +110,7 @@ function secondJudge([plain, thinking]: Arms, { reward, right }: Comparison): st
   return `The verifier, which no training saw, says that ${opinion}${first === 0 ? "" : ", against the reward model"}: ${figures}.`;
 }
 
-/** What GRPO did to an arm: a reward that rises while right answers do not is gamed. */
+/** What GRPO did to an arm: a reward that rises while right answers fall is gamed; where they only may have, nothing is said of it. */
 function whatRlDid(arm: Arm): string {
   const { reward, right } = compareJudgements(arm.before, arm.after);
   const figures =
@@ -112,21 +121,41 @@ function whatRlDid(arm: Arm): string {
 
 function verdict(reward: -1 | 0 | 1, right: -1 | 0 | 1): string {
   if (reward === 1 && right === 1) return "raised the reward, and right answers with it";
-  if (reward === 1 && right === 0) return "raised the reward without more right answers: the reward model was gamed";
-  if (reward === 1) return "raised the reward at the cost of right answers: the reward model was gamed";
+  if (reward === 1 && right === -1) return "raised the reward at the cost of right answers: the reward model was gamed";
+  if (reward === 1) return `raised the reward; ${noChange}`;
   const change = reward === 0 ? "did not change the reward by more than chance" : "lowered the reward";
   const answers = {
     "-1": "there are fewer right answers",
     "0": "nor right answers",
     "1": "there are more right answers",
   };
-  return `${change}; ${reward === -1 && right === 0 ? "right answers did not change by more than chance" : answers[`${right}`]}`;
+  return `${change}; ${reward === -1 && right === 0 ? noChange : answers[`${right}`]}`;
+}
+
+const noChange = "right answers did not change by more than chance";
+
+/** A reward model that is right as often as a coin says nothing; any other is worth no more than its share. */
+function whatTheRewardIsWorth(accuracy: Share): string {
+  const figures = `The reward model has ${shareText(accuracy)}% of its ${accuracy.n} held-out pairs right`;
+  if (accuracy.interval[0] <= chance)
+    return `${figures}, which may be chance: what it says of the arms is worth nothing.`;
+  return `${figures}: what it says of the arms is worth no more than that.`;
+}
+
+/** Rewards of malformed answers are those of what stands in their place, so that they are as much about the form as about answers. */
+function whatIsMalformed({ title, before, after }: Arm): readonly string[] {
+  const [first, last] = [before.figures.malformed, after.figures.malformed];
+  if (Math.max(first.interval[0], last.interval[0]) <= manyMalformed) return [];
+  return [
+    `${title}: ${shareText(first)}% of the answers before GRPO and ${shareText(last)}% after it are malformed, so its rewards are partly ` +
+      "about the form, not about answers.",
+  ];
 }
 
 function whatItCost([plain, thinking]: Arms): string {
   const { thoughtTokens, answerTokens } = thinking.after.figures;
   const written =
-    thoughtTokens === null || answerTokens === null
+    thoughtTokens.mean === null || answerTokens.mean === null
       ? "Hardly an answer with thinking is well formed"
       : `A thought takes ${thoughtTokens.mean.toFixed(0)} tokens before an answer of ${answerTokens.mean.toFixed(0)}`;
   const [a, b] = [thinking, plain].map(({ train }) => train.seconds.toFixed(0));
@@ -155,18 +184,19 @@ function shown({ title, after }: Arm, place: number): RolloutEvent {
 
 const percent = (share: number): string => (100 * share).toFixed(1);
 
-const score = ({ figures }: Judgement): string => figures.reward.mean.toFixed(2);
+const score = ({ figures }: Judgement): string => figures.reward.mean?.toFixed(2) ?? "-";
 
-function meanText({ mean, interval: [low, high] }: Mean, signed = false, digits = 2): string {
+function meanText({ mean, interval }: Estimate, signed = false, digits = 2): string {
   const text = (value: number) => `${signed && value > 0 ? "+" : ""}${value.toFixed(digits)}`;
-  return `${text(mean)} [${text(low)}, ${text(high)}]`;
+  if (mean === null) return "-";
+  return interval === null ? text(mean) : `${text(mean)} [${text(interval[0])}, ${text(interval[1])}]`;
 }
 
-const shareText = ({ rate, interval: [low, high] }: Share): string =>
-  `${percent(rate)} [${percent(low)}, ${percent(high)}]`;
+const shareText = ({ rate, interval }: Share | WinShare): string =>
+  rate === null || interval === null ? "-" : `${percent(rate)} [${percent(interval[0])}, ${percent(interval[1])}]`;
 
-const inPercent = ({ n, mean, interval: [low, high] }: Mean): Mean => ({
-  n,
-  mean: 100 * mean,
-  interval: [100 * low, 100 * high],
-});
+function inPercent(estimate: Estimate): Estimate {
+  const { n, mean, interval } = estimate;
+  if (interval === null) return { n, mean: mean === null ? null : 100 * mean, interval };
+  return { n, mean: 100 * mean, interval: [100 * interval[0], 100 * interval[1]] };
+}

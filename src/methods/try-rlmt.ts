@@ -4,6 +4,7 @@
 // rlmt-warm-start, reward-model and rlmt. The task is Countdown, whose verifier is in no reward: it is the second judge.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { counted } from "../config/counted.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
 import { type Share, showShare } from "../objective/intervals.js";
@@ -20,7 +21,7 @@ import { ARMS, baseFolder, dataFolder, modelOf, REWARD_MODEL, stagesOf } from ".
 import { type Arms, conclusion, courseTable, figureTable, samplesToShow } from "./try-rlmt-report.js";
 import { type TryRlmtConfig, trialSettings } from "./try-rlmt-settings.js";
 import { type Stage, Stages } from "./try-rlmt-stages.js";
-import { samplingLines, shellWord } from "./words.js";
+import { groupSteps, samplingLines, shellWord } from "./words.js";
 
 const name = "try-rlmt";
 
@@ -53,7 +54,8 @@ async function tryRlmt(engines: EngineSource, config: TryRlmtConfig, context: Ru
       ),
     );
     const arms = [plain!, thinking!] as const;
-    const summary = summaryOf(config, out, arms, summaries, tell(arms, config.seed, context));
+    const accuracy = accuracyOf(summaries.get(REWARD_MODEL)!);
+    const summary = summaryOf(config, out, arms, summaries, tell(arms, accuracy, config.seed, context));
     folder.summary(summary);
     return summary;
   } finally {
@@ -105,14 +107,14 @@ const trainOf = ({ train }: RunSummary): TrainCost => train as TrainCost;
 const accuracyOf = ({ heldOut }: RunSummary): Share => (heldOut as { readonly accuracy: Share }).accuracy;
 
 /** Shows samples, tables and conclusion, and what to run next. */
-function tell(arms: Arms, seed: number, { out, emit }: RunContext) {
+function tell(arms: Arms, accuracy: Share, seed: number, { out, emit }: RunContext) {
   const note = (text: string) => emit({ type: "note", level: "info", text });
   note("\nHeld-out prompts, answered by both arms after GRPO:");
   for (const event of samplesToShow(arms).flat()) emit(event);
   const course = courseTable(arms);
   if (course !== null) emit(course);
   emit(figureTable(arms));
-  const words = conclusion(arms, seed);
+  const words = conclusion(arms, accuracy, seed);
   note(`\n${words.join("\n")}`);
   const folders = ARMS.map((arm) => shellWord(join(out, arm.name)));
   const next = `npx zazen compare ${folders.join(" ")}`;
@@ -163,8 +165,8 @@ function describePlan({ model, rows, sft, rewardModel, grpo, evaluation }: TryRl
     `task: Countdown with three numbers, answered at once or after thinking; ${count(evaluation.problems)} held-out prompts`,
     `models: Llama form, random weights, width ${model.width}, ${model.layers} layers: a policy an arm, a reward model for both`,
     `warm start of each arm: ${count(rows.demonstrations)} demonstrations, ${sft.epochs} times; without thinking their thoughts are dropped`,
-    `reward model: ${rewardModel.start === "policy" ? "from the policy's weights" : "from random weights"}, ${rewardModel.steps} steps of ${rewardModel.pairsPerStep} pairs of answers; it sees no thoughts, and no verifier is in the reward`,
-    `RLMT of each arm: GRPO, ${grpo.steps} steps of ${grpo.prompts} prompts x ${grpo.samplesPerPrompt} samples, learning rate ${grpo.optimizer.learningRate}`,
+    `reward model: ${rewardModel.start === "policy" ? "from the policy's weights" : "from random weights"}, ${counted(rewardModel.steps, "step")} of ${rewardModel.pairsPerStep} pairs of answers; it sees no thoughts, and no verifier is in the reward`,
+    `RLMT of each arm: GRPO, ${groupSteps(grpo)}, learning rate ${grpo.optimizer.learningRate}`,
     ...samplingLines(grpo),
   ];
 }

@@ -8,6 +8,8 @@ export interface PhaseEvent {
   readonly name: string;
   readonly title: string;
   readonly steps: number;
+  /** It may come to fewer steps; each step's event says how many are known by then. */
+  readonly atMost?: boolean;
 }
 
 export interface StepEvent {
@@ -36,6 +38,8 @@ export interface RolloutEvent {
   readonly prompt: string;
   readonly thinking: string | null;
   readonly answer: string;
+  /** What the reward was given for where the answer's marks are missing: a text in its place, or null for none. */
+  readonly graded?: string | null;
   readonly reward: number;
 }
 

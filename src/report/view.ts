@@ -20,6 +20,7 @@ export interface PhaseView {
 const barWidth = 24;
 const curveWidth = 48;
 const rolloutCharacters = 800; // of the prompt, of the thinking and of the answer
+const gradedCharacters = 40;
 const widestText = 100; // longer lines of prose are hard to read
 const briefly = 10; // seconds below which tenths are shown
 
@@ -55,13 +56,16 @@ export function stepLine(step: StepEvent): string {
   const parts = [
     `${step.phase} ${step.step}/${step.steps}`,
     ...(value === undefined ? [] : [`${curveName(step)} ${short(value)}`]),
+    ...accuracyText(step),
     ...(pass === null ? [] : [`pass@1 ${pass}`]),
   ];
   return [...parts, ...pace(step, step.step >= step.steps)].join("  ");
 }
 
 export function phaseLine(phase: PhaseEvent, colours: Palette): string {
-  return colours.bold(`${safeText(phase.title)}${phase.steps > 0 ? ` (${phase.steps} steps)` : ""}`);
+  const { title, steps, atMost } = phase;
+  const size = `${atMost ? "at most " : ""}${steps} ${steps === 1 ? "step" : "steps"}`;
+  return colours.bold(`${safeText(title)}${steps > 0 ? ` (${size})` : ""}`);
 }
 
 /** A sample between a line that says where it comes from and an empty one; `phase` is the running one. */
@@ -72,7 +76,9 @@ export function rolloutLines(
   width?: number,
 ): readonly string[] {
   const text = (part: string) => indent(fold(clip(safeText(part.trim()), rolloutCharacters), width));
-  const head = colours.dim(`${safeText(origin(rollout, phase))}, reward ${short(rollout.reward)}:`);
+  const head = colours.dim(
+    `${safeText(origin(rollout, phase))}, reward ${short(rollout.reward)}${gradedText(rollout)}:`,
+  );
   const thinking = rollout.thinking === null ? [] : text(rollout.thinking).map((line) => colours.dim(line));
   return [head, ...text(rollout.prompt), ...thinking, ...text(rollout.answer), ""];
 }
@@ -95,7 +101,8 @@ function progressText({ phase, last, over }: PhaseView): string {
   const steps = last?.steps ?? phase.steps;
   const filled = steps > 0 ? Math.min(barWidth, Math.floor((done / steps) * barWidth)) : 0;
   const bar = "█".repeat(filled) + "░".repeat(barWidth - filled);
-  return [`${bar} ${done}/${steps}`, ...(last === null ? [] : pace(last, over))].join("  ");
+  const now = last === null ? [] : [...accuracyText(last), ...pace(last, over)];
+  return [`${bar} ${done}/${steps}`, ...now].join("  ");
 }
 
 /** The curve between its first and its last value; a reward in 0..1 is drawn on that scale, so that its height means something. */
@@ -131,13 +138,31 @@ function origin({ label, phase, step }: RolloutEvent, running: PhaseEvent | null
   return step === 0 ? title : `${title}, a sample of step ${step}`;
 }
 
+/** What a malformed answer was graded as: the text below is what was written. */
+function gradedText({ answer, graded }: RolloutEvent): string {
+  if (graded === undefined) return "";
+  const what =
+    graded === null ? "no answer" : graded === answer ? "the whole text" : clip(oneLine(graded), gradedCharacters);
+  return ` for ${what}, the marks of the format are missing`;
+}
+
+const oneLine = (text: string): string => safeText(text).replaceAll(/\s+/g, " ").trim();
+
 function passText({ label, metrics }: StepEvent): string | null {
   const pass = metrics["pass@1"];
   if (pass === undefined) return null;
   return `${label === undefined ? "" : `${label} `}${(100 * pass).toFixed(1)}%`;
 }
 
-const curveMetric = (step: StepEvent): string => (step.metrics["reward/mean"] === undefined ? "loss" : "reward/mean");
+/** Pairs of the step in the right order, of training on pairs. */
+function accuracyText({ metrics }: StepEvent): readonly string[] {
+  const accuracy = metrics.accuracy ?? metrics["rewards/accuracies"];
+  return accuracy === undefined ? [] : [`accuracy ${(100 * accuracy).toFixed(1)}%`];
+}
+
+/** A reward model's own scores are no aim of its training: there the loss is. */
+const curveMetric = ({ metrics }: StepEvent): string =>
+  metrics["reward/mean"] === undefined || metrics.accuracy !== undefined ? "loss" : "reward/mean";
 const curveName = (step: StepEvent): string => (curveMetric(step) === "loss" ? "loss" : "reward");
 const brief = (seconds: number): string => (seconds < briefly ? `${seconds.toFixed(1)} s` : duration(seconds));
 const indent = (lines: readonly string[]): readonly string[] => lines.map((line) => `  ${line}`);

@@ -6,6 +6,8 @@ export interface PartPlan {
   readonly name: string;
   readonly title: string;
   readonly steps: number;
+  /** It may come to fewer steps than that. */
+  readonly atMost?: boolean;
   /** Work of the whole part in any unit that all parts share, such as expected seconds on some machine. */
   readonly work: number;
 }

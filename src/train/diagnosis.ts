@@ -1,5 +1,6 @@
 // What goes wrong without an error: a run that samples, grades and learns nothing. Each finding is said once, with its numbers and the
 // settings to change. Reads the figures of steps; changes nothing.
+import { counted } from "../config/counted.js";
 import type { LossSettings } from "../config/fragments.js";
 import type { Json, Resumable } from "../data/resumable.js";
 import type { Metrics } from "./run.js";
@@ -44,6 +45,7 @@ interface Seen {
   readonly answerLength: number;
   readonly lengthCorrelation: number;
   readonly malformed: number;
+  readonly malformedLead: number;
   readonly repeated: number;
   readonly kl: number;
 }
@@ -134,6 +136,16 @@ const malformed: Finding = (window) => {
   );
 };
 
+/** A reward model knows no format: what stands for a malformed answer may please it more than the answers do. Pairs leave such out. */
+const malformedPays: Finding = (window, { loss }) => {
+  if (loss === null || !window.every(({ malformedLead }) => malformedLead > 0)) return null;
+  return (
+    `malformed answers earn more than well-formed ones to the same prompts, by ${meanOf(window, "malformedLead").toFixed(3)} in ` +
+    `${steps(window)}: the reward teaches to break the format; see what was graded in rollouts.jsonl, add a reward for the form ` +
+    "(rewards, kind: format), or train on demonstrations first"
+  );
+};
+
 const repetition: Finding = (window, settings, { repeated: first }) => {
   const share = meanOf(window, "repeated");
   if (first === null || !(share >= MOST_REPEATED) || !(share >= first + MORE_REPEATED)) return null;
@@ -160,6 +172,7 @@ const findings = {
   entropyCollapse,
   lengthHacking,
   malformed,
+  malformedPays,
   repetition,
   farFromReference,
 };
@@ -169,6 +182,23 @@ function revived({ entropy, ...figures }: Seen): Seen {
   const known = Object.entries(figures).map(([name, value]) => [name, value ?? Number.NaN]);
   return { ...(Object.fromEntries(known) as typeof figures), entropy };
 }
+
+/** A step of which nothing is known. */
+const blank: Seen = {
+  step: 0,
+  groups: Number.NaN,
+  zeroSpread: Number.NaN,
+  reward: Number.NaN,
+  deviation: Number.NaN,
+  truncated: Number.NaN,
+  entropy: null,
+  answerLength: Number.NaN,
+  lengthCorrelation: Number.NaN,
+  malformed: Number.NaN,
+  malformedLead: Number.NaN,
+  repeated: Number.NaN,
+  kl: Number.NaN,
+};
 
 const unknown: First = { entropy: null, answerLength: null, repeated: null };
 
@@ -187,6 +217,7 @@ export class Diagnosis implements Resumable {
   #window: Seen[] = [];
   #first: First = unknown;
   #updates = 0;
+  #anew = false;
 
   constructor(settings: DiagnosisSettings) {
     this.#settings = settings;
@@ -194,6 +225,7 @@ export class Diagnosis implements Resumable {
 
   /** What is to be said after a step, from its metrics and its number of updates. */
   see(step: number, metrics: Metrics, updates: number): readonly string[] {
+    const anew = this.#sayAnew();
     this.#updates += updates;
     const { entropy } = metrics;
     this.#window.push({
@@ -207,27 +239,44 @@ export class Diagnosis implements Resumable {
       answerLength: metrics["length/answer"] ?? metrics["completion_length/mean"]!,
       lengthCorrelation: metrics["watch/length_correlation"] ?? Number.NaN,
       malformed: metrics.malformed ?? Number.NaN,
+      malformedLead: metrics["watch/malformed_lead"] ?? Number.NaN,
       repeated: metrics["watch/repeated_4grams"] ?? Number.NaN,
       kl: metrics.kl ?? Number.NaN,
     });
     const size = Math.min(WINDOW, this.#settings.sampledAtOnce ?? WINDOW);
-    if (this.#window.length < size) return [];
+    if (this.#window.length < size) return anew;
     if (this.#window.length > size) this.#window.shift();
-    const said = Object.entries(findings).flatMap(([name, finding]) => {
-      const text = this.#said.includes(name) ? null : finding(this.#window, this.#settings, this.#first);
-      if (text === null) return [];
-      this.#said.push(name);
-      return [text.replaceAll("grpo.", `${this.#settings.group ?? "grpo"}.`)];
-    });
+    const said = (Object.keys(findings) as (keyof typeof findings)[]).flatMap((name) => this.#find(name, this.#window));
     this.#first = withWindow(this.#first, this.#window);
-    return said;
+    return [...anew, ...said];
+  }
+
+  /** What is to be said after a step that trains on what was sampled before, from its KL to the reference; NaN where it is not known. */
+  seeKl(step: number, kl: number): readonly string[] {
+    return [...this.#sayAnew(), ...this.#find("farFromReference", [{ ...blank, step, kl }])];
+  }
+
+  #find(name: keyof typeof findings, window: readonly Seen[]): readonly string[] {
+    const text = this.#said.includes(name) ? null : findings[name](window, this.#settings, this.#first);
+    if (text === null) return [];
+    this.#said.push(name);
+    return [text.replaceAll("grpo.", `${this.#settings.group ?? "grpo"}.`)];
+  }
+
+  /** Once, where the run goes on without what it had seen. */
+  #sayAnew(): readonly string[] {
+    if (!this.#anew) return [];
+    this.#anew = false;
+    return [
+      "the checkpoint is of a version that kept no figures for these warnings: they begin anew; the training goes on as it was",
+    ];
   }
 
   /** What is to be said of a part that ends without a single update. */
   verdict(stepsTaken: number): string | null {
     if (this.#updates > 0 || stepsTaken === 0) return null;
     return (
-      `nothing was learnt: in none of ${stepsTaken} steps did a group have spread, so no update was made and the weights are what they were; ` +
+      `nothing was learnt: in none of ${counted(stepsTaken, "step")} did a group have spread, so no update was made and the weights are what they were; ` +
       "look at the rewards in rollouts.jsonl, raise grpo.samplesPerPrompt, or train on demonstrations first"
     );
   }
@@ -237,7 +286,10 @@ export class Diagnosis implements Resumable {
     return { said: [...this.#said], window, first: { ...this.#first }, updates: this.#updates };
   }
 
+  /** Null is the state of a checkpoint that has none. */
   restore(state: Json): void {
+    this.#anew = state === null;
+    if (state === null) return;
     const { said, window, first, updates } = state as unknown as {
       said: string[];
       window: Seen[];

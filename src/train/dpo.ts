@@ -13,7 +13,7 @@ import type { Group } from "../rollout/types.js";
 import { Diagnosis } from "./diagnosis.js";
 import { finiteGradients, optimizerStep } from "./guard.js";
 import { mean, policyMetrics, roomMetrics } from "./metrics.js";
-import { type CourseSettings, dpoSteps, PairCourse } from "./pair-course.js";
+import { type CourseSettings, PairCourse } from "./pair-course.js";
 import { referenceLogprobs } from "./prepare.js";
 import { type PolicyTask, type ReinforcePart, type RoundSettings, sampleRound } from "./reinforce.js";
 import { logRollouts, type Numbered } from "./rollout-log.js";
@@ -66,15 +66,16 @@ export async function trainDpo<P extends Numbered>(
     heldOut: part.heldOut,
     isMeasured: () => moved,
     get steps() {
-      return course.isOver ? run.stepsDone : dpoSteps(settings);
+      return run.stepsDone + course.stepsLeft;
     },
   };
   for await (const step of trainingSteps(run, plan)) {
     if (step === 1) await requireReference(engine, settings);
+    run.plan(step - 1 + course.stepsLeft);
     moved = !course.isSampling;
     await (moved ? trainPairs(work, step) : samplePairs(work, step));
   }
-  return tally.cost(run.seconds);
+  return { ...tally.cost(run.seconds), steps: run.stepsDone };
 }
 
 /** Before anything is sampled: rejects with NO_REFERENCE where there is none, or none that may follow the policy. */
@@ -124,7 +125,7 @@ async function samplePairs<P extends Numbered>(work: Work<P>, step: number): Pro
   const { rolloutGroups, showEvery } = part.logging;
   logRollouts(run, part.phase, step, groups, { groups: rolloutGroups, showEvery, describe: task.describe });
   for (const text of diagnosis.see(step, figures, 0)) run.note("warning", text);
-  course.add(pairs);
+  course.add(pairs, figures.kl === 0);
 }
 
 /** Nats a token of the policy that sampled to the reference, by k3: 0 where it is the reference, without a pass. */
@@ -170,9 +171,31 @@ async function trainPairs<P extends Numbered>(work: Work<P>, step: number): Prom
   const seconds = (performance.now() - began) / 1000;
   const speed = { "tokens_per_second/train": packed.ids.length / seconds, "seconds/train": seconds };
   const { round } = course;
-  run.step(step, { ...trainMetrics(found), grad_norm: gradNorm, lr, round, epoch: progress.epoch, ...held, ...speed });
+  const kl = course.isOfReference ? klOfPairs(found, beta, pairs) : Number.NaN;
+  run.step(step, {
+    ...trainMetrics(found),
+    kl,
+    grad_norm: gradNorm,
+    lr,
+    round,
+    epoch: progress.epoch,
+    ...held,
+    ...speed,
+  });
+  for (const text of work.diagnosis.seeKl(step, kl)) run.note("warning", text);
   course.advance();
   if (progress.endsRound && settings.reference === "round" && !course.isOver) await engine.syncReference(1);
+}
+
+/**
+ * Nats a token of the reference to the policy, KL(reference || policy), by k1 on completions that the reference wrote: the mean of
+ * log(reference / policy), of which DPO's rewards are -beta times the sum. Best and worst of a group are no fair draw, but one from either end;
+ * they were drawn at the sampling's temperature and are judged at 1, as the loss judges them.
+ */
+function klOfPairs({ pairs: found }: LossMetrics, beta: number, pairs: readonly Pair[]): number {
+  const counted = (mask: Uint8Array) => mask.reduce((sum, one) => sum + one, 0);
+  const tokens = pairs.reduce((sum, { chosen, rejected }) => sum + counted(chosen.mask) + counted(rejected.mask), 0);
+  return (-pairs.length * (found!.chosenReward + found!.rejectedReward)) / (beta * tokens);
 }
 
 /** Named as in TRL. */

@@ -27,12 +27,20 @@ export interface CourseSettings {
 
 /** Steps of a course at most: those that sample, and those that train on a pair of every problem. */
 export function dpoSteps(settings: CourseSettings): number {
-  const { rounds, rollouts, prompts, pairsPerStep, epochs } = settings;
-  return rounds * (rollouts + epochs * Math.ceil((rollouts * prompts) / pairsPerStep));
+  return settings.rounds * (settings.rollouts + trainingStepsOfRound(settings));
 }
 
+/** At most. */
+const trainingStepsOfRound = ({ rollouts, prompts, pairsPerStep, epochs }: CourseSettings): number =>
+  epochs * Math.ceil((rollouts * prompts) / pairsPerStep);
+
 const count = z.int().min(0);
-const stateSchema = z.object({ round: z.int().min(1), sampled: count, trained: count });
+const stateSchema = z.object({
+  round: z.int().min(1),
+  sampled: count,
+  trained: count,
+  ofReference: z.boolean().default(false), // what older checkpoints lack
+});
 
 /** Of a training step: which one of how many in the whole course, should every round have as many. */
 export interface Progress {
@@ -48,6 +56,7 @@ export class PairCourse implements Resumable {
   #round = 1;
   #sampled = 0; // calls of the round
   #trained = 0; // steps of the round
+  #ofReference = true; // every call of the round
   #pairs: Pair[] = [];
   #split: { readonly training: readonly Pair[]; readonly heldOut: readonly Pair[] } | null = null;
 
@@ -59,6 +68,11 @@ export class PairCourse implements Resumable {
 
   get round(): number {
     return this.#round;
+  }
+
+  /** Whether the round's pairs were sampled by the reference itself. */
+  get isOfReference(): boolean {
+    return this.#ofReference;
   }
 
   get isOver(): boolean {
@@ -75,13 +89,26 @@ export class PairCourse implements Resumable {
     return (this.#round - 1) * this.settings.rollouts + this.#sampled + 1;
   }
 
+  /** Steps that are left: of the round in hand those that its pairs make, once it is sampled; of later ones those that they may come to. */
+  get stepsLeft(): number {
+    if (this.isOver) return 0;
+    const { rounds, rollouts, epochs } = this.settings;
+    const later = (rounds - this.#round) * (rollouts + trainingStepsOfRound(this.settings));
+    if (!this.isSampling) return epochs * this.#perEpoch - this.#trained + later;
+    return rollouts - this.#sampled + trainingStepsOfRound(this.settings) + later;
+  }
+
   /** Pairs of the round that are held out; there are none before it is sampled. */
   get heldOut(): readonly Pair[] {
     return this.#split?.heldOut ?? [];
   }
 
-  /** Takes the pairs of a call. Throws TrainError NO_PAIRS where the round has come to none to train on. */
-  add(pairs: readonly { readonly problem: number; readonly pair: Pair }[]): void {
+  /**
+   * Takes the pairs of a call, `ofReference` where the policy that sampled them was the reference. Throws TrainError NO_PAIRS where the round
+   * has come to none to train on.
+   */
+  add(pairs: readonly { readonly problem: number; readonly pair: Pair }[], ofReference: boolean): void {
+    this.#ofReference &&= ofReference;
     for (const { problem, pair } of pairs) {
       this.folder.pair(pairRecord(this.#round, problem, pair));
       this.#pairs.push(pair);
@@ -120,17 +147,19 @@ export class PairCourse implements Resumable {
     if (!endsRound) return;
     this.#round++;
     this.#sampled = this.#trained = 0;
+    this.#ofReference = true;
     this.#pairs = [];
     this.#split = null;
   }
 
   save(): Json {
-    return { round: this.#round, sampled: this.#sampled, trained: this.#trained };
+    return { round: this.#round, sampled: this.#sampled, trained: this.#trained, ofReference: this.#ofReference };
   }
 
   /** Throws InputError CURSOR_RANGE, TrainError RESUME_DAMAGED. */
   restore(state: Json): void {
-    const { round, sampled, trained } = readState(stateSchema, state);
+    const { round, sampled, trained, ofReference } = readState(stateSchema, state);
+    this.#ofReference = ofReference;
     this.#round = round;
     this.#sampled = sampled;
     this.#trained = trained;

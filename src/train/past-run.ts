@@ -57,7 +57,7 @@ export async function readPastRun(name: string): Promise<RunRecord> {
     seconds: secondsOf(lines, phase),
     evaluations: evaluationsOf(lines, answers, phase),
     trainedAfterSampling: offline.length > 0,
-    rowsLeftOut: await rowsLeftOut(folder),
+    ...(await dataOf(folder)),
     finished: await exists(join(folder, summaryFile)),
   };
 }
@@ -68,13 +68,16 @@ export function readHeldOut(folder: string): Promise<readonly HeldOutLine[]> {
 }
 
 const summaryData = z.looseObject({ data: z.array(z.looseObject({ dropped: z.record(z.string(), z.int()) })) });
+const summaryPrompts = z.looseObject({ prompts: z.looseObject({ sha256: z.string() }) });
 
-/** Over all sources and reasons, as the summary has them; null where it has none. */
-async function rowsLeftOut(folder: string): Promise<number | null> {
+/** What the summary says of the rows, over all sources and reasons; null where it does not. */
+async function dataOf(folder: string): Promise<Pick<RunRecord, "prompts" | "rowsLeftOut">> {
   const summary = await readJsonObject(join(folder, summaryFile), { code: "COMPARE_FOLDER" });
-  const { success, data } = summaryData.safeParse(summary);
-  if (!success) return null;
-  return data.data.flatMap(({ dropped }) => Object.values(dropped)).reduce((sum, count) => sum + count, 0);
+  const dropped = summaryData.safeParse(summary).data?.data.flatMap((source) => Object.values(source.dropped));
+  return {
+    prompts: summaryPrompts.safeParse(summary).data?.prompts.sha256 ?? null,
+    rowsLeftOut: dropped?.reduce((sum, count) => sum + count, 0) ?? null,
+  };
 }
 
 async function placeOf(name: string): Promise<{ readonly folder: string; readonly part: string | null }> {
@@ -138,7 +141,7 @@ function offlineNotes(lines: readonly MetricsLine[], phase: string): readonly st
   const later = own.slice(last + 1).filter((line) => line.loss !== undefined).length;
   if (later === 0) return [];
   return [
-    `its last ${later} steps train on what was sampled before: only held-out figures are of the policy that it ends with`,
+    `${later === 1 ? "its last step trains" : `its last ${later} steps train`} on what was sampled before: only held-out figures are of the policy that it ends with`,
   ];
 }
 

@@ -30,9 +30,10 @@ export interface RolloutPlace {
 export function rolloutRecord(
   place: RolloutPlace,
   { finish, completion }: Sample,
-  { prompt, thinking, answer, reward }: ShownSample,
+  { prompt, thinking, answer, graded, reward }: ShownSample,
 ): Readonly<Record<string, unknown>> {
-  return { ...place, prompt, thinking, answer, reward, finish, tokens: completion.length };
+  const instead = graded === undefined ? {} : { graded };
+  return { ...place, prompt, thinking, answer, ...instead, reward, finish, tokens: completion.length };
 }
 
 /** Writes and shows the rollouts of a step. */

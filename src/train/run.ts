@@ -36,6 +36,8 @@ export interface ShownSample {
   readonly prompt: string;
   readonly thinking: string | null;
   readonly answer: string;
+  /** What the reward was given for, where that is not the answer. */
+  readonly graded?: string | null;
   readonly reward: number;
 }
 
@@ -107,8 +109,8 @@ export class Run {
     this.#began = performance.now() - 1000 * (saved?.seconds ?? 0);
     this.#maxSeconds = maxSeconds;
     this.#steps = 0;
-    const { title, steps } = this.#part;
-    this.#emit({ type: "phase", name, title, steps });
+    const { title, steps, atMost } = this.#part;
+    this.#emit({ type: "phase", name, title, steps, ...(atMost && { atMost }) });
     if (saved !== null && maxSeconds !== Number.POSITIVE_INFINITY) this.note("info", secondsDiffer);
   }
 
@@ -187,6 +189,11 @@ export class Run {
         this.#interruptible = true;
       },
     };
+  }
+
+  /** The part that has begun comes to `steps`, which were not known, only bounded, when it was planned. */
+  plan(steps: number): void {
+    this.#part = { ...this.#running(), steps };
   }
 
   /** Whether the part has had all its seconds. */

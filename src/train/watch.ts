@@ -29,6 +29,7 @@ export const WATCHED_NGRAM = 4;
  * The figures of a rollout's samples:
  * - `length/thought`, `length/answer`: mean tokens over the samples that are well formed; `length/thought` where any of them thinks;
  * - `malformed`: share of samples whose marks are missing;
+ * - `watch/malformed_lead`: by how much their rewards lead those of the group's well-formed samples, mean over the groups that have both;
  * - `watch/length_correlation`: Spearman's correlation of reward and answer length, both less their group's mean; well-formed samples;
  * - `watch/repeated_4grams`: share of a completion's 4-grams of tokens that came before in it, mean over samples;
  * - `style/...`: means over thoughts, see prompt/style.ts.
@@ -41,6 +42,7 @@ export function watchMetrics<P>(groups: readonly Group<P>[], read?: SampleReader
   return {
     "watch/length_correlation": lengthCorrelation(groups, seen),
     [`watch/repeated_${WATCHED_NGRAM}grams`]: mean(repeated.filter((share) => !Number.isNaN(share))),
+    ...(read && { "watch/malformed_lead": malformedLead(groups, seen as ReadSample[][]) }),
     ...(read && textMetrics(seen.flat() as ReadSample[])),
   };
 }
@@ -59,6 +61,20 @@ function textMetrics(samples: readonly ReadSample[]): Record<string, number> {
 function styleMetrics(styles: readonly Style[]): Record<string, number> {
   const names = Object.keys(styles[0] ?? {}) as (keyof Style)[];
   return Object.fromEntries(names.map((name) => [`style/${name}`, mean(styles.map((style) => style[name]))]));
+}
+
+/** Groups of one sample each count as one group. */
+function malformedLead<P>(groups: readonly Group<P>[], seen: readonly (readonly ReadSample[])[]): number {
+  const graded = groups.map(({ rewards }, g) =>
+    seen[g]!.map(({ malformed }, s) => ({ malformed, reward: rewards[s]! })),
+  );
+  const compared = graded.every(({ length }) => length === 1) ? [graded.flat()] : graded;
+  const leads = compared.map((samples) => {
+    const rewardOf = (malformed: boolean) =>
+      mean(samples.filter((sample) => sample.malformed === malformed).map(({ reward }) => reward));
+    return rewardOf(true) - rewardOf(false);
+  });
+  return mean(leads.filter((lead) => !Number.isNaN(lead)));
 }
 
 /** Over the samples whose answer's length is known. */

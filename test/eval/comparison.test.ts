@@ -68,6 +68,43 @@ describe("ablations", () => {
     ]);
   });
 
+  test("of runs that left out as many rows, but others: it is said by the prompts that they used", async () => {
+    const using = (sha256: string) => {
+      const folder = rlmt({});
+      const data = [{ source: "a.jsonl", rows: 9, dropped: { long: 1 }, truncated: 0 }];
+      writeFileSync(
+        join(folder, "summary.json"),
+        JSON.stringify({ recipe: "rlmt", data, prompts: { count: 8, sha256 } }),
+      );
+      return folder;
+    };
+    const [a, b, c] = [using("aa"), using("bb"), using("aa")];
+    expect((await compareFolders(a, b, c)).notes).toEqual([
+      `${a} and ${b} are not trained on the same prompts, though as many rows are left out`,
+    ]);
+  });
+
+  test("figures that one run lacks are named", async () => {
+    const full = rlmt({}, { figures: () => ({ malformed: 0.1, kl: 0.2, "length/thought": 3, "style/steps": 1 }) });
+    const bare = rlmt({});
+    expect((await compareFolders(full, bare)).notes).toEqual([
+      `${bare} has no malformed, start; no malformed, end; no KL to the reference, end`,
+    ]);
+  });
+
+  test("shares of steps keep within 0 and 1, and those that are all alike have a width", async () => {
+    const shares = (share: (step: number) => number) =>
+      rlmt({}, { figures: (step: number) => ({ malformed: share(step) }) });
+    const comparison = await compareFolders(
+      shares((step) => (step % 2 === 0 ? 1 : 0.9)),
+      shares(() => 1),
+    );
+    const [spread, alike] = measure(comparison, "malformed/end").values;
+    expect(spread!.interval![1]).toBe(1);
+    expect(alike).toMatchObject({ mean: 1, interval: [expect.any(Number), 1] });
+    expect(alike!.interval![0]).toBeLessThan(0.9);
+  });
+
   test("of the reward model: its setting, and that rewards are not on one scale", async () => {
     const comparison = await compareFolders(rlmt({}), rlmt({ reward: { model: "rm-b" } }));
     expect(comparison.settings).toEqual([{ key: "reward.model", values: ["rm-a", "rm-b"] }]);

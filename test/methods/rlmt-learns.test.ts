@@ -94,17 +94,20 @@ describe.skipIf(!hasModel)("a reward model that is trained here", () => {
     judge = summary.model;
   }, 120_000);
 
-  test.each([0, 1, 2])("raises the held-out reward, seed %i", { timeout: 120_000 }, async (seed) => {
+  /** What follows the first of these words is the answer; where it is missing, the whole text is. */
+  const MARK = " and ";
+  const formats = {
+    "no thinking": { answerOpen: "", completion: "{answer}" },
+    thinking: { thoughtClose: MARK, answerOpen: MARK, completion: `{thought}${MARK}{answer}`, strict: false },
+  };
+  const arms = (["no thinking", "thinking"] as const).flatMap((arm) => [0, 1, 2].map((seed) => [arm, seed] as const));
+
+  test.each(arms)("raises the held-out reward with %s, seed %i", { timeout: 120_000 }, async (arm, seed) => {
     const rows = (texts: readonly string[]) => jsonl(...texts.map((prompt) => ({ prompt })));
+    const thinking = arm === "thinking";
     const { summary } = await run(makeRlmt(Engine), {
-      ...{ seed, model, data: rows(training), reward: { model: judge }, thinking: false, start: "zero" },
-      format: {
-        template: "{query} {instruction}",
-        instruction: OPENING,
-        answerOpen: "",
-        answerClose: "",
-        completion: "{answer}",
-      },
+      ...{ seed, model, data: rows(training), reward: { model: judge }, thinking, start: "zero" },
+      format: { template: "{query} {instruction}", instruction: OPENING, answerClose: "", ...formats[arm] },
       grpo: {
         ...{ steps: 6, prompts: 10, samplesPerPrompt: 8, sampling: { temperature: 1, maxTokens: TOKENS } },
         optimizer: { learningRate: 3e-4 },

@@ -59,7 +59,10 @@ describe("a run", () => {
       thinking: true,
       start: "warm",
       train: { steps: 2 },
-      before: { reward: { n: 4, interval: [expect.any(Number), expect.any(Number)] }, malformed: expect.any(Number) },
+      before: {
+        reward: { n: 4, interval: [expect.any(Number), expect.any(Number)] },
+        malformed: { rate: expect.any(Number), n: 4 },
+      },
       after: { reward: { n: 4 } },
       difference: { n: 4 },
     });
@@ -68,6 +71,15 @@ describe("a run", () => {
       "after GRPO",
       "difference, paired",
     ]);
+  });
+
+  test("a rollout that is malformed says what was graded in its place, others do not", async () => {
+    const many = { ...grpo, samplesPerPrompt: 16 };
+    const { host } = await run({ logging: { rolloutGroups: 3 }, grpo: many });
+    const lines = rolloutsOf(host, "grpo");
+    expect(new Set(lines.map(({ graded }) => graded))).toEqual(new Set([undefined, "[NULL]"]));
+    for (const { reward, graded } of lines) if (graded !== undefined) expect(reward).toBe(-1);
+    for (const line of metricsOf(host, "grpo")) expect(line["watch/malformed_lead"]).toBeLessThan(0);
   });
 
   test("keeps held-out prompts out of training, and every held-out answer in held-out.jsonl", async () => {
@@ -103,7 +115,7 @@ describe("a run", () => {
       evaluation: { every: 0, data: jsonl(...questions) },
     });
     expect(summary.difference.interval[0]).toBeGreaterThan(0);
-    expect(summary.after.malformed).toBeLessThan(summary.before.malformed);
+    expect(summary.after.malformed.rate).toBeLessThan(summary.before.malformed.rate);
   });
 
   test.each([
@@ -180,7 +192,7 @@ describe("the paper's arms and starts", () => {
     expect(plain.summary).toMatchObject({ thinking: false, data: think.summary.data });
     const settings = ({ host }: typeof think) => JSON.parse(readFileSync(join(host.out, "recipe.json"), "utf8")).config;
     expect(settings(plain)).toEqual({ ...settings(think), thinking: false });
-    if (start === "warm") expect(plain.summary.before.malformed).toBe(0); // the whole text is the answer
+    if (start === "warm") expect(plain.summary.before.malformed.rate).toBe(0); // the whole text is the answer
   });
 
   test("zero: evaluation stops where the answer closes, training does not; both end with the turn", async () => {
@@ -200,7 +212,7 @@ describe("the paper's arms and starts", () => {
     const sampling = { maxTokens: 200 };
     const format = { answerOpen: "<answer>", answerClose: "</answer>", completion: "<answer> {answer} </answer>" };
     const { summary } = await run({ start: "zero", thinking: false, format, grpo: { ...grpo, sampling } });
-    expect(summary.before.malformed).toBeLessThan(1);
+    expect(summary.before.malformed.rate).toBeLessThan(1);
   });
 
   test("the instruction of a warm start is a system message", async () => {
@@ -332,10 +344,12 @@ describe("bad input is an error by name", () => {
   });
 
   test("a warm start without a chat template", async () => {
-    const running = run({}, await modelFolder());
-    await expect(running).rejects.toMatchObject({
-      code: "CHAT_TEMPLATE_MISSING",
-      message: expect.stringMatching(/zero start/),
-    });
+    const refused = { code: "CHAT_TEMPLATE_MISSING", message: expect.stringMatching(/start: .*set start=zero/) };
+    const base = await modelFolder();
+    await expect(run({}, base)).rejects.toMatchObject(refused);
+    const { check, schema } = makeRlmt(new FakeSource());
+    const dry = (settings: Settings) => check!(resolveSettings("rlmt", schema, { model: base, ...settings }));
+    await expect(dry({})).rejects.toMatchObject(refused);
+    await dry({ start: "zero" });
   });
 });

@@ -40,7 +40,7 @@ const arms = (plain: readonly [Point, Point], thinking: readonly [Point, Point])
   [arm("No thinking", ...plain, null), arm("Thinking", ...thinking, 40)] as const;
 
 const said = (plain: readonly [Point, Point], thinking: readonly [Point, Point]) =>
-  conclusion(arms(plain, thinking), 3);
+  conclusion(arms(plain, thinking), wilson(180, 200), 3);
 
 const START: Point = [0, 50];
 
@@ -52,8 +52,11 @@ describe("the conclusion", () => {
       /^The verifier, which no training saw, agrees: 40\.0% right answers without and 75\.0% with/,
     );
     expect(lines[2]).toMatch(/^No thinking: GRPO raised the reward, and right answers with it \(reward 0\.45 to 1\.45/);
-    expect(lines[5]).toBe("This is seed 3 of a tiny model; another one: --set seed=4.");
     expect(lines[4]).toBe(
+      "The reward model has 90.0 [85.1, 93.4]% of its 200 held-out pairs right: what it says of the arms is worth no more than that.",
+    );
+    expect(lines[6]).toBe("This is seed 3 of a tiny model; another one: --set seed=4.");
+    expect(lines[5]).toBe(
       "A thought takes 40 tokens before an answer of 9; GRPO took 90 s with thinking and 30 s without.",
     );
   });
@@ -82,7 +85,8 @@ describe("the conclusion", () => {
   });
 
   test.each([
-    [[1, 50], "raised the reward without more right answers: the reward model was gamed"],
+    [[1, 50], "raised the reward; right answers did not change by more than chance"],
+    [[1, 46], "raised the reward; right answers did not change by more than chance"],
     [[1, 10], "raised the reward at the cost of right answers: the reward model was gamed"],
     [[0, 50], "did not change the reward by more than chance; nor right answers"],
     [[0, 90], "did not change the reward by more than chance; there are more right answers"],
@@ -91,6 +95,27 @@ describe("the conclusion", () => {
     [[-1, 90], "lowered the reward; there are more right answers"],
   ] as const)("GRPO that leads to %j", (after, words) => {
     expect(said([START, after], [START, [1, 80]])[2]).toContain(`No thinking: GRPO ${words} (`);
+  });
+});
+
+describe("caveats", () => {
+  test("a reward model that may be a coin is said to be one", () => {
+    const lines = conclusion(arms([START, START], [START, START]), wilson(108, 200), 3);
+    expect(lines.join("\n")).toMatch(/54\.0 \[47\.1, 60\.8\]% of its 200 held-out pairs right, which may be chance/);
+  });
+
+  test("many malformed answers of an arm are said, a few are not", () => {
+    const [plain, thinking] = arms([START, START], [START, START]);
+    const malformed = (count: number) => {
+      const figures = { ...thinking.before.figures, malformed: wilson(count, PROMPTS) };
+      return conclusion([plain, { ...thinking, before: { ...thinking.before, figures } }], wilson(180, 200), 3).join(
+        "\n",
+      );
+    };
+    expect(malformed(60)).toMatch(
+      /^Thinking: 30\.0 \[.*\]% of the answers before GRPO and 0\.0 \[0\.0, 1\.9\]% after/m,
+    );
+    expect(malformed(12)).not.toContain("are malformed");
   });
 });
 

@@ -74,6 +74,29 @@ describe("on a pipe", () => {
     expect(text()).not.toContain(esc);
   });
 
+  test("training on pairs shows its loss and the pairs in the right order, not the scores", () => {
+    const { reporter, text } = setup(false);
+    const pairs = { loss: 0.61, accuracy: 0.71875, "reward/mean": 0.2, tokens_per_second: 900 };
+    reporter.emit(step(40, pairs));
+    reporter.emit(step(40, { loss: 0.6, "rewards/accuracies": 0.5 }));
+    expect(text()).toMatch(
+      /^grpo 40\/40 {2}loss 0\.61 {2}accuracy 71\.9% {2}900 tok\/s .*\n.* loss 0\.6 {2}accuracy 50\.0%/,
+    );
+  });
+
+  test("a malformed sample says what its reward was given for", () => {
+    const { reporter, text } = setup(false);
+    const heads = (["[NULL]", null, "14 - 3"] as const).map((graded, n) => {
+      reporter.emit({ ...rollout(0), graded } as RunEvent);
+      return text().split("\n\n")[n]!.split("\n")[0];
+    });
+    expect(heads).toEqual([
+      "grpo, reward 1 for [NULL], the marks of the format are missing:",
+      "grpo, reward 1 for no answer, the marks of the format are missing:",
+      "grpo, reward 1 for the whole text, the marks of the format are missing:",
+    ]);
+  });
+
   test("writes notes and tables, and marks warnings", () => {
     const { reporter, text } = setup(false);
     reporter.emit({ type: "note", level: "warning", text: "few rewards" });

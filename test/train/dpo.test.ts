@@ -159,7 +159,10 @@ describe("the loop", () => {
     await train(host, { heldOut: async () => ({ "eval/reward": 1 }) });
     const lines = readLines(host.out, "metrics.jsonl");
     expect(column(lines, "eval/reward")).toHaveLength(column(lines, "loss").length);
-    expect(eventsOf(host, "step").length).toBe(column(lines, "loss").length + 4);
+    const steps = eventsOf(host, "step");
+    expect(steps.length).toBe(column(lines, "loss").length + 4);
+    expect(steps[0]!.steps).toBe(dpoSteps(settings)); // what they come to is known when all is sampled
+    expect(new Set(steps.slice(4).map((event) => event.steps))).toEqual(new Set([steps.length]));
   });
 
   test("with adapters the base is the reference", async () => {
@@ -173,11 +176,36 @@ describe("the loop", () => {
 test("the KL is to the reference: none in the first round, some after it, none where the reference follows", async () => {
   const rounds = { rounds: 2, rollouts: 1, prompts: 16 };
   const kl = async (reference: "initial" | "round") =>
-    column(await metricsOf({ settings: { ...rounds, reference } }), "kl");
+    column(
+      (await metricsOf({ settings: { ...rounds, reference } })).filter((line) => "reward/mean" in line),
+      "kl",
+    );
   const [first, second] = await kl("initial");
   expect(first).toBe(0);
   expect(second).toBeGreaterThan(1e-4);
   expect(await kl("round")).toEqual([0, 0]);
+});
+
+test("of steps that train the KL is of the policy, on completions that the reference wrote", async () => {
+  const trained = (lines: readonly Record<string, unknown>[], round: number) =>
+    column(
+      lines.filter((line) => "loss" in line && line.round === round),
+      "kl",
+    );
+  const strong = {
+    pairsPerStep: 64,
+    epochs: 30,
+    heldOutShare: 0,
+    optimizer: optimizer({ learningRate: 5e-3 }).parse({}),
+  };
+  const [first, ...later] = trained(await metricsOf({ settings: strong }), 1);
+  expect(first).toBeCloseTo(0, 6);
+  expect(later.at(-1)).toBeGreaterThan(1e-3);
+  const rounds = await metricsOf({ settings: { rounds: 2, rollouts: 1, prompts: 16 } });
+  expect(trained(rounds, 1).length).toBeGreaterThan(0);
+  expect(trained(rounds, 2)).toEqual([]); // another policy wrote those
+  const lora = { rank: 4, alpha: 8, targets: "all-linear" as const };
+  expect(trained(await metricsOf({ options: { lora } }), 1).length).toBeGreaterThan(0);
 });
 
 test("what the workload foresees is all that it takes", async () => {

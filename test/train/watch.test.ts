@@ -57,6 +57,17 @@ describe("the figures of a rollout", () => {
     expect(figures["watch/length_correlation"]).toBeCloseTo(1, 12); // 99 tokens and no reward, of a malformed one, are not in it
   });
 
+  test("malformed samples' lead is within groups that have both, or over all where groups have one sample", () => {
+    const groups = [
+      group([ofLength(2), ofLength(4), ofLength(3)], [10, 12, 14]), // 14 is malformed, against a mean of 11
+      group([ofLength(2), ofLength(3)], [100, 101]),
+      group([ofLength(3), ofLength(5)], [500, 500]),
+    ];
+    expect(watchMetrics(groups, halves)["watch/malformed_lead"]).toBe((3 + 1) / 2);
+    const single = [group([ofLength(2)], [1]), group([ofLength(3)], [5])];
+    expect(watchMetrics(single, halves)["watch/malformed_lead"]).toBe(4);
+  });
+
   test("style is the mean over thoughts; without thoughts there is none", () => {
     const figures = watchMetrics([group([ofLength(2), ofLength(3)], [0, 1])], halves);
     expect(figures).toMatchObject({
@@ -149,6 +160,27 @@ describe("a policy that is paid for length", () => {
   });
 });
 
+test("what trains on earlier samples warns by its KL alone, once", () => {
+  const diagnosis = new Diagnosis({ group: "dpo", maxTokens: 4, loss: null, beta: 0.1 });
+  expect([0.1, Number.NaN, 0.7, 0.9].map((kl, i) => diagnosis.seeKl(i + 1, kl))).toEqual([
+    [],
+    [],
+    [
+      expect.stringMatching(
+        /^the policy is far from its reference: a KL of 0\.70 nats a token in step 3; .*dpo\.beta \(0\.1\)/,
+      ),
+    ],
+    [],
+  ]);
+});
+
+test("a checkpoint without figures of the watch is gone on from, which is said once", () => {
+  const diagnosis = new Diagnosis({ maxTokens: 4, loss: null });
+  diagnosis.restore(null);
+  expect(diagnosis.seeKl(1, 0)).toEqual([expect.stringMatching(/^the checkpoint is of a version .*begin anew/)]);
+  expect(diagnosis.seeKl(2, 0)).toEqual([]);
+});
+
 describe("when the watch warns", () => {
   const quiet = {
     "groups/total": 3,
@@ -165,6 +197,7 @@ describe("when the watch warns", () => {
     return steps.flatMap((figures, i) => diagnosis.see(i + 1, { ...quiet, ...figures }, 1));
   };
   const follows = (r: number, length: number) => ({ "watch/length_correlation": r, "length/answer": length });
+  const leads = (lead: number) => ({ "watch/malformed_lead": lead });
   const repeats = (share: number) => ({ "watch/repeated_4grams": share });
 
   test.each<[string, Record<string, number>, Record<string, number>]>([
@@ -180,6 +213,11 @@ describe("when the watch warns", () => {
       repeats(0.4),
     ],
     ["the policy is far from its reference: a KL of 0.60 nats a token", { kl: 0.6 }, { kl: 0.6 }],
+    [
+      "malformed answers earn more than well-formed ones to the same prompts, by 0.300 in steps 6 to 10",
+      leads(-1),
+      leads(0.3),
+    ],
   ])("%s", (text, before, after) => {
     const found = said(before, after);
     expect(found).toHaveLength(1);
@@ -192,6 +230,7 @@ describe("when the watch warns", () => {
     ["a task that repeats by its nature", repeats(0.6), repeats(0.65)],
     ["a little repetition more", repeats(0.01), repeats(0.2)],
     ["some malformed", {}, { malformed: 0.4 }],
+    ["malformed answers that earn less", leads(-0.3), leads(-0.1)],
     ["a KL of some hundredths", { kl: 0.01 }, { kl: 0.06 }],
     ["no figures at all", {}, {}],
   ])("not: %s", (_, before, after) => expect(said(before, after)).toEqual([]));

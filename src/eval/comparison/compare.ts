@@ -1,5 +1,5 @@
 // Several runs as one comparison: what differs in their settings, whether that allows to compare them, their figures.
-import { random } from "../../data/random.js";
+import { counted } from "../../config/counted.js";
 import { InputError } from "../../errors.js";
 import type { WinShare } from "../../objective/intervals.js";
 import { FEWEST, type Measure, measures, windowOf } from "./measures.js";
@@ -28,9 +28,6 @@ export interface RunSketch {
   readonly finished: boolean;
 }
 
-/** Of the bootstraps; the figures of the same runs are always the same. */
-const SEED = 0;
-
 /** The opinion of a second judge. */
 export interface Judgement {
   /** Who it is. */
@@ -47,7 +44,7 @@ export interface Judgement {
 export function compareRuns(runs: readonly RunRecord[], judgement: Judgement | null = null): Comparison {
   requireSeveral(runs);
   const settings = settingDifferences(runs.map(({ config }) => config));
-  const stream = random(SEED);
+  const found = measures(runs, judgement);
   return {
     runs: runs.map(({ name, recipe, phase, steps, finished }) => ({
       ...{ name, recipe, phase, finished },
@@ -58,9 +55,10 @@ export function compareRuns(runs: readonly RunRecord[], judgement: Judgement | n
     notes: [
       ...runs.flatMap(ownNotes),
       ...jointNotes(runs, settings),
+      ...runs.flatMap((run, r) => missingNotes(run, r, found)),
       ...(judgement ? judgeNotes(runs, judgement) : []),
     ],
-    measures: measures(runs, (below) => stream.int(below), judgement),
+    measures: found,
     judge: judgement && { name: judgement.judge, wins: judgement.wins },
   };
 }
@@ -73,7 +71,7 @@ export function requireSeveral({ length }: readonly RunRecord[]): void {
 
 const ownNotes = ({ name, notes, finished, steps }: RunRecord): readonly string[] => [
   ...notes.map((note) => `${name}: ${note}`),
-  ...(finished ? [] : [`${name}: not finished, ${steps.length} steps so far`]),
+  ...(finished ? [] : [`${name}: not finished, ${counted(steps.length, "step")} so far`]),
 ];
 
 /** Parts of the settings that must be the same for a figure to mean the same. */
@@ -98,12 +96,28 @@ function jointNotes(runs: readonly RunRecord[], settings: readonly SettingDiffer
   ];
 }
 
+/**
+ * Figures that other runs have. Not those of thoughts, which a run without thinking has none of; ends of training that are left out on purpose
+ * and what a judge says have notes of their own.
+ */
+function missingNotes(
+  { name, trainedAfterSampling }: RunRecord,
+  r: number,
+  all: readonly Measure[],
+): readonly string[] {
+  const isTold = ({ name: key }: Measure) =>
+    /^(held-out|judge|style|length\/thought)\//.test(key) || (trainedAfterSampling && key.endsWith("/end"));
+  const missing = all.filter((measure) => measure.values[r] === null && !isTold(measure)).map(({ title }) => title);
+  return missing.length === 0 ? [] : [`${name} has no ${[...new Set(missing)].join("; no ")}`];
+}
+
 function rowNotes(first: RunRecord, other: RunRecord): readonly string[] {
+  const names = `${first.name} and ${other.name}`;
   const [a, b] = [first.rowsLeftOut, other.rowsLeftOut];
-  if (a === null || b === null || a === b) return [];
-  return [
-    `${first.name} and ${other.name} left out ${a} and ${b} rows of their data: they are not trained on the same`,
-  ];
+  if (a !== null && b !== null && a !== b)
+    return [`${names} left out ${a} and ${b} rows of their data: they are not trained on the same`];
+  if (first.prompts === null || other.prompts === null || first.prompts === other.prompts) return [];
+  return [`${names} are not trained on the same prompts, though as many rows are left out`];
 }
 
 function heldOutNotes(first: RunRecord, other: RunRecord): readonly string[] {

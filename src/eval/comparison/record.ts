@@ -19,6 +19,8 @@ export interface RunRecord {
   readonly evaluations: readonly HeldOutSet[];
   /** The part went on training after it had sampled for the last time: figures of its last steps are not those of the policy that it ends with. */
   readonly trainedAfterSampling: boolean;
+  /** SHA-256 of the prompts that it trains on, where the run says so. */
+  readonly prompts: string | null;
   /** Rows of data that were left out, where the run says so. */
   readonly rowsLeftOut: number | null;
   /** Whether the run came to its end. */
