@@ -1,6 +1,5 @@
 // `zazen compare`: runs side by side, from their folders alone: what differs in their settings, figures with intervals, and plots.
 import { Command } from "commander";
-import { counted } from "../config/counted.js";
 import { InputError } from "../errors.js";
 import type { Comparison } from "../eval/comparison/compare.js";
 import type { RunRecord } from "../eval/comparison/record.js";
@@ -86,6 +85,7 @@ export async function compare(
 async function comparisonLines(comparison: Comparison): Promise<readonly string[]> {
   const { comparisonTables, letter, settingWords } = await import("./compare-words.js");
   const { sectionLines } = await import("../report/table.js");
+  const { counted } = await import("../config/counted.js");
   const tables = comparisonTables(comparison);
   return [
     ...comparison.runs.map(

@@ -93,7 +93,10 @@ function judgement(lines: readonly HeldOutLine[], known: ReadonlyMap<string, Tri
 function figuresOf(answers: readonly JudgedAnswer[]): Figures {
   const count = (holds: (answer: JudgedAnswer) => boolean) => wilson(answers.filter(holds).length, answers.length);
   const lengths = (field: "thoughtTokens" | "answerTokens") =>
-    estimate(answers.flatMap((answer) => answer[field] ?? []));
+    estimate(
+      answers.flatMap((answer) => answer[field] ?? []),
+      "figures",
+    );
   return {
     reward: estimate(answers.flatMap(({ reward }) => reward ?? [])),
     right: count(({ right }) => right),

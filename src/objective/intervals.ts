@@ -1,5 +1,5 @@
 // How sure a figure is: shares, means and differences between two arms with 95% intervals, the same ones wherever a run or a comparison
-// shows them. Pairs of the same problems take the problems' difficulty out of a difference. Lists of right and wrong, 1 and 0, have the
+// shows them. Pairs of the same problems take the problems' difficulty out of a difference. Scores of right and wrong, 1 and 0, have the
 // intervals of proportions, which keep a width where all answers are alike.
 import { InputError } from "../errors.js";
 import { student95 } from "./student.js";
@@ -71,19 +71,23 @@ export interface Mean {
   readonly interval: readonly [low: number, high: number];
 }
 
-/** Mean of finite values [n], n > 1: of 0 and 1 alone Wilson's interval, else Student's. Throws InputError PAIRS for other lists. */
-export function meanOf(values: ArrayLike<number>): Mean {
+/** Scores of 0 and 1 alone are right and wrong; of other figures, such as lengths and means of steps, 0 and 1 are numbers. */
+export type Kind = "scores" | "figures";
+
+/** Mean of finite values [n], n > 1: of right and wrong alone Wilson's interval, else Student's. Throws InputError PAIRS for other lists. */
+export function meanOf(values: ArrayLike<number>, kind: Kind = "scores"): Mean {
   const all = requireTwo("meanOf", values);
   const { n, mean, variance } = moments(all);
-  if (all.every(isBinary)) return { n, mean, interval: wilson(all.filter((value) => value === 1).length, n).interval };
+  if (kind === "scores" && all.every(isBinary))
+    return { n, mean, interval: wilson(all.filter((value) => value === 1).length, n).interval };
   return around(mean, variance / n, n, n - 1);
 }
 
 /** A mean of however many values there are: of fewer than two it has no interval, of none there is no mean. Plain JSON. */
 export type Estimate = Mean | { readonly n: number; readonly mean: number | null; readonly interval: null };
 
-export const estimate = (values: readonly number[]): Estimate =>
-  values.length > 1 ? meanOf(values) : { n: values.length, mean: values[0] ?? null, interval: null };
+export const estimate = (values: readonly number[], kind?: Kind): Estimate =>
+  values.length > 1 ? meanOf(values, kind) : { n: values.length, mean: values[0] ?? null, interval: null };
 
 /** A difference with its 95% interval. */
 export type Difference = Mean;
@@ -92,7 +96,11 @@ export type Difference = Mean;
  * mean(after - before) of two arms' scores [n] on the same problems, n > 1: of right and wrong alone as matched proportions, see `winShare`,
  * else Student's.
  */
-export function pairedDifference(before: ArrayLike<number>, after: ArrayLike<number>): Difference {
+export function pairedDifference(
+  before: ArrayLike<number>,
+  after: ArrayLike<number>,
+  kind: Kind = "scores",
+): Difference {
   const n = before.length;
   if (n !== after.length || n < 2) {
     throw new InputError(
@@ -101,7 +109,8 @@ export function pairedDifference(before: ArrayLike<number>, after: ArrayLike<num
     );
   }
   const leads = Array.from(after, (score, i) => score - before[i]!);
-  if (![...Array.from(before), ...Array.from(after)].every(isBinary)) {
+  const isGraded = kind === "scores" && [before, after].every((list) => Array.from(list).every(isBinary));
+  if (!isGraded) {
     const { mean, variance } = moments(requireTwo("pairedDifference", leads));
     return around(mean, variance / n, n, n - 1);
   }
@@ -115,11 +124,15 @@ export function pairedDifference(before: ArrayLike<number>, after: ArrayLike<num
  * success and a failure are added to each: Agresti and Caffo, "Simple and effective confidence intervals for proportions and differences of
  * proportions", 2000. Else Welch's, "The generalization of Student's problem", 1947, with its degrees of freedom rounded down.
  */
-export function unpairedDifference(before: ArrayLike<number>, after: ArrayLike<number>): Difference {
+export function unpairedDifference(
+  before: ArrayLike<number>,
+  after: ArrayLike<number>,
+  kind: Kind = "scores",
+): Difference {
   const lists = [before, after].map((list) => requireTwo("unpairedDifference", list));
   const [a, b] = lists.map(moments) as [Moments, Moments];
   const [mean, n] = [b.mean - a.mean, Math.min(a.n, b.n)];
-  if (lists.every((list) => list.every(isBinary))) {
+  if (kind === "scores" && lists.every((list) => list.every(isBinary))) {
     const [p, q] = [a, b].map((one) => (one.mean * one.n + 1) / (one.n + 2)) as [number, number];
     const half = z95 * Math.sqrt((p * (1 - p)) / (a.n + 2) + (q * (1 - q)) / (b.n + 2));
     return { n, mean, interval: [Math.max(-1, q - p - half), Math.min(1, q - p + half)] };

@@ -31,7 +31,7 @@ describe.skipIf(!cliIsBuilt)("zazen compare", () => {
   test("names the one setting that differs, and pairs what both answered", () => {
     const comparison = json<Comparison>(["compare", a, b]);
     expect(comparison.settings).toEqual([{ key: "grpo.loss.klCoefficient", values: [0, 0.1] }]);
-    expect(comparison.notes).toEqual([]);
+    expect(comparison.notes).toEqual([`${a} has no KL to the reference, end`]);
     expect(comparison.runs).toMatchObject([
       { name: a, recipe: "quickstart", phase: "grpo", steps: 10, finished: true },
       { name: b },
@@ -54,7 +54,9 @@ describe.skipIf(!cliIsBuilt)("zazen compare", () => {
     expect(stdout).toContain(`A  ${a}: quickstart, grpo, 10 steps`);
     expect(stdout).toContain("1 setting differs, all others are equal:\n  grpo.loss.klCoefficient: A 0, B 0.1, C 0\n");
     expect(stdout).toMatch(/^pass@1, sampled +\d\.\d+ \[\d\.\d+, \d\.\d+\] +\d/m);
-    expect(stdout).toMatch(/^pass@1, sampled .* 12 paired problems +0 \[0, 0\] +12 paired problems$/m);
+    expect(stdout).toMatch(
+      /^pass@1, sampled .* 12 paired problems +0\.000 \[-0\.140, \+0\.140\] +12 paired problems$/m,
+    );
   });
 
   test("a run with itself: all equal, and no difference", () => {

@@ -87,6 +87,8 @@ describe("means and differences", () => {
   test("lists of right and wrong have a proportion's interval, which is none of no width", () => {
     const all = Array<number>(20).fill(1);
     expect(meanOf(all)).toEqual({ n: 20, mean: 1, interval: wilson(20, 20).interval });
+    expect(meanOf(all, "figures").interval).toEqual([1, 1]);
+    expect(pairedDifference(all, all, "figures").interval).toEqual([0, 0]);
     const { mean, interval } = pairedDifference(all, all);
     expect(mean).toBe(0);
     expect(interval[0]).toBeLessThan(-0.05);

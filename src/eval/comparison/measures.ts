@@ -1,6 +1,13 @@
 // The figures of a comparison with their intervals, and the difference of each run to the first one. Pure. Intervals over steps take steps as
 // independent, which neighbours are not quite.
-import { meanOf, pairedDifference, unpairedDifference, type WinShare, wilson } from "../../objective/intervals.js";
+import {
+  type Kind,
+  meanOf,
+  pairedDifference,
+  unpairedDifference,
+  type WinShare,
+  wilson,
+} from "../../objective/intervals.js";
 import {
   commonAnswers,
   type HeldOutSet,
@@ -137,10 +144,18 @@ function seriesMeasure(
     title: `${title}, ${end}`,
     section,
     values: ends.map((points) => {
-      const value = meanValue(points.map(([, value]) => value));
-      return SHARES.includes(field) ? withinOne(value) : value;
+      const value = meanValue(
+        points.map(([, value]) => value),
+        "figures",
+      );
+      return SHARES.includes(field) ? asShare(value) : value;
     }),
-    differences: ends.map((points, r) => (r === 0 ? null : stepDifference(ends[0]!, points))),
+    differences: ends.map((points, r) => {
+      const difference = r === 0 ? null : stepDifference(ends[0]!, points);
+      return SHARES.includes(field) && isSure(difference)
+        ? withoutInterval(difference!.mean, difference!.n)
+        : difference;
+    }),
   };
 }
 
@@ -155,17 +170,21 @@ const known = (steps: readonly StepFigures[], field: string): readonly Point[] =
   steps.flatMap(({ step, figures }) => (figures[field] === undefined ? [] : [[step, figures[field]] as const]));
 
 /** Null for no values; without interval for few. */
-function meanValue(values: readonly number[]): Value | null {
+function meanValue(values: readonly number[], kind: Kind): Value | null {
   if (values.length === 0) return null;
   if (values.length < FEWEST) return { mean: mean(values), interval: null, n: values.length };
-  return meanOf(values);
+  return meanOf(values, kind);
 }
 
-function withinOne(value: Value | null): Value | null {
+/** Steps whose shares are all alike do not make their mean certain: the interval of such a mean is not known from them. */
+function asShare(value: Value | null): Value | null {
   if (value === null || value.interval === null) return value;
+  if (isSure(value)) return { ...value, interval: null };
   const [low, high] = value.interval;
   return { ...value, interval: [Math.max(0, low), Math.min(1, high)] };
 }
+
+const isSure = (value: Value | null): boolean => value?.interval != null && value.interval[0] === value.interval[1];
 
 /** Steps are paired by their number where both ends have the same ones: there both runs saw the same problems, if their data are alike. */
 function stepDifference(before: readonly Point[], after: readonly Point[]): DifferenceValue | null {
@@ -173,8 +192,8 @@ function stepDifference(before: readonly Point[], after: readonly Point[]): Diff
   const [a, b] = [before, after].map((points) => points.map(([, value]) => value)) as [number[], number[]];
   if (Math.min(a.length, b.length) < FEWEST) return withoutInterval(mean(b) - mean(a), Math.min(a.length, b.length));
   const paired = a.length === b.length && before.every(([step], i) => step === after[i]![0]);
-  if (paired) return { ...pairedDifference(a, b), how: "paired steps" };
-  return { ...unpairedDifference(a, b), how: "unpaired steps" };
+  if (paired) return { ...pairedDifference(a, b, "figures"), how: "paired steps" };
+  return { ...unpairedDifference(a, b, "figures"), how: "unpaired steps" };
 }
 
 function heldOutMeasure(head: Pick<Measure, "name" | "title">, sets: readonly (HeldOutSet | null)[]): Measure {
@@ -202,11 +221,15 @@ function winRateMeasure(wins: readonly (WinShare | null)[]): Measure {
 
 const gradesOf = ({ answers }: HeldOutSet): readonly number[] => (answers ?? []).flatMap(({ reward }) => reward ?? []);
 
+/** Figures of held-out answers that are numbers, not grades. */
+const kindOf = ({ figure }: HeldOutSet): Kind => (figure === "thought" || figure === "answer" ? "figures" : "scores");
+
 /** Wilson's interval for right or wrong, else Student's over problems; null where nothing could be graded. */
 function heldOutValue(set: HeldOutSet): Value | null {
   const grades = gradesOf(set);
+  const kind = kindOf(set);
   if (grades.length === 0) return Number.isFinite(set.mean) ? { mean: set.mean, interval: null, n: 0 } : null;
-  if (grades.some((grade) => grade !== 0 && grade !== 1)) return meanValue(grades)!;
+  if (kind === "figures" || grades.some((grade) => grade !== 0 && grade !== 1)) return meanValue(grades, kind);
   const { rate, interval, n } = wilson(grades.filter((grade) => grade === 1).length, grades.length);
   return { mean: rate, interval, n };
 }
@@ -219,10 +242,11 @@ function heldOutDifference(before: HeldOutSet, after: HeldOutSet): DifferenceVal
   );
   if (pairs.length >= FEWEST) {
     const [a, b] = [pairs.map(([one]) => one), pairs.map(([, other]) => other)];
-    return { ...pairedDifference(a, b), how: "paired problems" };
+    return { ...pairedDifference(a, b, kindOf(after)), how: "paired problems" };
   }
   const [a, b] = [gradesOf(before), gradesOf(after)];
-  if (Math.min(a.length, b.length) >= FEWEST) return { ...unpairedDifference(a, b), how: "unpaired problems" };
+  if (Math.min(a.length, b.length) >= FEWEST)
+    return { ...unpairedDifference(a, b, kindOf(after)), how: "unpaired problems" };
   return withoutInterval(after.mean - before.mean, Math.min(a.length, b.length));
 }
 
