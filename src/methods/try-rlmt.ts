@@ -7,7 +7,10 @@ import { join } from "node:path";
 import { counted } from "../config/counted.js";
 import { Engine } from "../engine/engine.js";
 import type { EngineSource } from "../engine/like.js";
+import { scalarSpec } from "../engine/spec.js";
 import { type Share, showShare } from "../objective/intervals.js";
+import { foreseeNative } from "../reward/memory.js";
+import { type ModelReward, rewardSpec } from "../reward/spec.js";
 import { nodeDisk } from "../train/disk.js";
 import { RunFolder } from "../train/run-folder.js";
 import type { TrainCost } from "../train/steps.js";
@@ -149,10 +152,13 @@ function summaryOf(
   };
 }
 
+/** Of RLMT, the largest of the runs: a policy, and beside it the reward model, which has its shape. */
 function foresee(config: TryRlmtConfig): Promise<string> {
   const { model, grpo, evaluation } = config;
+  const judge = scalarSpec(trialSpec(model));
   return foreseeMemory({
     model: () => ({ spec: trialSpec(model) }),
+    beside: async () => [foreseeNative(rewardSpec.parse({ kind: "model", model: REWARD_MODEL }) as ModelReward, judge)],
     options: { ...engineOptions(config), reference: grpo.loss.klCoefficient > 0 },
     workload: (spec) => grpoWorkload(grpo, spec, spec.maxPositions - 1, evaluation),
     bounded: false,

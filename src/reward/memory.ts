@@ -2,9 +2,11 @@
 // their own.
 import { availableParallelism } from "node:os";
 import type { OtherMemory } from "../engine/memory.js";
+import type { ModelSpec } from "../engine/types.js";
 import { isModel, isModule, isVerifier } from "./kinds.js";
+import { nativeMemory } from "./model/memory.js";
 import { foreseeModel } from "./model/model.js";
-import { type RewardSpec, rewardNames } from "./spec.js";
+import { type ModelReward, type RewardSpec, rewardNames } from "./spec.js";
 
 /** V8's heap of a thread with the code of the graders, measured with the verifiers. */
 const THREAD_BYTES = 12 * 2 ** 20;
@@ -14,6 +16,12 @@ export const modelPart = (reward: string, memory: Omit<OtherMemory, "name">): Ot
   name: reward === "model" ? "reward model" : `reward model ${reward}`,
   ...memory,
 });
+
+/** What a reward model of a shape will take on the engine, before there is a folder of it. */
+export function foreseeNative(settings: ModelReward, spec: ModelSpec): OtherMemory {
+  const maxTokens = Math.min(settings.maxTokens, spec.maxPositions);
+  return modelPart("model", { ...nativeMemory({ spec, lora: null }, settings, maxTokens), held: 0 });
+}
 
 /** So many threads, of which some have begun; nothing for none. */
 export function threadParts(threads: number, begun: number): readonly OtherMemory[] {

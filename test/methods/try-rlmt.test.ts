@@ -172,7 +172,7 @@ describe("settings", () => {
       "4 steps of 4 prompts x 4",
     ])
       expect(plan).toContain(words);
-    expect(await recipe.memory!(configOf({}))).toMatch(/^memory: /);
+    expect(await recipe.memory!(configOf({}))).toMatch(/^memory: .*, reward model 0\.\d+ GiB, process /);
     expect(recipe.standing!(testHost().out)).toBeNull();
   });
 });

@@ -2,6 +2,7 @@
 // its layers compute, since a graph does not say.
 import { planMemory } from "../../engine/engine.js";
 import { memoryRoom } from "../../engine/memory-limit.js";
+import type { LoraOptions, ModelSpec } from "../../engine/types.js";
 import { InputError } from "../../errors.js";
 import { scoreOptions, scoreWorkload } from "./native.js";
 import type { ModelFolder, OnnxConfig } from "./scorer.js";
@@ -29,12 +30,19 @@ export interface ModelMemory {
 
 /** Texts are `maxTokens` long at most. */
 export function modelMemory(folder: ModelFolder, settings: RewardModelSettings, maxTokens: number): ModelMemory {
-  if (folder.runtime === "native") {
-    const options = { ...scoreOptions(settings), ...(folder.lora && { lora: folder.lora }) };
-    return { bytes: planMemory(folder.spec, options, scoreWorkload(maxTokens)).bytes, apart: false };
-  }
+  if (folder.runtime === "native") return nativeMemory(folder, settings, maxTokens);
   const bytes = workerBytes(folder.config, Math.max(settings.batchTokens, maxTokens), maxTokens);
   return { bytes: settings.workers * bytes, apart: true };
+}
+
+/** On the engine. */
+export function nativeMemory(
+  { spec, lora }: { readonly spec: ModelSpec; readonly lora: LoraOptions | null },
+  settings: RewardModelSettings,
+  maxTokens: number,
+): ModelMemory {
+  const options = { ...scoreOptions(settings), ...(lora && { lora }) };
+  return { bytes: planMemory(spec, options, scoreWorkload(maxTokens)).bytes, apart: false };
 }
 
 /** Of a batch of `tokens` tokens, `longest` in a text. */
