@@ -191,6 +191,40 @@ test.runIf(process.platform === "linux").each(whole)("a process grows by the pla
   expect(Math.abs(grown - plan)).toBeLessThan(TOLERANCE * plan);
 });
 
+test.runIf(process.platform === "linux")("what engines had goes back to the system, whatever came before", async () => {
+  const spec: ModelSpec = {
+    ...oddSpec,
+    hiddenSize: 96,
+    intermediateSize: 256,
+    layers: 3,
+    heads: 3,
+    kvHeads: 3,
+    headDim: 32,
+  };
+  const script = `
+    ${anonymousMemory}
+    const { Engine } = await import(dist + "engine/engine.js");
+    const open = async (tokens) => {
+      const engine = await Engine.create(${JSON.stringify({ ...spec, maxPositions: 256 })}, { seed: 1 }, { threads: 2 });
+      const batch = { tokens, longest: 256 };
+      await engine.reserve({ train: batch, score: batch, generate: [${JSON.stringify(generated)}] });
+      return engine;
+    };
+    const before = anonymous();
+    let [most, kept] = [0, 0];
+    for (const tokens of [1024, 2048, 4096]) {
+      const engines = [await open(tokens), await open(tokens / 2)];
+      most = Math.max(most, engines.reduce((sum, engine) => sum + engine.memory().bytes, 0));
+      for (const engine of engines) await engine.dispose();
+      kept = Math.max(kept, anonymous() - before);
+    }
+    console.log(JSON.stringify({ most, kept }));
+  `;
+  const { most, kept } = JSON.parse(await runScript(script)) as { most: number; kept: number };
+  expect(most).toBeGreaterThan(LEAST);
+  expect(kept).toBeLessThan(TOLERANCE * most);
+});
+
 test("many short sequences stay within the plan: each has a block of keys and values of its own", async () => {
   const one: Case = { spec: oddSpec, options: {}, lengths: new Array<number>(400).fill(3) };
   await using engine = await Engine.create(one.spec, oddInit, one.options);
