@@ -130,6 +130,15 @@ describe.runIf(emulated)("on an emulated device", () => {
     }
   });
 
+  test("a cuBLASLt that is not there is named with every path", () => {
+    process.env.CUBLAS_LIBRARY_DIR = "/no/such/folder";
+    const { cublasLt, cublasLtError } = cudaReport();
+    delete process.env.CUBLAS_LIBRARY_DIR;
+    expect(cublasLt).toBeNull();
+    for (const name of ["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so:"])
+      expect(cublasLtError).toContain(`/no/such/folder/${name}`);
+  });
+
   test("bad input is refused by name", () => {
     const array = DeviceArray.from(noise(6, 12));
     expect(refused(() => new DeviceArray(-1))).toBe("BAD_ARGUMENT");

@@ -14,7 +14,9 @@ struct WgmmaShared {
 };
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-// Without swizzle: address, distance of core matrices along k and along rows, each in units of 16 bytes.
+// Of a matrix with k along its rows, without swizzle (PTX ISA, "Asynchronous warpgroup level matrix shared memory layout"):
+// bits 0 .. 13 the address, 16 .. 29 the leading offset, which is that of core matrices along k, 32 .. 45 the stride offset,
+// which is that along rows, each in units of 16 bytes; 49 .. 51 the base offset and 62 .. 63 the swizzle, both zero.
 __device__ __forceinline__ uint64_t descriptor(const void* matrix, int along_k, int along_rows) {
   const uint64_t address = static_cast<uint32_t>(__cvta_generic_to_shared(matrix));
   return (address & 0x3FFFF) >> 4 | static_cast<uint64_t>(along_k >> 4) << 16 | static_cast<uint64_t>(along_rows >> 4) << 32;

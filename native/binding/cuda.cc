@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include "binding/convert.h"
+#include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/ops.h"
 
@@ -135,12 +136,24 @@ Napi::Value device_info(const Napi::CallbackInfo& info) {
   });
 }
 
+// -> {file, version}; throws UNSUPPORTED where there is none.
+Napi::Value cublas_lt(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const cuda::CublasLt library;
+    Napi::Object out = Napi::Object::New(info.Env());
+    out.Set("file", library.file());
+    out.Set("version", static_cast<double>(library.version()));
+    return out;
+  });
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("DeviceArray", DeviceArray::define(env));
   exports.Set("advantageNormalize", Napi::Function::New<advantage_normalize>(env));
   exports.Set("logprobGather", Napi::Function::New<logprob_gather>(env));
   exports.Set("policyLoss", Napi::Function::New<policy_loss>(env));
   exports.Set("deviceInfo", Napi::Function::New<device_info>(env));
+  exports.Set("cublasLt", Napi::Function::New<cublas_lt>(env));
   return exports;
 }
 

@@ -32,7 +32,7 @@ export interface DoctorReport {
   readonly memory: Memory;
   readonly tools: Tools;
   readonly gpus: readonly Gpu[];
-  /** The addon of CUDA kernels: the device that it sees, or why it sees none. */
+  /** The addon of CUDA kernels: the device and the cuBLASLt that it sees, or why it sees none. */
   readonly cuda: CudaReport;
   readonly advice: readonly string[];
 }
@@ -135,6 +135,7 @@ export function reportLines(report: DoctorReport): readonly string[] {
       ? ["GPU         none found"]
       : gpus.map((gpu) => `GPU         ${gpu.name}, ${gpu.memory}, driver ${gpu.driver}`)),
     `CUDA        ${cudaLine(report.cuda)}`,
+    ...cublasLines(report.cuda),
     ...(advice.length === 0
       ? ["advice      none: this machine is ready"]
       : advice.map((line) => `advice      ${line}`)),
@@ -160,6 +161,15 @@ function cudaLine({ device, error }: CudaReport): string {
   const { name, major, minor, processors, memoryBytes, freeBytes, runtime } = device;
   const version = `${Math.floor(runtime / 1000)}.${Math.floor((runtime % 1000) / 10)}`;
   return `kernels of CUDA ${version} on ${name}, compute capability ${major}.${minor}, ${processors} multiprocessors, ${gib(freeBytes)} of ${gib(memoryBytes)} free`;
+}
+
+/** Nothing where there is no GPU that could use it. */
+function cublasLines({ device, cublasLt, cublasLtError }: CudaReport): readonly string[] {
+  if (device === null) return [];
+  if (cublasLt === null) return [`cuBLASLt    not found, products use the own kernels: ${cublasLtError}`];
+  const { file, version } = cublasLt;
+  const parts = [Math.floor(version / 10_000), Math.floor((version % 10_000) / 100), version % 100];
+  return [`cuBLASLt    ${parts.join(".")} from ${file}`];
 }
 
 const gib = (bytes: number): string => `${(bytes / GiB).toFixed(1)} GiB`;

@@ -19,6 +19,15 @@ export interface CudaAddon {
   logprobGather(args: object): void;
   policyLoss(args: object): NativePolicySums;
   deviceInfo(): DeviceInfo;
+  /** Throws UNSUPPORTED with the paths that were tried. */
+  cublasLt(): CublasLtInfo;
+}
+
+/** The cuBLASLt that is opened at run time, for the products whose bits it has. */
+export interface CublasLtInfo {
+  readonly file: string;
+  /** 10000 x major + 100 x minor + patch. */
+  readonly version: number;
 }
 
 export interface DeviceInfo {
@@ -79,18 +88,26 @@ export function onCuda<T>(call: (addon: CudaAddon) => T): T {
   }
 }
 
-/** What `zazen doctor` says of the CUDA addon: the device it sees, or why it sees none. */
+/** What `zazen doctor` says of the CUDA addon: the device and the cuBLASLt that it sees, or why it sees none. */
 export interface CudaReport {
   readonly file: string;
   readonly device: DeviceInfo | null;
   readonly error: string | null;
+  readonly cublasLt: CublasLtInfo | null;
+  readonly cublasLtError: string | null;
 }
 
 export function cudaReport(): CudaReport {
-  const file = cudaAddonFile();
+  const [device, error] = answered((addon) => addon.deviceInfo());
+  const [cublasLt, cublasLtError] = answered((addon) => addon.cublasLt());
+  return { file: cudaAddonFile(), device, error, cublasLt, cublasLtError };
+}
+
+/** What the addon answers, or the message of what it throws. */
+function answered<T>(ask: (addon: CudaAddon) => T): [T, null] | [null, string] {
   try {
-    return { file, device: onCuda((addon) => addon.deviceInfo()), error: null };
+    return [onCuda(ask), null];
   } catch (error) {
-    return { file, device: null, error: (error as Error).message };
+    return [null, (error as Error).message];
   }
 }

@@ -20,7 +20,7 @@ const facts = {
   memory: { totalBytes: 16 * GiB, limitBytes: 16 * GiB, constrained: false },
   tools: { node: "v20.17.0", cmake: "cmake version 3.25.1", compiler: "g++ 12" },
   gpus: [],
-  cuda: { file: "zazen-cuda.node", device: null, error: "no addon" },
+  cuda: { file: "zazen-cuda.node", device: null, error: "no addon", cublasLt: null, cublasLtError: "no addon" },
 };
 const cudaDevice = {
   name: "NVIDIA X",
@@ -48,13 +48,19 @@ describe("judge", () => {
     expect(lines).toContain("memory      16.0 GiB");
     expect(lines).toContain("            a model: 1 GiB");
     expect(lines).toContain("CUDA        no kernels: no addon");
+    expect(lines.some((line) => line.startsWith("cuBLASLt"))).toBe(false);
   });
 
-  test("a device that the CUDA addon sees is described", () => {
-    const report = judge({ ...facts, cuda: { ...facts.cuda, device: cudaDevice, error: null } });
-    expect(reportLines(report)).toContain(
+  test("a device that the CUDA addon sees is described, and whether it finds cuBLASLt", () => {
+    const cuda = { ...facts.cuda, device: cudaDevice, error: null };
+    const without = reportLines(judge({ ...facts, cuda: { ...cuda, cublasLtError: "none at libcublasLt.so.13" } }));
+    expect(without).toContain(
       "CUDA        kernels of CUDA 12.8 on NVIDIA X, compute capability 9.0, 132 multiprocessors, 79.0 GiB of 80.0 GiB free",
     );
+    expect(without).toContain("cuBLASLt    not found, products use the own kernels: none at libcublasLt.so.13");
+    const cublasLt = { file: "libcublasLt.so.13", version: 130_102 };
+    const lines = reportLines(judge({ ...facts, cuda: { ...cuda, cublasLt, cublasLtError: null } }));
+    expect(lines).toContain("cuBLASLt    13.1.2 from libcublasLt.so.13");
   });
 
   test("a missing engine is not well, and says why", () => {

@@ -32,6 +32,13 @@ __global__ void reverse_twice_kernel(float* out, const float* x, bool with_barri
   out[t] = shared.row[kThreads - 1 - t];
 }
 
+__global__ void through_device_kernel(float* out, const float* x, bool with_barrier) {
+  const int t = static_cast<int>(threadIdx.x);
+  const float before = out[kThreads - 1 - t];
+  if (with_barrier) __syncthreads();
+  out[t] = before + x[t];
+}
+
 __global__ void warp_sums_kernel(float* out, const float* x) {
   float sum = x[threadIdx.x];
   for (int away = 1; away < kWarp; away *= 2) sum += __shfl_xor_sync(kWholeWarp, sum, away);
@@ -147,6 +154,9 @@ void reverse(float* out, const float* x, bool with_barrier) {
 }
 void reverse_twice(float* out, const float* x, bool with_barrier) {
   launch({"reverse_twice"}, reverse_twice_kernel, kOneBlock, out, x, with_barrier);
+}
+void through_device(float* out, const float* x, bool with_barrier) {
+  launch({"through_device"}, through_device_kernel, kOneBlock, out, x, with_barrier);
 }
 void warp_sums(float* out, const float* x) { launch({"warp_sums"}, warp_sums_kernel, kOneBlock, out, x); }
 void warp_tree(float* out, const float* x, bool with_sync) {

@@ -14,6 +14,9 @@ constexpr int kThreads = 64;
 void reverse(float* out, const float* x, bool with_barrier);
 // The same, and shared memory is then written again, with a barrier before that or without.
 void reverse_twice(float* out, const float* x, bool with_barrier);
+// out [64] becomes itself reversed + x [64], in device memory: each element is read by one thread and written by another, with
+// a barrier between or without.
+void through_device(float* out, const float* x, bool with_barrier);
 // out [64]: sums of each warp of x [64] by shuffles.
 void warp_sums(float* out, const float* x);
 // The same through shared memory, with __syncwarp between steps or only before the first.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/cuda/block_scale.cuh"
+#include "kernels/cuda/math.cuh"
 #include "kernels/cuda/ops.h"
 
 namespace zazen::cuda {
@@ -31,12 +32,6 @@ struct Key {
 };
 constexpr uint32_t kForWeights = 0x9E3779B9u;  // makes other bits of a noise, for weights beside moments
 
-// A mix of 32 bits in which every input bit reaches every output bit (Wellons 2018, "lowbias32").
-__device__ __forceinline__ uint32_t mixed(uint32_t x) {
-  x = (x ^ x >> 16) * 0x7FEB352Du;
-  x = (x ^ x >> 15) * 0x846CA68Bu;
-  return x ^ x >> 16;
-}
 __device__ __forceinline__ uint32_t noise_of(const Key& key, int64_t i) {
   const auto element = static_cast<uint64_t>(key.first + i);
   return mixed(mixed(key.step ^ static_cast<uint32_t>(element >> 32)) + static_cast<uint32_t>(element));

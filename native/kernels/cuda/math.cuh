@@ -1,5 +1,5 @@
-// e^x by the operations of kernels/cpu/simd.h, so that both backends have its bits; and the sums of a warp and of a block in an
-// order that is a function of their size alone.
+// e^x by the operations of kernels/cpu/simd.h, so that both backends have its bits; a hash; and the sums of a warp and of a
+// block in an order that is a function of their size alone.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -32,6 +32,13 @@ __device__ __forceinline__ double softplus(double x) { return (x > 0.0 ? x : 0.0
 __device__ __forceinline__ double sigmoid(double x) {
   const double e = exp(x > 0.0 ? -x : x);
   return (x > 0.0 ? 1.0 : e) / (1.0 + e);
+}
+
+// A mix of 32 bits in which every input bit reaches every output bit (Wellons 2018, "lowbias32").
+__device__ __forceinline__ uint32_t mixed(uint32_t x) {
+  x = (x ^ x >> 16) * 0x7FEB352Du;
+  x = (x ^ x >> 15) * 0x846CA68Bu;
+  return x ^ x >> 16;
 }
 
 // Of the segment of `Width` lanes that a lane is in; every lane has the sum: lanes are joined with those 1, 2, 4 ... away.

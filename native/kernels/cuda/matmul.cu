@@ -7,11 +7,14 @@
 //   kWide: tiles of 128 x 128 x 32 in 4 stages, 8 warps of 64 x 32. Limit: mma.sync's rate, about two thirds of wgmma's on
 //   Hopper. Blocks of 8 tiles of rows take the same columns one after the other, for L2's sake.
 //   kSkinny: tiles of 16, 32 or 64 rows by 32 columns by 64 in 8 stages, 2 warps. Limit: memory bandwidth, W read once.
+// Where a program has opened cuBLASLt (exact_library.h), it computes the wide shapes for which it has the same bits.
 //
 // f32: each output is one chain of fused multiply-adds in order of k, which has the bits of the CPU; 64 x 64 tiles on CUDA
 // cores. It is there to be exact, not fast.
+#include "kernels/cuda/exact_library.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/tile.cuh"
+#include "kernels/cuda/workspace.h"
 
 namespace zazen::cuda {
 namespace {
@@ -188,9 +191,44 @@ void tiled_product(const Call& call, const Output<Y>& y, const Operand<L>& l, co
   });
 }
 
+// ---- cuBLASLt, where its bits are the same
+
+void own_product(const Product& p) {
+  const Call call{"product", {{"rows", p.rows}, {"columns", p.columns}, {"depth", p.depth}}};
+  const Operand<bf16> l{p.left, p.ld_left, p.rows, p.depth}, r{p.right, p.ld_right, p.columns, p.depth};
+  with_type(p.out, [&]<class Y>(Y* out) {
+    const Output<Y> y{out, p.ld_out, p.rows, p.columns, p.accumulate};
+    if (p.k_major) return tiled_product<Wide, true>(call, y, l, r);
+    if constexpr (std::is_same_v<Y, float>) tiled_product<Wide, false>(call, y, l, r);
+  });
+}
+
+// False: the own kernel is to compute the product. An f32 operand is rounded first, as the own kernel rounds what it reads.
 template <bool KMajor, class Y, class L>
-void product(const Call& call, const Output<Y>& y, const Operand<L>& l, const Operand<bf16>& r) {
-  if (!KMajor || y.rows > kSkinnyRows) return tiled_product<Wide, KMajor>(call, y, l, r);
+bool by_library(ThreadPool& pool, const Output<Y>& y, const Operand<L>& l, const Operand<bf16>& r) {
+  constexpr bool kRounds = std::is_same_v<L, float>;
+  ExactLibrary* library = exact_library();
+  const int64_t lines = KMajor ? l.rows : l.depth, length = KMajor ? l.depth : l.rows;
+  if (!library || lines * length == 0 || y.columns == 0 || (kRounds && l.ld != length)) return false;
+  Product p{y.rows, y.columns, l.depth, KMajor, y.accumulate, nullptr, l.ld, r.data, r.ld, y.data, y.ld};
+  if constexpr (!kRounds) p.left = l.data;
+  const lt::Algorithm* algorithm = library->algorithm(p, own_product);
+  if (!algorithm) return false;
+  if constexpr (kRounds) {
+    bf16* rounded = workspace<bf16>(lines * length);
+    weight_round(pool, rounded, l.data, lines * length, false);
+    p.left = rounded;
+  }
+  library->multiply(p, *algorithm);
+  return true;
+}
+
+template <bool KMajor, class Y, class L>
+void product(ThreadPool& pool, const Call& call, const Output<Y>& y, const Operand<L>& l, const Operand<bf16>& r) {
+  if (!KMajor || y.rows > kSkinnyRows) {
+    if (!by_library<KMajor>(pool, y, l, r)) tiled_product<Wide, KMajor>(call, y, l, r);
+    return;
+  }
   if constexpr (KMajor) {
     if (y.rows <= 16) return tiled_product<Skinny<16>, KMajor>(call, y, l, r);
     if (y.rows <= 32) return tiled_product<Skinny<32>, KMajor>(call, y, l, r);
@@ -198,42 +236,15 @@ void product(const Call& call, const Output<Y>& y, const Operand<L>& l, const Op
   }
 }
 
-// ---- weights
-
-constexpr int kTurn = 32;  // a block turns 32 x 32 elements
-
-template <class E>
-struct TurnShared {
-  E tile[kTurn][kTurn + 1];  // columns lie in different banks
-};
-
-template <class E>
-__global__ void __launch_bounds__(kThreads) transpose_kernel(E* out, const E* w, int64_t count, int64_t K) {
-  TurnShared<E>& shared = shared_memory<TurnShared<E>>();
-  const int64_t n = static_cast<int64_t>(blockIdx.x) * kTurn, k = static_cast<int64_t>(blockIdx.y) * kTurn;
-  const int lane = static_cast<int>(threadIdx.x) % kTurn, first = static_cast<int>(threadIdx.x) / kTurn;
-  for (int i = first; i < kTurn; i += kThreads / kTurn)
-    if (n + i < count && k + lane < K) shared.tile[i][lane] = w[(n + i) * K + k + lane];
-  __syncthreads();
-  for (int i = first; i < kTurn; i += kThreads / kTurn)
-    if (k + i < K && n + lane < count) out[(k + i) * count + n + lane] = shared.tile[lane][i];
-}
-
-template <bool Aligned>
-__global__ void __launch_bounds__(kThreads) round_kernel(bf16* out, const float* master, int64_t n) {
-  const int64_t at = first_element(), left = n - at;
-  store_eight<Aligned>(out + at, load_eight<Aligned>(master + at, left), left);
-}
-
 }  // namespace
 
-void linear_forward(ThreadPool&, TensorRef y, int64_t ldy, TensorView x, int64_t ldx, TensorView w, int64_t M, int64_t N,
+void linear_forward(ThreadPool& pool, TensorRef y, int64_t ldy, TensorView x, int64_t ldx, TensorView w, int64_t M, int64_t N,
                     int64_t K, bool accumulate) {
   const Call call{"linear_forward", {{"M", M}, {"N", N}, {"K", K}}};
   with_types(y, x, [&]<class Y, class X>(Y* out, const X* in) {
     const Output<Y> output{out, ldy, M, N, accumulate};
     const Operand<X> left{in, ldx, M, K};
-    if (w.type == DType::bf16) return product<true>(call, output, left, Operand<bf16>{w.as<bf16>(), K, N, K});
+    if (w.type == DType::bf16) return product<true>(pool, call, output, left, Operand<bf16>{w.as<bf16>(), K, N, K});
     if constexpr (std::is_same_v<X, float>)
       exact_product<true>(call, output, left, Operand<float>{w.as<float>(), K, N, K});
     else
@@ -241,32 +252,17 @@ void linear_forward(ThreadPool&, TensorRef y, int64_t ldy, TensorView x, int64_t
   });
 }
 
-void linear_backward_weight(ThreadPool&, float* dw, TensorView dy, int64_t lddy, TensorView x, int64_t ldx, int64_t M,
+void linear_backward_weight(ThreadPool& pool, float* dw, TensorView dy, int64_t lddy, TensorView x, int64_t ldx, int64_t M,
                             int64_t N, int64_t K) {
   const Call call{"linear_backward_weight", {{"M", M}, {"N", N}, {"K", K}}};
   const Output<float> output{dw, K, N, K, true};
   with_type(dy, [&]<class D>(const D* gradient) {
     const Operand<D> left{gradient, lddy, N, M};
-    if (x.type == DType::bf16) return product<false>(call, output, left, Operand<bf16>{x.as<bf16>(), ldx, K, M});
+    if (x.type == DType::bf16) return product<false>(pool, call, output, left, Operand<bf16>{x.as<bf16>(), ldx, K, M});
     if constexpr (std::is_same_v<D, float>)
       exact_product<false>(call, output, left, Operand<float>{x.as<float>(), ldx, K, M});
     else
       throw Error("UNSUPPORTED", "[linear_backward_weight] expected f32 gradients with f32 inputs, got bf16 gradients");
-  });
-}
-
-void weight_transpose(ThreadPool&, TensorRef out, TensorView w, int64_t first, int64_t count, int64_t K) {
-  with_type(out, [&]<class E>(E* to) {
-    launch({"weight_transpose", {{"count", count}, {"K", K}}}, transpose_kernel<E>,
-           {.x = ceil_div(count, kTurn), .y = ceil_div(K, kTurn), .threads = kThreads, .shared_bytes = sizeof(TurnShared<E>)},
-           to, w.as<E>() + first * K, count, K);
-  });
-}
-
-// Panels are the CPU's: here weights lie as their masters do.
-void weight_round(ThreadPool&, TensorRef out, const float* master, int64_t n, bool) {
-  with_flag(all_aligned(out.as<bf16>(), master), [&]<bool aligned>(Flag<aligned>) {
-    launch({"weight_round", {{"n", n}}}, round_kernel<aligned>, flat_grid(n), out.as<bf16>(), master, n);
   });
 }
 

@@ -6,6 +6,8 @@
 // of V alone.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/cuda/lanes.cuh"
 #include "kernels/cuda/math.cuh"
 
@@ -34,15 +36,16 @@ __device__ __forceinline__ SoftmaxSums joined(const SoftmaxSums& a, const Softma
   return {max, x.sum + y.sum, x.weighted + y.weighted};
 }
 
-// The statistics of z [V]; every thread has them. With a scale that is not 1 the row is multiplied by it in place.
-template <bool Aligned>
-__device__ SoftmaxSums softmax_row(SoftmaxSums (&room)[kWarps], float* z, int64_t V, float scale) {
+// The statistics of z [V] times scale; every thread has them. With a scale that is not 1 an f32 row is multiplied by it in
+// place; one that is const, of f32 or bf16, stays as it is.
+template <bool Aligned, class E>
+__device__ SoftmaxSums softmax_row(SoftmaxSums (&room)[kWarps], E* z, int64_t V, float scale) {
   SoftmaxSums s{kNoLogit, 0.0f, 0.0f};
   for_row(V, [&](int64_t v, int64_t left) {
     Eight a = load_eight<Aligned>(z + v, left);
     if (scale != 1.0f) {
       a = each([&](int i) { return a.v[i] * scale; });
-      store_eight<Aligned>(z + v, a, left);
+      if constexpr (!std::is_const_v<E>) store_eight<Aligned>(z + v, a, left);
     }
     float top = s.max;
     for (int i = 0; i < kEight; ++i) top = i < left ? larger(a.v[i], top) : top;

@@ -72,6 +72,19 @@ TEST(emulation_finds_a_missing_barrier) {
                  "of shared memory that thread 31 wrote at faults.cu:30", "with no barrier between");
 }
 
+// A thread finds what another one was to write only behind a barrier: the lines of both.
+TEST(emulation_names_both_lines_where_a_barrier_is_missing) {
+  Arrays a;
+  const auto reset = [&] { a.out.write(a.values.data(), a.values.size()); };
+  reset();
+  faults::through_device(a.out.data(), a.x.data(), true);
+  CHECK(a.out.values()[0] == a.values[kThreads - 1] + a.values[0]);
+  reset();
+  EXPECT_FAILURE(faults::through_device(a.out.data(), a.x.data(), false), "through_device", "thread 32",
+                 "faults.cu:37 reads 4 bytes", "of device block", "that thread 31 wrote at faults.cu:39",
+                 "with no barrier between");
+}
+
 TEST(emulation_finds_divergent_barriers) {
   Arrays a;
   EXPECT_FAILURE(faults::divergent_barrier(a.out.data(), false), "divergent barrier", "thread 0", "thread 32", "has ended");

@@ -1,4 +1,5 @@
 // The three named kernels and the rest of the head on the emulated device against the CPU's.
+#include "kernels/cuda/named.h"
 #include "native/cuda/device.h"
 
 namespace zazen::test {
@@ -77,6 +78,33 @@ TEST(cuda_head_matches_the_cpu) {
         CHECK_BITS(got.values(), want);
       }
     }
+}
+
+template <class E>
+void gather_has_the_bits_of_the_head() {
+  for (const Rows s : kRows)
+    for (const float temperature : {1.0f, 0.7f}) {
+      const Head host(s);
+      const std::vector<E> values = typed<E>(host.logits);
+      const auto rows = static_cast<size_t>(s.R);
+      const Device<float> scaled(plain(values)), logp(rows), lse(rows), entropy(rows), got(rows), got_lse(rows),
+          got_entropy(rows);
+      const Device<E> logits(values);
+      const Device<int32_t> targets(host.targets);
+      cuda::head_forward(no_threads(), scaled.data(), s.ld, targets.data(), temperature, logp.data(), lse.data(),
+                         entropy.data(), s.R, s.V);
+      cuda::logprob_gather({logits.data(), kTypeOf<E>}, s.ld, targets.data(), temperature, got.data(), got_lse.data(),
+                           got_entropy.data(), s.R, s.V);
+      CHECK_BITS(got.values(), logp.values());
+      CHECK_BITS(got_lse.values(), lse.values());
+      CHECK_BITS(got_entropy.values(), entropy.values());
+      CHECK_BITS(plain(logits.values()), plain(values));
+    }
+}
+
+TEST(cuda_logprob_gather_has_the_bits_of_the_head) {
+  gather_has_the_bits_of_the_head<float>();
+  gather_has_the_bits_of_the_head<bf16>();
 }
 
 TEST(cuda_head_rows_do_not_depend_on_neighbours_or_alignment) {

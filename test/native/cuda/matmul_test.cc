@@ -1,12 +1,19 @@
 // Linear layers on the emulated device. In f32 they have the bits of the CPU. In bf16 the emulator's matrix instruction has an
 // order of its own within 16 products, so values are compared within rounding, and bits between shapes of tiles: the definition
-// is one chain of such instructions, here written as a loop.
+// is one chain of such instructions, here written as a loop. On a GPU (ZAZEN_ON_DEVICE) the instruction is a tensor core's,
+// whose order is not known, and the loop is near.
 #include "native/cuda/device.h"
 
 namespace zazen::test {
 namespace {
 
 constexpr float kMark = 0.25f;  // what the output held
+
+#if defined(ZAZEN_ON_DEVICE)
+#define CHECK_CHAIN(got, want) CHECK_ALL_NEAR(got, doubles(want), 1e-2)
+#else
+#define CHECK_CHAIN CHECK_BITS
+#endif
 
 struct Shape {
   int64_t M, N, K;
@@ -78,7 +85,7 @@ void forward_is_the_chain(int64_t gap, bool accumulate) {
             accumulate ? kMark : 0.0f, s.K, [&](int64_t k) { return xs[m * ldx + k]; },
             [&](int64_t k) { return ws[n * s.K + k]; });
     cuda::linear_forward(no_threads(), y.data(), ldy, in.data(), ldx, weight.data(), s.M, s.N, s.K, accumulate);
-    CHECK_BITS(plain(y.values()), plain(typed<Y>(sums)));
+    CHECK_CHAIN(plain(y.values()), plain(typed<Y>(sums)));
   }
 }
 
@@ -132,7 +139,7 @@ void backward_is_the_chain(int64_t gap) {
     const Device<D> d(dy);
     const Device<bf16> in(x);
     cuda::linear_backward_weight(no_threads(), dw.data(), d.data(), lddy, in.data(), ldx, s.M, s.N, s.K);
-    CHECK_BITS(dw.values(), want);
+    CHECK_CHAIN(dw.values(), want);
   }
 }
 
