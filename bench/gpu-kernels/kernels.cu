@@ -1,11 +1,9 @@
 // The CUDA kernels at the sizes of training a 7B model, each answer held against the CPU's. `npm run bench:gpu-kernels` builds
 // and runs it with its peers; without a GPU it ends with status 1.
+#include "attention.cuh"
 #include "named.cuh"
 #include "products.cuh"
 #include "rows.cuh"
-#if defined(ZAZEN_HAS_ATTENTION)
-#include "attention.cuh"
-#endif
 
 namespace zazen::bench {
 namespace {
@@ -19,9 +17,7 @@ void run() {
   named_cases();
   row_cases();
   product_cases();
-#if defined(ZAZEN_HAS_ATTENTION)
   attention_cases();
-#endif
 }
 
 }  // namespace

@@ -15,11 +15,12 @@
 // TensorRef. All arithmetic, every sum and all else is f32: the residual stream, logits, log-probs, gradients and masters of
 // weights. Results are rounded to bf16 when they are stored, to nearest with ties to even.
 //
-// Weights of linear layers live in panels: W [N, K] is stored as ceil(N / 32) panels, each [K][32], zero-padded.
-// That is the layout in which a matmul reads them at any number of rows, so nothing is packed at run time. In bf16 K is padded
-// to an even number, and inputs k and k + 1 lie side by side: [K / 2][32][2]. Their chains add the odd input of a pair before
-// the even one, the order of the instruction for pairs, and take subnormal numbers for zero, as it does. Masters, gradients and
-// moments of bf16 weights are f32 panels [K][32] with the same padding.
+// A table says how its backend keeps the weights of linear layers. On the device W [N, K] is row-major, and so are its master,
+// gradient and moments. On the CPU it lives in panels: ceil(N / 32) of them, each [K][32], zero-padded. That is the layout in
+// which a matmul reads them at any number of rows, so nothing is packed at run time. In bf16 K is padded to an even number, and
+// inputs k and k + 1 lie side by side: [K / 2][32][2]. Their chains add the odd input of a pair before the even one, the order
+// of the instruction for pairs, and take subnormal numbers for zero, as it does. Masters, gradients and moments of bf16 weights
+// are f32 panels [K][32] with the same padding.
 #pragma once
 
 #include <cstdint>
@@ -47,6 +48,22 @@ inline int64_t panel_index(int64_t n, int64_t k, int64_t depth) {
 // The same in bf16 panels.
 inline int64_t pair_index(int64_t n, int64_t k, int64_t depth) {
   return (n / kPanel) * kPanel * depth + k / 2 * 2 * kPanel + n % kPanel * 2 + k % 2;
+}
+
+enum class WeightLayout { rows, panels };
+
+// Elements of a weight W [N, K], padding included; its master, gradient and moments have as many.
+inline int64_t weight_elements(WeightLayout layout, int64_t N, int64_t K, DType type) {
+  return layout == WeightLayout::rows ? N * K : panel_elements(N, K, type);
+}
+// Where W[n, k] lies among them.
+inline int64_t weight_index(WeightLayout layout, int64_t n, int64_t k, int64_t K, DType type) {
+  if (layout == WeightLayout::rows) return n * K + k;
+  return type == DType::bf16 ? pair_index(n, k, panel_depth(K, type)) : panel_index(n, k, K);
+}
+// The same of its f32 master, gradient and moments.
+inline int64_t gradient_index(WeightLayout layout, int64_t n, int64_t k, int64_t K, DType type) {
+  return layout == WeightLayout::rows ? n * K + k : panel_index(n, k, panel_depth(K, type));
 }
 
 // The table of embeddings is row-major when it is its own parameter and in panels when it is tied to the head.
@@ -231,6 +248,7 @@ struct SamplingRow {
 
 struct Kernels {
   const char* name;
+  WeightLayout weight_layout;
   KvLayout kv_layout;  // of the blocks that kv_write writes
 
   // ---- matmul.cc

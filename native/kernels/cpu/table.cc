@@ -9,6 +9,7 @@ namespace zazen::ZAZEN_ISA {
 extern const Kernels kTable;
 const Kernels kTable = {
     .name = ZAZEN_TEXT(ZAZEN_ISA),
+    .weight_layout = WeightLayout::panels,
     .kv_layout = KvLayout::groups,
     .linear_forward = linear_forward,
     .weight_transpose = weight_transpose,
