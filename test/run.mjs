@@ -39,7 +39,7 @@ const sourceEndings = ["cc", "h", "cu", "cuh"];
 function nativeFormat() {
   if (spawnSync("clang-format", ["--version"]).status !== 0) return skipped("no clang-format on this machine");
   const sources = files(
-    ...["native", "test/native", "test/emulation", "bench/gpu-probe"].flatMap((folder) =>
+    ...["native", "test/native", "test/emulation", "bench/gpu-probe", "bench/gpu-kernels"].flatMap((folder) =>
       sourceEndings.map((ending) => `${folder}/*.${ending}`),
     ),
   );
@@ -72,7 +72,8 @@ function cudaKernels() {
   const configured = run("cmake", ["-S", "native", "-B", cudaBuild, ...flags], quiet);
   if (configured.status !== 0) return ok(configured);
   const jobs = String(availableParallelism());
-  return ok(run("cmake", ["--build", cudaBuild, "--target", "zazen_cuda_kernels", "--parallel", jobs], quiet));
+  const targets = ["zazen_cuda_kernels", "zazen_cublaslt_header"];
+  return ok(run("cmake", ["--build", cudaBuild, "--target", ...targets, "--parallel", jobs], quiet));
 }
 
 function typescriptTests() {
