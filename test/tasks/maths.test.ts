@@ -411,6 +411,58 @@ describe("extract", () => {
     expect(extractMathsAnswer(text)).toBe(answer);
   });
 
+  test.each([
+    ["The answer is 18 eggs per day.", "18"],
+    ["The answer is 18 miles per hour.", "18"],
+    ["The answer is 5 apples in total", "5"],
+    ["So the answer is $18 per day", "18"],
+    ["The answer is 5 because 3 + 2 = 5.", "5"],
+    ["So the answer is 5, since 2+3 is 5", "5"],
+    ["The answer is 42, as required.", "42"],
+    ["The final answer is 12 eggs, which she sells", "12"],
+    ["The answer is about 3.", "3"],
+    ["The answer is approximately 3.14", "3.14"],
+    ["So the answer is therefore -7.", "-7"],
+    ["The answer is: Janet makes $18 every day.", "18"],
+    ["The answer is x = 7 where x is the cost", "7"],
+    [String.raw`The answer is $\frac{1}{2}$ because of symmetry in 2 axes.`, "1/2"],
+    ["The answer is 1/2 of the cake", "0.5"],
+    ["#### 18 dollars a day", "18"],
+    ["Answer: 42!", "42"],
+    ["**Answer:** 42!**", "42"],
+    ["The answer is $5!$", "120"],
+    ["#### 5!", "120"],
+    ["50 percent", "0.5"],
+    ["The answer is 50 percent", "0.5"],
+    [String.raw`a share of 25\%`, "1/4"],
+    ["The answer is 3 or 4.", "3, 4"],
+    ["The answer is (1, 2).", "(1,2)"],
+    ["The answer is 3, 4 and 5.", "3, 4, 5"],
+    ["The answer is 4:30 p.m.", String.raw`4:30 \text{ p.m.}`],
+    ["The answer is Evelyn.", String.raw`\text{Evelyn}`],
+    ["The answer is x = 3, ab = 12", "x = 3, ab = 12"],
+  ])("words around what a phrase leads to: %j is %s", (text, reference) => {
+    expect(gradeMaths(extractMathsAnswer(text), reference)).toEqual({ correct: true, reason: null });
+  });
+
+  test.each([
+    ["The answer is 5 because 3 + 2 = 5.", "3"],
+    ["The answer is 5 because 3 + 2 = 5.", "2"],
+    ["The answer is 18 eggs per day, of 20.", "20"],
+    ["The answer is either 3 or 4.", "4"],
+    ["The answer is between 3 and 4.", "3"],
+    ["The answer is 3 or 4 apples.", "4"],
+    ["The answer is 5, not 6", "6"],
+    ["The answer is: Janet makes $18 of $20 every day.", "18"],
+    ["The answer is not clear. We get 9.", "9"],
+    ["Answer: 42!", "41"],
+    ["The answer is about 3.", "3.14"],
+    ["The answer is (1, 2).", "2"],
+    ["50 percent", "5000"],
+  ])("what stays wrong: %j is not %s", (text, reference) => {
+    expect(gradeMaths(extractMathsAnswer(text), reference).correct).toBe(false);
+  });
+
   test("markup around an answer does not count", () => {
     expect(gradeMaths(extractMathsAnswer("The answer is **-4**."), "-4").correct).toBe(true);
   });

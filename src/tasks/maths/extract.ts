@@ -1,6 +1,8 @@
 // Where the final answer is in a text: the last \boxed{...}, else behind the last "####", else behind "answer is" or "answer:", else the
-// last number. One pass over the text for each; what is around the answer (units, dollars, full stops) is left to the reader.
+// last number. One pass over the text for each; what is around the answer (units, dollars, full stops) is left to the reader, and words that
+// are around it to sentence.ts. In prose a `!` behind a number ends the sentence: a factorial there has to stand in dollars or in a box.
 import { InputError } from "../../errors.js";
+import { answerIn, lastNumber } from "./sentence.js";
 
 const BOXES = ["\\boxed", "\\fbox"] as const;
 const MARK = "####";
@@ -73,20 +75,7 @@ function behindPhrase(text: string): string {
   const small = text.toLowerCase();
   const ends = PHRASES.map((phrase) => ({ at: small.lastIndexOf(phrase), length: phrase.length }));
   const last = ends.reduce((a, b) => (b.at > a.at ? b : a));
-  return last.at < 0 ? "" : restOfLine(text, last.at + last.length);
-}
-
-/** The last run of digits with separators, point, fraction and percent sign, and a minus that is no subtraction. */
-function lastNumber(text: string): string {
-  let last = "";
-  for (const match of text.matchAll(/\d[\d,]*(?:\.\d+)?(?:\/\d+)?%?/g)) {
-    const before = text[match.index - 1];
-    const isNegative = (before === "-" || before === "\u2212") && !/[\w)\]}]/.test(text[match.index - 2] ?? " ");
-    const isPointed = before === "." && !/\d/.test(text[match.index - 2] ?? " ");
-    last = (isNegative ? "-" : isPointed ? "0." : "") + match[0];
-  }
-  while (last.endsWith(",")) last = last.slice(0, -1);
-  return last;
+  return last.at < 0 ? "" : answerIn(restOfLine(text, last.at + last.length).replace(/(?<=\d)!+(?=\**$)/, ""));
 }
 
 /** The final answer of a completion as it is written, or null when there is none. An empty last box is no answer. */
@@ -94,7 +83,7 @@ export function extractMathsAnswer(text: string): string | null {
   const box = lastBox(text);
   if (box !== null) return box.content.trim() || null;
   const mark = text.lastIndexOf(MARK);
-  if (mark >= 0) return restOfLine(text, mark + MARK.length) || null;
+  if (mark >= 0) return answerIn(restOfLine(text, mark + MARK.length)) || null;
   return behindPhrase(text) || lastNumber(text) || null;
 }
 
