@@ -201,7 +201,7 @@ function requireRow(row: Row): z.output<typeof rowSchema> {
 /** Messages end to end, between the token that the tokenizer begins texts with and its end token, or else the model's. */
 function endToEndOf(tokenizer: Tokenizer, modelEnd: number | undefined): ChatTemplate {
   const [first] = tokenizer.encode("");
-  const endId = tokenizer.eosId ?? modelEnd;
+  const endId = tokenizer.eosId ?? (modelEnd !== undefined && modelEnd < tokenizer.vocabSize ? modelEnd : undefined);
   const begin = first === undefined || first !== tokenizer.bosId ? null : tokenizer.token(first);
   const end = endId === undefined ? null : tokenizer.token(endId);
   return ChatTemplate.from(endToEndTemplate({ begin, end }), "pairs end to end");
