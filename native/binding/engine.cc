@@ -34,7 +34,7 @@ void EngineObject::define(Napi::Env env, Napi::Object exports) {
            InstanceMethod<&EngineObject::take_tokens>("takeTokens"), InstanceMethod<&EngineObject::logprobs>("logprobs"),
            InstanceMethod<&EngineObject::values>("values"), InstanceMethod<&EngineObject::forward_backward>("forwardBackward"),
            InstanceMethod<&EngineObject::optim_step>("optimStep"), InstanceMethod<&EngineObject::save>("save"),
-           InstanceMethod<&EngineObject::sync_reference>("syncReference"),
+           InstanceMethod<&EngineObject::load>("load"), InstanceMethod<&EngineObject::sync_reference>("syncReference"),
            InstanceMethod<&EngineObject::save_state>("saveState"), InstanceMethod<&EngineObject::load_state>("loadState"),
            InstanceMethod<&EngineObject::gradient>("gradient"), InstanceMethod<&EngineObject::memory>("memory"),
            InstanceMethod<&EngineObject::abort>("abort"), InstanceMethod<&EngineObject::dispose>("dispose")}));
@@ -201,6 +201,12 @@ Napi::Value EngineObject::save(const Napi::CallbackInfo& info) {
     return perform(info, [path = string(args, "path"), merged = boolean(args, "merged")](Engine& engine) {
       merged ? engine.save_merged(path) : engine.save(path);
     });
+  });
+}
+
+Napi::Value EngineObject::load(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return perform(info, [path = string(object(info[0], "load"), "path")](Engine& engine) { engine.load(path); });
   });
 }
 

@@ -29,6 +29,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value sync_reference(const Napi::CallbackInfo& info);
   Napi::Value save(const Napi::CallbackInfo& info);
   Napi::Value save_state(const Napi::CallbackInfo& info);
+  Napi::Value load(const Napi::CallbackInfo& info);
   Napi::Value load_state(const Napi::CallbackInfo& info);
   Napi::Value gradient(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);

@@ -139,6 +139,16 @@ void Engine::save(const std::string& path) {
   save_weights(path, parameters_, weights_.view());
 }
 
+void Engine::load(const std::string& path) {
+  if (is_adapted())
+    check_adapter(path, parameters_);
+  else
+    check_weights({path}, config_.spec, parameters_);
+  if (trainer_) trainer_->clear();
+  if (is_adapted()) return load_adapter(path, parameters_, store());
+  load_weights({path}, config_.spec, parameters_, store());
+}
+
 void Engine::save_merged(const std::string& path) const {
   if (!is_adapted()) return save_weights(path, parameters_, weights_.view());
   zazen::save_merged(path, config_.spec, parameters_, weights_.view());

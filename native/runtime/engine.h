@@ -52,6 +52,9 @@ class Engine {
   // The adapters of an engine that has them, else all weights.
   void save(const std::string& path);
   void save_merged(const std::string& path) const;
+  // Weights that `save` wrote of an engine of this shape, checked before anything is changed; gathered gradients are cleared,
+  // moments and the reference stay.
+  void load(const std::string& path);
   // What training keeps beside the weights: the optimizer's state with the masters of bf16 weights, and the frozen reference
   // where there is one. Loading checks both files before it changes anything, and clears the gradients. A read that fails after
   // that leaves the state mixed.

@@ -21,6 +21,7 @@ export interface NativeEngine {
   optimStep(args: object): Promise<{ gradNorm: number; step: number }>;
   syncReference(args: object): Promise<void>;
   save(args: object): Promise<void>;
+  load(args: object): Promise<void>;
   saveState(args: object): Promise<void>;
   loadState(args: object): Promise<void>;
   gradient(args: object): Promise<Float32Array>;

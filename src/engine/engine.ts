@@ -349,6 +349,16 @@ export class Engine {
   }
 
   /**
+   * Takes the weights that `save` wrote of an engine of this shape and these adapters; moments, masters aside, and the reference stay, gathered
+   * gradients are cleared. Throws InputError FILE_*, SAFETENSORS_*, TENSOR_*, before anything is changed unless the disk fails in the middle:
+   * dispose the engine then.
+   */
+  async loadWeights(folder: string): Promise<void> {
+    const { lora } = this.#identity.options;
+    await this.#call(undefined, (native) => native.load({ path: join(folder, lora ? ADAPTER_WEIGHTS : WEIGHTS_FILE) }));
+  }
+
+  /**
    * Writes what training keeps beside the weights into `folder`, each file whole or not at all: optimizer.safetensors with the moments
    * (`exp_avg.NAME` and `exp_avg_sq.NAME`, row-major, in their type), the masters of bfloat16 weights (`master.NAME`, F32) and the steps
    * taken; reference.safetensors where there is a reference. `save` and `saveState` between two optimizer steps hold all that the next

@@ -17,6 +17,7 @@ export type EngineLike = Pick<
   | "optimStep"
   | "syncReference"
   | "save"
+  | "loadWeights"
   | "saveState"
   | "loadState"
   | "memory"

@@ -36,6 +36,20 @@ export const learnerOptions = (config: LearnerSettings): EngineOptions => ({
 /** How sources are mixed, and conversations become text. */
 export const rowsSettings = () => ({ mixture: mixturePart(), chat: chatPart() });
 
+interface KeptSettings {
+  readonly evaluation: { readonly patience: number };
+  readonly checkpoint: { readonly every: number; readonly seconds: number };
+}
+
+/** Patience ends a run with the weights of its best checkpoint. */
+export const patienceCan = ({ evaluation: { patience }, checkpoint: { every, seconds } }: KeptSettings): boolean =>
+  patience === 0 || every > 0 || seconds > 0;
+
+export const patienceFault = {
+  path: ["evaluation", "patience"],
+  message: "0 without checkpoints (checkpoint.every, checkpoint.seconds), as the best one's weights end the run",
+};
+
 /** What a run keeps, every so many steps, and shows. */
 export const keepingSettings = (defaults: { readonly every: number }) => ({
   checkpoint: checkpoints(defaults),

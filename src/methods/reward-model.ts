@@ -20,7 +20,14 @@ import { openPolicy, type PolicyOrigin } from "../train/open-policy.js";
 import { judgePairs, type PairJudgement, type PreferencePair, trainReward } from "../train/reward-model.js";
 import { Run } from "../train/run.js";
 import { copyTokenizer, withTemplate } from "../train/run-folder.js";
-import { keepingSettings, learnerOptions, learnerSettings, rowsSettings } from "./learner-settings.js";
+import {
+  keepingSettings,
+  learnerOptions,
+  learnerSettings,
+  patienceCan,
+  patienceFault,
+  rowsSettings,
+} from "./learner-settings.js";
 import { foreseeMemory, mostTokens, type PolicyModel, takeMemory } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import { openPairs } from "./pair-data.js";
@@ -35,7 +42,7 @@ const MOST_TOKENS = 2 ** 31 - 1;
 /** What chat templates call for today's date. */
 const ASKS_FOR_DATE = "strftime_now";
 
-const schema = z.strictObject({
+const settings = z.strictObject({
   ...learnerSettings(),
   model: z
     .string()
@@ -75,6 +82,7 @@ const schema = z.strictObject({
   }),
   ...keepingSettings({ every: 100 }),
 });
+const schema = settings.refine(patienceCan, patienceFault);
 
 export type RewardModelConfig = z.output<typeof schema>;
 

@@ -15,7 +15,14 @@ import { openPolicy } from "../train/open-policy.js";
 import { startTemplate } from "./chat-start.js";
 import { examplesPart } from "./data-settings.js";
 import { endOfTurnIds, formatFrom, formatSettings } from "./format-settings.js";
-import { keepingSettings, learnerOptions, learnerSettings, rowsSettings } from "./learner-settings.js";
+import {
+  keepingSettings,
+  learnerOptions,
+  learnerSettings,
+  patienceCan,
+  patienceFault,
+  rowsSettings,
+} from "./learner-settings.js";
 import { foreseeMemory, mostTokens, policyModel, sftWorkload } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
@@ -26,7 +33,7 @@ import { loraLines, standIn } from "./words.js";
 
 const filter = (what: string) => z.boolean().default(true).describe(what);
 
-const schema = z.strictObject({
+const settings = z.strictObject({
   ...learnerSettings(),
   model: z.string().min(1).describe("Folder of the model to start from.").meta(onDisk("folder")),
   data: dataSetting(
@@ -61,6 +68,7 @@ const schema = z.strictObject({
   }),
   ...keepingSettings({ every: 100 }),
 });
+const schema = settings.refine(patienceCan, patienceFault);
 
 export type WarmStartConfig = z.output<typeof schema>;
 

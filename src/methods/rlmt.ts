@@ -31,7 +31,15 @@ import { type Metrics, Run } from "../train/run.js";
 import { startTemplate } from "./chat-start.js";
 import { formatFrom, formatSettings, otherPrompt } from "./format-settings.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
-import { keepingSettings, learnerSettings, requireStill, rowsSettings, stillWithAdapters } from "./learner-settings.js";
+import {
+  keepingSettings,
+  learnerSettings,
+  patienceCan,
+  patienceFault,
+  requireStill,
+  rowsSettings,
+  stillWithAdapters,
+} from "./learner-settings.js";
 import { foreseeMemory, mostTokens, policyModel } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import { requireRoom } from "./policy-start.js";
@@ -93,7 +101,7 @@ const settings = z.strictObject({
   }),
   ...keepingSettings({ every: 10 }),
 });
-const schema = stillWithAdapters(settings, moveOf);
+const schema = stillWithAdapters(settings, moveOf).refine(patienceCan, patienceFault);
 
 export type RlmtConfig = z.output<typeof schema>;
 

@@ -20,7 +20,14 @@ import { reinforce, taskSampling } from "../train/reinforce.js";
 import type { Numbered } from "../train/rollout-log.js";
 import { Run } from "../train/run.js";
 import { ignoredRecommendations, withVocabulary } from "./generation.js";
-import { keepingSettings, learnerSettings, requireStill, stillWithAdapters } from "./learner-settings.js";
+import {
+  keepingSettings,
+  learnerSettings,
+  patienceCan,
+  patienceFault,
+  requireStill,
+  stillWithAdapters,
+} from "./learner-settings.js";
 import { foreseeMemory, grpoWorkload, mostTokens, policyModel, takeMemory } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import { grpoMove, policyOptions, requireRoom } from "./policy-start.js";
@@ -58,7 +65,7 @@ const settings = z.strictObject({
   }),
   ...keepingSettings({ every: 10 }),
 });
-const schema = stillWithAdapters(settings, grpoMove);
+const schema = stillWithAdapters(settings, grpoMove).refine(patienceCan, patienceFault);
 
 export type RlvrConfig = z.output<typeof schema>;
 

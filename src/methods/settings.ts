@@ -464,5 +464,7 @@ export const heldOutSettings = {
     .int()
     .min(0)
     .default(0)
-    .describe("Evaluations in a row without a better figure that end the training; 0 is off."),
+    .describe(
+      "Evaluations in a row without a better figure that end the training; the run then ends with the weights of its best step, stopped early or not. 0 is off: all steps, and the last weights.",
+    ),
 };

@@ -12,7 +12,14 @@ import { Tokenizer } from "../prompt/tokenizer.js";
 import { TRIAL_VOCAB_SIZE, trialSplit } from "../tasks/countdown-trial.js";
 import { openPolicy, type PolicyOrigin } from "../train/open-policy.js";
 import { examplesPart } from "./data-settings.js";
-import { keepingSettings, learnerOptions, learnerSettings, rowsSettings } from "./learner-settings.js";
+import {
+  keepingSettings,
+  learnerOptions,
+  learnerSettings,
+  patienceCan,
+  patienceFault,
+  rowsSettings,
+} from "./learner-settings.js";
 import { foreseeMemory, mostTokens, policyModel, sftWorkload } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
@@ -26,7 +33,7 @@ const trialName = "countdown-trial";
 const demonstrationLine =
   "neither model nor data is set: this is the built-in demonstration, a tiny model from scratch that learns Countdown; set model and data for your own";
 
-const schema = z.strictObject({
+const settings = z.strictObject({
   ...learnerSettings(),
   model: z
     .string()
@@ -56,6 +63,7 @@ const schema = z.strictObject({
   }),
   ...keepingSettings({ every: 100 }),
 });
+const schema = settings.refine(patienceCan, patienceFault);
 
 export type SftConfig = z.output<typeof schema>;
 

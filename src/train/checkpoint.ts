@@ -12,8 +12,8 @@ import { ZazenError } from "../errors.js";
 import { type Disk, diskError } from "./disk.js";
 import { parseState, type RunState } from "./run-state.js";
 
-/** What a checkpoint takes weights and training state from: an engine, or several that train together. */
-export type Saved = Pick<EngineLike, "save" | "saveState">;
+/** What a checkpoint takes weights and training state from, and gives weights back to: an engine, or several that train together. */
+export type Saved = Pick<EngineLike, "save" | "saveState" | "loadWeights">;
 
 /** Writes a model's tokenizer beside its weights. */
 export type TokenizerWriter = (folder: string) => void | Promise<void>;
@@ -46,10 +46,14 @@ export class Checkpoints {
     this.#folder = join(run, "checkpoints");
   }
 
+  pathOf(trained: number): string {
+    return join(this.#folder, checkpointName(trained));
+  }
+
   /** Writes the checkpoint of `state`. What fails leaves the ones before it as they were. Throws ZazenError, `DISK` among them. */
   async write(engine: Saved, tokenizer: TokenizerWriter, state: Omit<RunState, "sha256">): Promise<void> {
     const { disk } = this;
-    const path = join(this.#folder, checkpointName(state.trained));
+    const path = this.pathOf(state.trained);
     const aside = path + half;
     disk.remove(aside);
     disk.makeFolder(checkpointModel(aside));

@@ -36,6 +36,7 @@ export function openCritic(
 export function withCritic(policy: EngineLike, critic: EngineLike): Saved {
   return {
     save: (folder) => policy.save(folder),
+    loadWeights: (folder) => policy.loadWeights(folder), // a critic's are of use in training alone
     saveState: async (folder) => {
       await policy.saveState(folder);
       await critic.save(checkpointModel(join(folder, criticFolder)));

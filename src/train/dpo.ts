@@ -64,6 +64,7 @@ export async function trainDpo<P extends Numbered>(
     engine,
     state,
     heldOut: part.heldOut,
+    tally,
     isMeasured: () => moved,
     get steps() {
       return run.stepsDone + course.stepsLeft;

@@ -17,6 +17,31 @@ export interface HeldOut extends HeldOutSettings {
   measure(): Promise<Metrics>;
 }
 
+/** The best figure of a part; plain JSON. */
+export interface Best {
+  /** Which figure. */
+  readonly figure: string;
+  /** The part's step that it was measured after. */
+  readonly step: number;
+  readonly value: number;
+  /** Whether the part ends with that step's weights. */
+  readonly kept: boolean;
+}
+
+const shownDigits = 4;
+
+export const showFigure = (value: number): string => value.toPrecision(shownDigits);
+
+/** How a part ended that was measured, and with which weights. */
+export function bestText({ figure, step, value, kept }: Best, last: number, exhausted: number | null): string {
+  const was = `${figure} ${showFigure(value)} of step ${step} is the best`;
+  const weights = kept
+    ? `the run ends with the weights of step ${step}`
+    : `the run ends with the weights of step ${last}, and checkpoints/best, if any are kept, is of step ${step}; evaluation.patience ends with the best`;
+  if (exhausted === null) return `${was}: ${weights}`;
+  return `stopped after step ${last}, ${figure} being no better in ${exhausted} evaluations: ${was}, ${weights}`;
+}
+
 /** The best figure so far and how many evaluations ago it was. */
 export class BestSoFar implements Resumable {
   /** Training steps of the run when it was measured. */

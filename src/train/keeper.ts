@@ -1,5 +1,5 @@
 // When a run writes a checkpoint, and which ones it keeps. Leaves out what is in one.
-import { Checkpoints, type Saved, type TokenizerWriter } from "./checkpoint.js";
+import { Checkpoints, checkpointModel, type Saved, type TokenizerWriter } from "./checkpoint.js";
 import type { Disk } from "./disk.js";
 import type { RunState } from "./run-state.js";
 
@@ -43,6 +43,11 @@ export class Keeper {
     this.#store.goOnFrom(state?.trained ?? 0);
     if (best !== null) this.#store.markBest(best); // it may have been written and not been marked
     this.#store.prune(this.keeping.keep, best);
+  }
+
+  /** The model folder of the checkpoint at `trained` steps. */
+  modelAt(trained: number): string {
+    return checkpointModel(this.#store.pathOf(trained));
   }
 
   /** Whether a part's step asks for a checkpoint. */

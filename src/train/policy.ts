@@ -72,7 +72,7 @@ export async function trainPolicy<P>(run: Run, engine: EngineLike, plan: PolicyP
   const tally = new Tally();
   const diagnosis = new Diagnosis(plan);
   const state = resumables({ tally, diagnosis, ...(plan.source && { source: plan.source }) });
-  for await (const step of trainingSteps(run, { engine, steps: plan.steps, state, heldOut: plan.heldOut })) {
+  for await (const step of trainingSteps(run, { engine, steps: plan.steps, state, heldOut: plan.heldOut, tally })) {
     const rollout = await plan.collect(step);
     const { trained, metrics } = await prepareRollout(engine, plan, rollout.groups, run.signal);
     const lr = learningRate(plan.optimizer, step, plan.steps);

@@ -38,7 +38,7 @@ export async function trainPpo<P extends Numbered>(
   const { maxTokens } = settings.sampling;
   const diagnosis = new Diagnosis({ ...settings, maxTokens, group: "ppo" });
   const state = resumables({ tally, diagnosis, ...(task.source && { source: task.source }) });
-  const plan = { engine: withCritic(policy, critic), steps: part.steps, state, heldOut: part.heldOut };
+  const plan = { engine: withCritic(policy, critic), steps: part.steps, state, heldOut: part.heldOut, tally };
   const update = { ...settings, temperature: settings.sampling.temperature };
   const { rolloutGroups, showEvery } = part.logging;
   for await (const step of trainingSteps(run, plan)) {

@@ -53,7 +53,7 @@ export async function trainReward(run: Run, engine: EngineLike, plan: RewardPlan
   const tally = new Tally();
   const state = resumables({ tally, pairs: plan.pairs });
   const loss: BradleyTerryLoss = { kind: "bradley-terry", centerCoefficient };
-  for await (const step of trainingSteps(run, { engine, steps: plan.steps, state, heldOut: plan.heldOut })) {
+  for await (const step of trainingSteps(run, { engine, steps: plan.steps, state, heldOut: plan.heldOut, tally })) {
     const batch = packPairs(plan.pairs.next(pairsPerStep));
     const attempt = { engine, folder: run.folder.path, where: `reward-model step ${step}`, batch, loss };
     const metrics = await finiteGradients(attempt, run.signal);

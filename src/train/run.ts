@@ -8,6 +8,7 @@ import type { RunEvent, TableEvent } from "../report/events.js";
 import type { Checkpoint, Saved } from "./checkpoint.js";
 import { type PartPlan, RunClock } from "./clock.js";
 import { type Disk, nodeDisk } from "./disk.js";
+import { showFigure } from "./held-out.js";
 import { Keeper, type Keeping } from "./keeper.js";
 import { RunFolder } from "./run-folder.js";
 import type { RunState } from "./run-state.js";
@@ -42,7 +43,6 @@ export interface ShownSample {
 }
 
 const never = new AbortController().signal;
-const shownDigits = 4; // of a held-out figure
 const secondsDiffer = "seconds bound this part, so it is not the one of an uninterrupted run bit for bit";
 
 export class Run {
@@ -166,6 +166,11 @@ export class Run {
     });
   }
 
+  /** The model folder of the checkpoint at that many training steps of the run; null where the run keeps none. */
+  modelAt(trained: number): string | null {
+    return this.#keeper?.on === true ? this.#keeper.modelAt(trained) : null;
+  }
+
   /** For calls of the engine: stops them when the run is to stop, but not within a training step. */
   get signal(): AbortSignal {
     return this.#interruptible ? this.#stop : never;
@@ -242,7 +247,7 @@ export class Run {
       ...finiteOnly({ ...metrics, [`${figure}/best`]: best ?? Number.NaN }),
     });
     const is = metrics[figure] === best ? ", the best so far" : "";
-    this.note("info", `step ${step}: ${figure} ${metrics[figure]?.toPrecision(shownDigits)}${is}`);
+    this.note("info", `step ${step}: ${figure} ${showFigure(metrics[figure] ?? Number.NaN)}${is}`);
   }
 
   /** A sample for people; `label` says whose it is where the part and the step do not. */

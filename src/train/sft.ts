@@ -43,7 +43,7 @@ export async function trainSft(run: Run, engine: EngineLike, plan: SftPlan): Pro
   const filler = new Filler(plan);
   const tally = new Tally();
   const state = resumables({ tally, filler });
-  for await (const step of trainingSteps(run, { engine, steps: plan.steps, state, heldOut: plan.heldOut })) {
+  for await (const step of trainingSteps(run, { engine, steps: plan.steps, state, heldOut: plan.heldOut, tally })) {
     const last = Math.max(step, run.stepsInTime(step - 1, plan.steps));
     const batch = packDemonstrations(filler.next(step));
     const attempt = {

@@ -191,6 +191,12 @@ describe.each<[string, EngineOptions]>([
     await learn(again);
     const bits = async (each: Engine) => bitsOf((await each.logprobs(tokens)).logprobs);
     expect(await bits(again)).toBe(await bits(engine));
+    const late = await bits(engine);
+    await learn(engine);
+    expect(await bits(engine)).not.toBe(late);
+    await again.save(adapter);
+    await engine.loadWeights(adapter);
+    expect(await bits(engine)).toBe(late);
   });
 
   test("a run goes on from saved adapters", async () => {

@@ -196,6 +196,36 @@ describe("what is no state of this model", () => {
   });
 });
 
+describe("weights of an earlier step", () => {
+  test.each(["float32", "bfloat16"] as const)("are taken whole in %s, and go on as they did", async (dtype) => {
+    await using engine = await Engine.create(oddSpec, oddInit, { dtype, reference: true });
+    await train(engine, 1, 2);
+    const early = await saveAll(engine, "early");
+    await train(engine, 3, 5);
+    const late = await saveAll(engine, "late");
+    const weights = ["model.safetensors"];
+    expect(bytesOf(late, weights)).not.toEqual(bytesOf(early, weights));
+    await engine.loadWeights(early);
+    const back = await saveAll(engine, "back");
+    expect(bytesOf(back, weights)).toEqual(bytesOf(early, weights));
+    expect(bytesOf(back, ["reference.safetensors"])).toEqual(bytesOf(late, ["reference.safetensors"]));
+    await engine.loadState(early);
+    await train(engine, 3, 5);
+    expect(bytesOf(await saveAll(engine, "again"))).toEqual(bytesOf(late));
+  });
+
+  test("of another model are refused, and change nothing", async () => {
+    await using other = await Engine.create(smallSpec, oddInit);
+    await using engine = await Engine.create(oddSpec, oddInit);
+    const before = await saveAll(engine, "before");
+    await expect(engine.loadWeights(await saveAll(other, "other"))).rejects.toMatchObject({
+      code: expect.stringMatching(/^(TENSOR|SAFETENSORS)_/),
+    });
+    await expect(engine.loadWeights(join(folder, "none"))).rejects.toMatchObject({ code: "FILE_MISSING" });
+    expect(bytesOf(await saveAll(engine, "after"))).toEqual(bytesOf(before));
+  });
+});
+
 test("a state is moments by parameter, named as the weights are", async () => {
   await using engine = await Engine.create(smallSpec, oddInit);
   await train(engine, 1, 1);

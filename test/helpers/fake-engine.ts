@@ -275,6 +275,11 @@ export class FakeEngine implements EngineLike {
     writeFileSync(join(folder, "table.json"), JSON.stringify({ spec: this.spec, table: [...this.#table] }));
   }
 
+  async loadWeights(folder: string): Promise<void> {
+    this.#call("loadWeights");
+    this.#table = Float64Array.from(JSON.parse(readFileSync(join(folder, "table.json"), "utf8")).table);
+  }
+
   async saveState(folder: string): Promise<void> {
     this.#call("saveState");
     const arrays = { first: this.#first, second: this.#second, reference: this.#reference };

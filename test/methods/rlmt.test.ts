@@ -134,11 +134,52 @@ describe("a run", () => {
     );
   });
 
-  test("stops early by the held-out reward and keeps the best checkpoint", async () => {
-    const settings = { grpo: { ...grpo, steps: 9 }, evaluation: { every: 1, patience: 2 } };
+  const table = (folder: string) => readFileSync(join(folder, "table.json"), "utf8");
+  const rewardsOf = (host: ReturnType<typeof testHost>) =>
+    metricsOf(host, "grpo").flatMap((line) => line["eval/reward"] ?? []);
+
+  test("stops early by the held-out reward, and ends with its best step's weights and figures", async () => {
+    const long = { ...grpo, steps: 30, optimizer: { learningRate: 0.05 } };
+    const digits = [{ module: modulePath("digits.mjs"), isolate: "thread" }];
+    const settings = { thinking: false, rewards: digits, grpo: long, evaluation: { every: 1, patience: 2 } };
     const { host, summary } = await run(settings);
-    expect(summary.train.steps).toBeLessThan(9);
-    expect(notes(host).some((text) => /step \d: eval\/reward .*the best so far/.test(text))).toBe(true);
+    const rewards = rewardsOf(host);
+    const { steps, best } = summary.train;
+    expect(steps).toBeLessThan(30);
+    expect(best).toEqual({ figure: "eval/reward", step: steps - 2, value: Math.max(...rewards), kept: true });
+    expect(rewards.at(-1)).toBeLessThan(best.value);
+    expect(summary.after.reward.mean).toBeCloseTo(best.value, 12);
+    expect(table(summary.model)).toBe(table(join(host.out, "checkpoints", "best", "model")));
+    const value = best.value.toPrecision(4);
+    expect(notes(host)).toContain(
+      `stopped after step ${steps}, eval/reward being no better in 2 evaluations: eval/reward ${value} of step ${steps - 2} is the best, ` +
+        `the run ends with the weights of step ${steps - 2}`,
+    );
+  });
+
+  test("without patience it ends with the last weights, and says which step was the best", async () => {
+    const { host, summary } = await run({ grpo: { ...grpo, steps: 4 }, evaluation: { every: 1 } });
+    const rewards = rewardsOf(host);
+    const { best } = summary.train;
+    expect(best).toEqual({
+      figure: "eval/reward",
+      step: 1 + rewards.indexOf(best.value),
+      value: best.value,
+      kept: false,
+    });
+    expect(best.value).toBe(Math.max(...rewards));
+    expect(summary.after.reward.mean).toBeCloseTo(rewards.at(-1)!, 12);
+    expect(table(summary.model)).not.toBe(table(join(host.out, "checkpoints", "best", "model")));
+    expect(notes(host)).toContainEqual(
+      expect.stringMatching(new RegExp(`of step ${best.step} is the best: the run ends with the weights of step 4, `)),
+    );
+  });
+
+  test("patience needs checkpoints, which have the best weights", () => {
+    const settings = { model: "m", evaluation: { patience: 2 }, checkpoint: { every: 0 } };
+    expect(() => resolveSettings("rlmt", makeRlmt(new FakeSource()).schema, settings)).toThrow(
+      /evaluation\.patience: expected 0 without checkpoints .*, got 2/,
+    );
   });
 });
 

@@ -78,7 +78,7 @@ test("the table gives each arm its share, interval and thought", () => {
 
 test("the table of all arms fits in 80 columns, its figures to the right", () => {
   const names = ["SFT", "SFT, then GRPO", "SFT continued", "SFT, no giving up", "no thinking: GRPO"];
-  const cost = { steps: 1, seconds: 123, tokens: 1, tokensPerSecond: 1 };
+  const cost = { steps: 1, seconds: 123, tokens: 1, tokensPerSecond: 1, best: null };
   const arms = names.map((name) => ({ ...arm(name, n, { thoughtTokens: 144, gaveUp: 1, attempts: 10 }), cost }));
   const { title, columns, rows, legend } = armTable(1024, arms);
   const lines = tableLines(columns, rows, { width: 80 });

@@ -31,7 +31,7 @@ function judged(step: number, reward: number, right: number, thought: number | n
 type Point = readonly [reward: number, right: number];
 
 function arm(title: string, before: Point, after: Point, thought: number | null): Arm {
-  const train = { steps: 40, seconds: thought ? 90 : 30, tokens: 1, tokensPerSecond: 1 };
+  const train = { steps: 40, seconds: thought ? 90 : 30, tokens: 1, tokensPerSecond: 1, best: null };
   const [first, last] = [judged(0, ...before, thought), judged(40, ...after, thought)];
   return { name: title, title, train, before: first, course: [judged(20, ...after, thought)], after: last };
 }

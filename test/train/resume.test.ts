@@ -391,13 +391,21 @@ describe("held-out figures between steps", () => {
       },
     };
     const host = testHost();
-    await run("sft on a file", host, stubborn);
+    const whole = mortalDisk(null);
+    await run("sft on a file", { ...host, disk: whole }, stubborn);
     const steps = readLines(host.out, "metrics.jsonl").filter((line) => "grad_norm" in line);
     expect(steps).toHaveLength(8); // the first evaluation, and three that are no better
-    const again = testHost();
-    const disk = mortalDisk({ at: 45, half: false }); // some write in the middle
-    await run("sft on a file", { ...again, disk }, stubborn).catch(() => {});
-    await run("sft on a file", await resuming(again), stubborn);
-    expect(remains(again.out)).toEqual(remains(host.out));
+    const table = (path: string) => readFileSync(join(path, "table.json"), "utf8");
+    const [last] = listCheckpoints(host.out);
+    expect(table(join(host.out, "model"))).toBe(table(join(host.out, "checkpoints", "best", "model")));
+    expect(table(join(host.out, "model"))).not.toBe(table(join(last!.path, "model")));
+    for (const at of [45, whole.writes.length]) {
+      // some write in the middle, and the summary when the weights have been changed
+      const again = testHost();
+      const disk = mortalDisk({ at, half: false });
+      await expect(run("sft on a file", { ...again, disk }, stubborn)).rejects.toThrow(PowerCut);
+      await run("sft on a file", await resuming(again), stubborn);
+      expect(remains(again.out)).toEqual(remains(host.out));
+    }
   });
 });
