@@ -1,6 +1,7 @@
 // The algorithms of recipe `rlmt`: GRPO, DPO on the policy's own samples, PPO with a critic; their settings, with the paper's defaults, and
 // the engines that each needs. They sample, earn and are evaluated alike. Leaves out the task.
 import { z } from "zod";
+import { counted } from "../config/counted.js";
 import type { SamplingSettings } from "../config/fragments.js";
 import { planMemory } from "../engine/engine.js";
 import type { EngineLike, EngineSource } from "../engine/like.js";
@@ -48,7 +49,7 @@ export const algorithmSettings = {
     },
     loss: { ...loss, ...bounds },
   }),
-  dpo: dpoPart({ rollouts: STEPS, prompts: PROMPTS, sampling, optimizer: {} }),
+  dpo: dpoPart({ prompts: PROMPTS, sampling, optimizer: {} }),
   ppo: ppoPart({
     ...{ steps: STEPS, prompts: PROMPTS, sampling, optimizer, loss },
     criticOptimizer: { ...optimizer, learningRate: CRITIC_RATE },
@@ -77,8 +78,10 @@ export interface Algorithm {
   readonly steps: number;
   /** How many of them there are depends on what is sampled. */
   readonly atMost?: boolean;
-  /** Samples of the whole training. */
-  readonly samples: number;
+  /** Prompts asked for in the whole training, those that come again included; NaN where that is settled by the data. */
+  readonly asked: number;
+  /** Samples of each. */
+  readonly samplesPerPrompt: number;
   /** For a plan. */
   readonly lines: readonly string[];
   /** Options of the policy's engine. */
@@ -98,19 +101,35 @@ export interface Learner extends AsyncDisposable {
   train(run: Run, task: RlmtTask, part: Omit<ReinforcePart, "steps" | "phase">): Promise<TrainCost>;
 }
 
-/** The algorithm of the settings; samples also end at `endIds`. */
-export function algorithmOf(config: AlgorithmConfig, endIds: readonly number[] = []): Algorithm {
-  const make = { grpo, dpo, ppo }[config.algorithm];
-  return make(config, endIds);
+/** What is known when the data are read. */
+export interface AlgorithmData {
+  /** Tokens that samples also end at. */
+  readonly endIds: readonly number[];
+  /** Prompts to train on. */
+  readonly prompts: number;
 }
 
-function grpo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
-  const settings = { ...config.grpo, sampling: ending(config.grpo.sampling, endIds) };
+/** The algorithm of the settings; before the data are read for what it needs alone. */
+export function algorithmOf(config: AlgorithmConfig, data: AlgorithmData | null = null): Algorithm {
+  const make = { grpo, dpo, ppo }[config.algorithm];
+  return make(config, data);
+}
+
+/** How often the training samples each of its prompts, which settings of their own may not say. */
+export function timesLine({ asked, samplesPerPrompt }: Algorithm, prompts: number): string {
+  const of = `${counted(prompts, "prompt")} to train on, ${counted(samplesPerPrompt, "sample")} of each at a time`;
+  if (asked < prompts) return `${of}: ${counted(asked, "prompt")} of them come once, ${prompts - asked} never`;
+  const times = asked / prompts;
+  return `${of}: each comes ${times === 1 ? "once" : `${Number.isInteger(times) ? times : `about ${times.toFixed(1)}`} times`}`;
+}
+
+function grpo(config: AlgorithmConfig, data: AlgorithmData | null): Algorithm {
+  const settings = { ...config.grpo, sampling: ending(config.grpo.sampling, data) };
   const { steps, prompts, samplesPerPrompt, maxErrorShare, loss } = settings;
   const line = `GRPO: ${groupSteps(settings)}${rate(settings)}`;
   return alone(config, {
     ...{ name: "grpo", sampling: settings.sampling, maxErrorShare, steps },
-    samples: steps * prompts * samplesPerPrompt,
+    ...{ asked: steps * prompts, samplesPerPrompt },
     lines: [line, ...samplingLines(settings)],
     options: policyOptions(config, loss.klCoefficient > 0),
     workload: (spec, longest, heldOut) => grpoWorkload(settings, spec, longest, heldOut),
@@ -118,15 +137,18 @@ function grpo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
   });
 }
 
-function dpo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
-  const settings = { ...config.dpo, sampling: ending(config.dpo.sampling, endIds) };
-  const { rounds, rollouts, prompts, samplesPerPrompt, maxErrorShare } = settings;
-  const asked = rounds * rollouts * prompts;
+function dpo(config: AlgorithmConfig, data: AlgorithmData | null): Algorithm {
+  const settings = { ...config.dpo, ...courseOf(config.dpo, data), sampling: ending(config.dpo.sampling, data) };
+  const { rounds, problems, samplesPerPrompt, maxErrorShare } = settings;
+  const asked = rounds * problems;
   const turns = rounds > 1 ? ` in ${rounds} rounds` : "";
+  const groups = Number.isNaN(asked)
+    ? `every prompt x ${counted(samplesPerPrompt, "sample")}`
+    : groupsOf(asked, samplesPerPrompt);
   return alone(config, {
     ...{ name: "dpo", sampling: settings.sampling, maxErrorShare, steps: dpoSteps(settings), atMost: true },
-    samples: asked * samplesPerPrompt,
-    lines: [`DPO: pairs of ${groupsOf(asked, samplesPerPrompt)}${turns}${rate(settings)}`, ...samplingLines(settings)],
+    ...{ asked, samplesPerPrompt },
+    lines: [`DPO: pairs of ${groups}${turns}${rate(settings)}`, ...samplingLines(settings)],
     options: policyOptions(config, true),
     workload: (spec, longest, heldOut) =>
       withHeldOut(dpoWorkload(settings, spec, longest), settings.sampling, longest, heldOut),
@@ -134,8 +156,8 @@ function dpo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
   });
 }
 
-function ppo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
-  const settings = { ...config.ppo, sampling: ending(config.ppo.sampling, endIds) };
+function ppo(config: AlgorithmConfig, data: AlgorithmData | null): Algorithm {
+  const settings = { ...config.ppo, sampling: ending(config.ppo.sampling, data) };
   const { steps, prompts, samplesPerPrompt, maxErrorShare, loss, critic } = settings;
   const { model, lora, seed } = config;
   const options = policyOptions(config, loss.klCoefficient > 0);
@@ -145,7 +167,7 @@ function ppo(config: AlgorithmConfig, endIds: readonly number[]): Algorithm {
   const begun = `critic: from ${start.critic}${rate(critic)}`;
   return {
     ...{ name: "ppo", sampling: settings.sampling, maxErrorShare, steps, options },
-    samples: steps * prompts * samplesPerPrompt,
+    ...{ asked: steps * prompts, samplesPerPrompt },
     lines: [line, begun, ...samplingLines(settings)],
     workload: (spec, longest, heldOut) =>
       withHeldOut(ppoWorkloads(settings, spec, longest).policy, settings.sampling, longest, heldOut),
@@ -202,6 +224,12 @@ function alone({ model }: AlgorithmConfig, { train, ...own }: Alone): Algorithm 
   };
 }
 
+/** The calls of a round and its prompts; NaN where the data settle them, which are not read yet. */
+function courseOf({ rollouts, prompts }: Settings["dpo"], data: AlgorithmData | null) {
+  const problems = rollouts === 0 ? (data?.prompts ?? Number.NaN) : rollouts * prompts;
+  return { problems, rollouts: Math.ceil(problems / prompts) };
+}
+
 /** A second engine; the first is disposed where it cannot be opened. */
 async function beside(first: EngineLike, open: () => Promise<EngineLike>): Promise<EngineLike> {
   try {
@@ -221,8 +249,8 @@ const policyOptions = (config: AlgorithmConfig, reference: boolean): EngineOptio
 });
 
 /** The sampling with the end of the assistant's turn among the tokens that end a sample. */
-function ending<S extends { readonly eosTokenIds: number[] }>(sampling: S, endIds: readonly number[]) {
-  return { ...sampling, eosTokenIds: [...new Set([...sampling.eosTokenIds, ...endIds])] };
+function ending<S extends { readonly eosTokenIds: number[] }>(sampling: S, data: AlgorithmData | null) {
+  return { ...sampling, eosTokenIds: [...new Set([...sampling.eosTokenIds, ...(data?.endIds ?? [])])] };
 }
 
 /** A workload with one sample of each held-out problem. */

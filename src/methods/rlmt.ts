@@ -44,7 +44,7 @@ import { foreseeMemory, mostTokens, policyModel } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import { requireRoom } from "./policy-start.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
-import { type Algorithm, algorithmOf, algorithmSettings, type Learner, moveOf } from "./rlmt-algorithms.js";
+import { type Algorithm, algorithmOf, algorithmSettings, type Learner, moveOf, timesLine } from "./rlmt-algorithms.js";
 import { type Judged, openRlmtTask, type RlmtTask } from "./rlmt-task.js";
 import { rewardWords } from "./rlvr-task.js";
 import { heldOutSettings } from "./settings.js";
@@ -133,7 +133,7 @@ async function rlmt(engines: EngineSource, config: RlmtConfig, context: RunConte
     warn,
     engines,
   );
-  const algorithm = algorithmOf(config, task.endIds);
+  const algorithm = algorithmOf(config, { endIds: task.endIds, prompts: task.prompts.count });
   await using learner = await algorithm.open(engines, context);
   requireRoom("rlmt", task.longestPrompt, learner.policy.spec.maxPositions);
   return await train({ task, learner, algorithm, format, config }, context);
@@ -160,6 +160,7 @@ async function train(setup: Setup, context: RunContext): Promise<RunSummary> {
   const plan = parts(algorithm, config, heldOut.length);
   using run = new Run(context, "rlmt", config, plan, { ...config.checkpoint, tokenizer });
   saySize(run, engine);
+  run.note("info", timesLine(algorithm, task.prompts.count));
   await learner.reserve(run, task, { ...config.evaluation, problems: heldOut.length });
   const before = await judge(run, setup, "evaluate-before");
   const cost = await run.part(name, () => learner.train(run, task, { seed, logging, heldOut: watch(run, setup) }));
@@ -342,8 +343,10 @@ const taskConfig = (config: RlmtConfig, parts: TaskParts) => ({
   otherPrompt: otherPrompt(config),
 });
 
-function parts({ name, steps, atMost = false, samples }: Algorithm, { evaluation }: RlmtConfig, heldOut: number) {
+function parts(algorithm: Algorithm, { evaluation }: RlmtConfig, heldOut: number) {
+  const { name, steps, atMost = false, asked, samplesPerPrompt } = algorithm;
   const training = 2; // a sample that is trained on costs about as much again
+  const samples = asked * samplesPerPrompt;
   const watched = evaluation.every === 0 ? 0 : Math.floor(steps / evaluation.every);
   const judging = { title: `Evaluation on ${counted(heldOut, "held-out prompt")}`, steps: 1, work: heldOut };
   return [

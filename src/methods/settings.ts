@@ -310,7 +310,8 @@ export function grpoPart(defaults: GrpoDefaults) {
 }
 
 export interface DpoDefaults {
-  readonly rollouts: number;
+  /** Default 0. */
+  readonly rollouts?: number;
   readonly prompts: number;
   readonly sampling: Partial<SamplingSettings>;
   readonly optimizer: Partial<OptimizerSettings>;
@@ -325,7 +326,12 @@ export function dpoPart(defaults: DpoDefaults) {
       .max(100_000)
       .default(1)
       .describe("Times that pairs are sampled and trained on; 1: once, from the initial policy."),
-    rollouts: z.int().min(1).max(1_000_000).default(defaults.rollouts).describe("Steps of a round that sample."),
+    rollouts: z
+      .int()
+      .min(0)
+      .max(1_000_000)
+      .default(defaults.rollouts ?? 0)
+      .describe("Steps of a round that sample; 0: as many as go through the training prompts once."),
     prompts: z.int().min(1).max(65_536).default(defaults.prompts).describe("Problems that such a step samples."),
     samplesPerPrompt: z.int().min(2).max(4096).default(8).describe("Samples a problem, of which two make a pair."),
     sampling: trainingSampling(defaults.sampling),
@@ -340,7 +346,12 @@ export function dpoPart(defaults: DpoDefaults) {
       .min(1)
       .default(8192)
       .describe("Pairs with more tokens in either sequence are left out and counted."),
-    heldOutShare: z.number().min(0).max(0.9).default(0.03).describe("Share of a round's pairs that is measured only."),
+    heldOutShare: z
+      .number()
+      .min(0)
+      .max(0.9)
+      .default(0.03)
+      .describe("Share of a round's pairs that is measured only, whole prompts."),
     splitSeed: seed().default(42).describe("Which pairs are held out."),
     reference: z
       .enum(["initial", "round"])

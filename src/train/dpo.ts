@@ -92,7 +92,7 @@ async function samplePairs<P extends Numbered>(work: Work<P>, step: number): Pro
   const { round, call } = course;
   const { groups, errors, counts, stats } = await sampleRound(
     { run, engine, task, settings, seed: part.seed, step: call },
-    settings.prompts,
+    course.problems,
     0,
   );
   const seconds = (performance.now() - began) / 1000;

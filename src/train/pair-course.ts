@@ -1,5 +1,5 @@
 // The course of on-policy DPO: rounds of sampling and of training, the pairs of the round in hand, and where it stands. Leaves out the
-// engine. Pairs are kept in pairs.jsonl; of a round some are held out, the others are gone through in a new order every epoch.
+// engine. Pairs are kept in pairs.jsonl; of a round those of some prompts are held out, the others are gone through in a new order every epoch.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -17,6 +17,8 @@ export interface CourseSettings {
   readonly rollouts: number;
   /** Problems of a call. */
   readonly prompts: number;
+  /** Problems of a round, the last call taking what is left of them; default: every call is full. */
+  readonly problems?: number | undefined;
   readonly pairsPerStep: number;
   /** Times that a round's pairs are gone through. */
   readonly epochs: number;
@@ -30,9 +32,11 @@ export function dpoSteps(settings: CourseSettings): number {
   return settings.rounds * (settings.rollouts + trainingStepsOfRound(settings));
 }
 
+const problemsOfRound = ({ rollouts, prompts, problems }: CourseSettings): number => problems ?? rollouts * prompts;
+
 /** At most. */
-const trainingStepsOfRound = ({ rollouts, prompts, pairsPerStep, epochs }: CourseSettings): number =>
-  epochs * Math.ceil((rollouts * prompts) / pairsPerStep);
+const trainingStepsOfRound = (settings: CourseSettings): number =>
+  settings.epochs * Math.ceil(problemsOfRound(settings) / settings.pairsPerStep);
 
 const count = z.int().min(0);
 const stateSchema = z.object({
@@ -58,7 +62,7 @@ export class PairCourse implements Resumable {
   #trained = 0; // steps of the round
   #ofReference = true; // every call of the round
   #pairs: Pair[] = [];
-  #split: { readonly training: readonly Pair[]; readonly heldOut: readonly Pair[] } | null = null;
+  #split: Split | null = null;
 
   constructor(
     readonly folder: Pick<RunFolder, "path" | "pair">,
@@ -87,6 +91,12 @@ export class PairCourse implements Resumable {
   /** The number of the next call that samples, counted from 1 over all rounds. */
   get call(): number {
     return (this.#round - 1) * this.settings.rollouts + this.#sampled + 1;
+  }
+
+  /** Problems of the next call. */
+  get problems(): number {
+    const { prompts } = this.settings;
+    return Math.min(prompts, problemsOfRound(this.settings) - this.#sampled * prompts);
   }
 
   /** Steps that are left: of the round in hand those that its pairs make, once it is sampled; of later ones those that they may come to. */
@@ -175,16 +185,38 @@ export class PairCourse implements Resumable {
 
   #splitPairs(): void {
     const { heldOutShare, splitSeed } = this.settings;
-    const pairs = this.#pairs;
-    const order = epochOrder(pairs.length, splitSeed, this.#round);
-    const first = Math.round(heldOutShare * pairs.length);
-    const pick = (places: Uint32Array) => Array.from(places.sort(), (i) => pairs[i]!);
-    this.#split = { heldOut: pick(order.slice(0, first)), training: pick(order.slice(first)) };
+    this.#split = splitByPrompt(this.#pairs, heldOutShare, { seed: splitSeed, round: this.#round });
     if (this.#split.training.length > 0) return;
     throw new TrainError(
       "NO_PAIRS",
-      `[dpo round ${this.#round}] expected at least one pair to train on, got none of ${this.settings.rollouts * this.settings.prompts} ` +
+      `[dpo round ${this.#round}] expected at least one pair to train on, got none of ${problemsOfRound(this.settings)} ` +
         "problems; see pairs/few_valid, pairs/tied and pairs/too_long in metrics.jsonl, sample more of each problem or take other ones",
     );
   }
+}
+
+interface Split {
+  readonly training: readonly Pair[];
+  readonly heldOut: readonly Pair[];
+}
+
+/** Whole prompts are held out until the pairs come to the share, all of a prompt's pairs on one side; one prompt stays. */
+function splitByPrompt(
+  pairs: readonly Pair[],
+  share: number,
+  { seed, round }: { readonly seed: number; readonly round: number },
+): Split {
+  const sizes = new Map<string, number>();
+  for (const { prompt } of pairs) sizes.set(prompt.join(), (sizes.get(prompt.join()) ?? 0) + 1);
+  const prompts = [...sizes.keys()];
+  const wanted = Math.round(share * pairs.length);
+  const held = new Set<string>();
+  let count = 0;
+  for (const at of epochOrder(prompts.length, seed, round)) {
+    if (count >= wanted || held.size === prompts.length - 1) break;
+    held.add(prompts[at]!);
+    count += sizes.get(prompts[at]!)!;
+  }
+  const isHeld = ({ prompt }: Pair) => held.has(prompt.join());
+  return { heldOut: pairs.filter(isHeld), training: pairs.filter((pair) => !isHeld(pair)) };
 }

@@ -12,7 +12,7 @@ import { TRIAL_VOCAB_SIZE, trialTokenizerFiles } from "../../src/tasks/countdown
 import { readPastRun } from "../../src/train/past-run.js";
 import type { RunHost } from "../../src/train/run.js";
 import { fixture } from "../helpers/files.js";
-import { eos, jsonl, phases, summaryOf, tempFolder } from "../helpers/recipes.js";
+import { eos, jsonl, notes, phases, summaryOf, tempFolder } from "../helpers/recipes.js";
 import { modulePath } from "../helpers/rewards.js";
 import { readLines, testHost } from "../helpers/run-host.js";
 import { interruptedRun, someCuts, wholeRun } from "../helpers/toy-task.js";
@@ -119,6 +119,36 @@ describe("every algorithm on either start", () => {
   });
 });
 
+describe("prompts that DPO samples", () => {
+  /** How often each of the 36 training prompts was sampled; what was said of it. */
+  async function asked(own: Settings) {
+    const host = testHost();
+    const dpo = { ...groups.dpo, prompts: 8, ...own };
+    await train("dpo", { format: whole, dpo, logging: { rolloutGroups: 8 } }, host);
+    const firsts = readLines(host.out, "rollouts.jsonl").filter(({ phase, sample }) => phase === "dpo" && sample === 0);
+    const times = new Map<unknown, number>();
+    for (const { prompt } of firsts) times.set(prompt, (times.get(prompt) ?? 0) + 1);
+    return { times: [...times.values()], said: notes(host).filter((text) => text.includes("to train on")) };
+  }
+
+  test("are all of them, once a round, by default", async () => {
+    const once = "36 prompts to train on, 4 samples of each at a time: each comes once";
+    expect(await asked({ rollouts: 0 })).toEqual({ times: Array(36).fill(1), said: [once] });
+    const twice = await asked({ rollouts: 0, rounds: 2 });
+    expect(twice.times).toEqual(Array(36).fill(2));
+    expect(twice.said).toEqual([expect.stringMatching(/each comes 2 times$/)]);
+  });
+
+  test("are as many as the settings say else, and how often each comes is said", async () => {
+    const few = await asked({ rollouts: 2 });
+    expect(few.times).toEqual(Array(16).fill(1));
+    expect(few.said).toEqual([expect.stringMatching(/: 16 prompts of them come once, 20 never$/)]);
+    const many = await asked({ rollouts: 9 });
+    expect(many.times.reduce((sum, n) => sum + n)).toBe(72);
+    expect(many.said).toEqual([expect.stringMatching(/each comes 2 times$/)]);
+  });
+});
+
 describe.each(names)("the rewards of %s", (algorithm) => {
   test("see the answer alone: after the first mark in training, after the last in evaluation", async () => {
     const logs = { training: join(tempFolder(), "log.jsonl"), evaluation: join(tempFolder(), "log.jsonl") };
@@ -195,7 +225,15 @@ describe("the critic of PPO", () => {
 test("the defaults of DPO and PPO are the paper's", () => {
   const { dpo, ppo } = resolveSettings("rlmt", makeRlmt(Engine).schema, { model: "m" });
   expect(dpo).toMatchObject({
-    ...{ rounds: 1, samplesPerPrompt: 8, minValid: 4, maxPairTokens: 8192, heldOutShare: 0.03, splitSeed: 42 },
+    ...{
+      rounds: 1,
+      rollouts: 0,
+      samplesPerPrompt: 8,
+      minValid: 4,
+      maxPairTokens: 8192,
+      heldOutShare: 0.03,
+      splitSeed: 42,
+    },
     ...{ beta: 0.1, epochs: 2, pairsPerStep: 128, warmupShare: 0.05, reference: "initial" },
     optimizer: { learningRate: 3e-7, schedule: "cosine", weightDecay: 1e-4, beta1: 0.9, beta2: 0.95 },
     sampling: { temperature: 0.7 },

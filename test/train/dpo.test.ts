@@ -102,7 +102,8 @@ describe("the loop", () => {
     const losses = column(lines, "loss");
     expect(losses[0]).toBeCloseTo(Math.log(2), 6);
     const pairs = column(lines, "pairs/made").reduce((a, b) => a + b);
-    expect(losses).toHaveLength(3 * Math.ceil((pairs - Math.round(0.1 * pairs)) / 8));
+    expect(losses.length % 3).toBe(0);
+    expect(losses.length / 3).toBeLessThanOrEqual(Math.ceil((pairs - Math.round(0.1 * pairs)) / 8)); // a prompt's pairs go together
     const last = lines.at(-1)!;
     for (const name of ["rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"])
       expect(last[name]).toEqual(expect.any(Number));
