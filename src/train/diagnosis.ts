@@ -8,6 +8,7 @@ import type { Metrics } from "./run.js";
 const WINDOW = 5; // steps a finding is made of, where a loop does not sample fewer
 const MOST_GROUPS = 0.8; // share of groups without spread
 const MOST_TRUNCATED = 0.5; // share of completions that ran out of room
+const MOST_CUT = 0.5; // share of the texts of a reward model that were longer than it reads
 const COLLAPSED = 0.1; // entropy as a share of what it was
 const LEAST_ENTROPY = 0.01; // nats, below which a policy was sharp from the start
 const FOLLOWS = 0.5; // rank correlation of reward and answer length
@@ -48,6 +49,8 @@ interface Seen {
   readonly malformedLead: number;
   readonly repeated: number;
   readonly kl: number;
+  /** Share of a reward model's texts that lost their end; NaN where no reward model scores. */
+  readonly cut: number;
 }
 
 /** Means of the first window in which a figure was known. */
@@ -70,8 +73,26 @@ const steps = (window: readonly Seen[]) =>
 const hold = ({ loss, beta }: DiagnosisSettings) =>
   loss === null ? `raise grpo.beta (${beta})` : `raise grpo.loss.klCoefficient (${loss.klCoefficient})`;
 
+/** Of several reward models the one that lost the most. */
+function cutShare(metrics: Metrics): number {
+  const counts = Object.entries(metrics).filter(([field]) => /^reward_model\/.*\/truncated$/.test(field));
+  const shares = counts.map(([field, count]) => count / metrics[field.replace(/truncated$/, "texts")]!);
+  return shares.length === 0 ? Number.NaN : Math.max(...shares);
+}
+
+/** The end of a text is its answer: what is cut there is not judged. */
+const cutTexts: Finding = (window) => {
+  const share = meanOf(window, "cut");
+  if (!(share >= MOST_CUT)) return null;
+  return (
+    `${percent(share)} of the texts of ${steps(window)} are longer than the reward model reads: they are cut on the right, where the answer is, so ` +
+    "rewards say little of it; raise reward.maxTokens, lower maxPromptTokens, or take a reward model of more positions"
+  );
+};
+
 const sameReward: Finding = (window) => {
   const [first] = window;
+  if (meanOf(window, "cut") >= MOST_CUT) return null; // which cutTexts explains
   if (window.some(({ deviation, reward }) => deviation !== 0 || reward !== first!.reward)) return null;
   const advice =
     first!.reward > 0
@@ -166,6 +187,7 @@ const farFromReference: Finding = (window, settings) => {
 };
 
 const findings = {
+  cutTexts,
   sameReward,
   noSpread,
   truncated,
@@ -198,6 +220,7 @@ const blank: Seen = {
   malformedLead: Number.NaN,
   repeated: Number.NaN,
   kl: Number.NaN,
+  cut: Number.NaN,
 };
 
 const unknown: First = { entropy: null, answerLength: null, repeated: null };
@@ -223,7 +246,7 @@ export class Diagnosis implements Resumable {
     this.#settings = settings;
   }
 
-  /** What is to be said after a step, from its metrics and its number of updates. */
+  /** What is to be said after a step, from its metrics, what rewards counted among them, and its number of updates. */
   see(step: number, metrics: Metrics, updates: number): readonly string[] {
     const anew = this.#sayAnew();
     this.#updates += updates;
@@ -242,6 +265,7 @@ export class Diagnosis implements Resumable {
       malformedLead: metrics["watch/malformed_lead"] ?? Number.NaN,
       repeated: metrics["watch/repeated_4grams"] ?? Number.NaN,
       kl: metrics.kl ?? Number.NaN,
+      cut: cutShare(metrics),
     });
     const size = Math.min(WINDOW, this.#settings.sampledAtOnce ?? WINDOW);
     if (this.#window.length < size) return anew;

@@ -125,7 +125,7 @@ async function samplePairs<P extends Numbered>(work: Work<P>, step: number): Pro
   });
   const { rolloutGroups, showEvery } = part.logging;
   logRollouts(run, part.phase, step, groups, { groups: rolloutGroups, showEvery, describe: task.describe });
-  for (const text of diagnosis.see(step, figures, 0)) run.note("warning", text);
+  for (const text of diagnosis.see(step, { ...counts, ...figures }, 0)) run.note("warning", text);
   course.add(pairs, figures.kl === 0);
 }
 

@@ -91,7 +91,8 @@ export async function trainPolicy<P>(run: Run, engine: EngineLike, plan: PolicyP
     const speed = throughput(sampled, rollout.seconds, updates);
     run.step(step, { ...figures, ...speed, lr, ...rollout.metrics });
     plan.report(step, rollout.groups);
-    for (const text of diagnosis.see(step, figures, updates.length)) run.note("warning", text);
+    for (const text of diagnosis.see(step, { ...rollout.metrics, ...figures }, updates.length))
+      run.note("warning", text);
   }
   const nothing = diagnosis.verdict(tally.steps);
   if (nothing !== null) run.note("warning", nothing);

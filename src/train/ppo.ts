@@ -82,7 +82,7 @@ export async function trainPpo<P extends Numbered>(
     });
     logRollouts(run, part.phase, step, round.groups, { groups: rolloutGroups, showEvery, describe: task.describe });
     // Groups without spread teach too: the critic is the baseline.
-    const withoutGroups = { ...figures, "groups/zero_spread": 0 };
+    const withoutGroups = { ...round.counts, ...figures, "groups/zero_spread": 0 };
     for (const text of diagnosis.see(step, withoutGroups, updates.length)) run.note("warning", text);
   }
   return tally.cost(run.seconds);

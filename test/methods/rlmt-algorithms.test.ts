@@ -177,6 +177,20 @@ describe.each(names)("the rewards of %s", (algorithm) => {
   });
 });
 
+test.each(names)(
+  "%s says that the reward model's texts are cut, and not that the policy cannot begin",
+  async (name) => {
+    const host = testHost();
+    const steps = name === "dpo" ? { rollouts: 5 } : { steps: 5 };
+    const settings = { rewards: [], reward: { model: classifier, maxTokens: 2 }, format: whole };
+    const ran = train(name, { ...settings, [name]: { ...groups[name], ...steps } }, host);
+    await (name === "dpo" ? expect(ran).rejects.toMatchObject({ code: "NO_PAIRS" }) : ran); // all rewards are the same
+    expect(notes(host).filter((text) => text.includes("of steps 1 to 5"))).toEqual([
+      expect.stringMatching(/^100% of the texts of steps 1 to 5 are longer than the reward model reads/),
+    ]);
+  },
+);
+
 describe("the critic of PPO", () => {
   test("begins as the policy, or as a reward model", async () => {
     const values = async (settings: Settings): Promise<number> => {

@@ -198,6 +198,10 @@ describe("when the watch warns", () => {
   };
   const follows = (r: number, length: number) => ({ "watch/length_correlation": r, "length/answer": length });
   const leads = (lead: number) => ({ "watch/malformed_lead": lead });
+  const cuts = (texts: number, truncated: number) => ({
+    ...{ "reward/std": 0, "reward/mean": -1 }, // as all texts end alike, all rewards are the same
+    ...{ "reward_model/model/texts": texts, "reward_model/model/truncated": truncated },
+  });
   const repeats = (share: number) => ({ "watch/repeated_4grams": share });
 
   test.each<[string, Record<string, number>, Record<string, number>]>([
@@ -211,6 +215,11 @@ describe("when the watch warns", () => {
       "completions repeat themselves: 34% of their 4-grams in steps 5 to 9 came before, 10% at first",
       repeats(0.1),
       repeats(0.4),
+    ],
+    [
+      "75% of the texts of steps 1 to 5 are longer than the reward model reads: they are cut on the right",
+      cuts(16, 12),
+      cuts(16, 12),
     ],
     ["the policy is far from its reference: a KL of 0.60 nats a token", { kl: 0.6 }, { kl: 0.6 }],
     [
@@ -229,6 +238,7 @@ describe("when the watch warns", () => {
     ["reward that follows length where answers stay", follows(0.9, 100), follows(0.9, 110)],
     ["a task that repeats by its nature", repeats(0.6), repeats(0.65)],
     ["a little repetition more", repeats(0.01), repeats(0.2)],
+    ["few texts that are cut", { ...cuts(16, 2), "reward/std": 1 }, { ...cuts(16, 2), "reward/std": 1 }],
     ["some malformed", {}, { malformed: 0.4 }],
     ["malformed answers that earn less", leads(-0.3), leads(-0.1)],
     ["a KL of some hundredths", { kl: 0.01 }, { kl: 0.06 }],

@@ -25,6 +25,7 @@ export async function gradeByModel(
     .map(([index, fault]) => failureOf(index, fault, samples[index]!.completion));
   refuseTooMany(failures, samples.length, maxErrorShare, `reward ${name}`);
   const counts = {
+    [`reward_model/${name}/texts`]: texts.length,
     [`reward_model/${name}/truncated`]: truncated,
     [`reward_model/${name}/empty`]: texts.filter(({ answer }) => answer.trim() === "").length,
     [`reward_model/${name}/malformed`]: samples.filter((sample) => sample[spec.from] === null).length,

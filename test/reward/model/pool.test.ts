@@ -78,6 +78,7 @@ describe("a reward model in a pool", () => {
     near(rewards, [ofHi(answer), ofHi("[NULL]"), ofHi("")]);
     expect(counts).toEqual({
       "reward_model/model/truncated": 0,
+      "reward_model/model/texts": 3,
       "reward_model/model/empty": 1,
       "reward_model/model/malformed": 1,
     });
