@@ -7,6 +7,7 @@ import { readModelSpec, scalarSpec } from "../engine/spec.js";
 import type { EngineOptions, LoraOptions, ModelSpec } from "../engine/types.js";
 import { InputError } from "../errors.js";
 import { openCritic } from "../train/critic.js";
+import { policyModel } from "./memory.js";
 import { foldersOf } from "./model-folders.js";
 import type { RunContext } from "./recipe.js";
 import type { LoraSettings } from "./settings.js";
@@ -24,12 +25,16 @@ export interface CriticStart {
 
 const where = "ppo.critic.model";
 
-/** The critic before there is an engine of it; `lora` is what a folder of adapters brings. */
+/** The critic before there is an engine of it; `lora` is what a folder of adapters brings. Throws as openCriticBeside does about the folders. */
 export async function criticSpec(
   start: CriticStart,
 ): Promise<{ readonly spec: ModelSpec; readonly lora?: LoraOptions }> {
   const folders = await criticFolders(start);
   const spec = scalarSpec(loadedSpec(await readModelSpec(folders.base), folders, {}));
+  if (start.critic !== start.policy) {
+    await requireSameTokens(start);
+    requireFit(start.critic, spec, (await policyModel(start.policy, start.lora)).spec);
+  }
   return { spec, ...(folders.adapter && { lora: folders.adapter.lora }) };
 }
 

@@ -41,7 +41,7 @@ import {
   stillWithAdapters,
 } from "./learner-settings.js";
 import { foreseeMemory, mostTokens, policyModel } from "./memory.js";
-import { foldersOf } from "./model-folders.js";
+import { foldersOf, requireTokenizer } from "./model-folders.js";
 import { requireRoom } from "./policy-start.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { type Algorithm, algorithmOf, algorithmSettings, type Learner, moveOf, timesLine } from "./rlmt-algorithms.js";
@@ -113,7 +113,10 @@ export function makeRlmt(engines: EngineSource): Recipe<RlmtConfig> {
     schema,
     plan: describePlan,
     memory: foresee,
-    check: requireStart,
+    check: async (config) => {
+      await requireStart(config);
+      await requireTokenizer(config);
+    },
     run: (config, context) => rlmt(engines, config, context),
   };
 }

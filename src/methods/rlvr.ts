@@ -29,7 +29,7 @@ import {
   stillWithAdapters,
 } from "./learner-settings.js";
 import { foreseeMemory, grpoWorkload, mostTokens, policyModel, takeMemory } from "./memory.js";
-import { foldersOf } from "./model-folders.js";
+import { foldersOf, requireTokenizer } from "./model-folders.js";
 import { grpoMove, policyOptions, requireRoom } from "./policy-start.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { problemsVerified } from "./rlvr-problems.js";
@@ -77,6 +77,9 @@ export function makeRlvr(engines: EngineSource): Recipe<RlvrConfig> {
     schema,
     plan: describePlan,
     memory: foresee,
+    check: async (config) => {
+      if (config.task === "problems") await requireTokenizer(config);
+    },
     run: (config, context) => rlvr(engines, config, context),
   };
 }

@@ -38,7 +38,7 @@ export async function foreseeRewards(
   const models = await Promise.all(
     specs.flatMap((spec, k) => {
       if (!isModel(spec)) return [];
-      const foreseen = foreseeModel(spec, `reward ${names[k]}`);
+      const foreseen = foreseeModel(spec, { where: `reward ${names[k]}` });
       return [foreseen.then((memory) => modelPart(names[k]!, { ...memory, held: 0 }))];
     }),
   );

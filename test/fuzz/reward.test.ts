@@ -68,7 +68,7 @@ const settingsOf = (model: string) => modelReward(model, { maxTokens: MAX_TOKENS
 
 async function read(model: string): Promise<void> {
   const folder = await inspectFolder(settingsOf(model), WHERE);
-  const { bytes } = await foreseeModel(settingsOf(model), WHERE);
+  const { bytes } = await foreseeModel(settingsOf(model), { where: WHERE });
   if (!Number.isFinite(bytes) || bytes <= 0) throw new Error(`a reward model of ${bytes} bytes`);
   if (folder.runtime === "onnx") return;
   const last = folder.spec.vocabSize - 1;

@@ -227,7 +227,11 @@ describe("the critic of PPO", () => {
   ];
   test.each(wrong)("%s is refused", async (_, critic, code, message) => {
     const ppo = { ...groups.ppo, critic: { model: await critic() } };
-    await expect(train("ppo", { ppo })).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    const error = { code, message: expect.stringMatching(message) };
+    await expect(train("ppo", { ppo })).rejects.toMatchObject(error);
+    const recipe = makeRlmt(Engine);
+    const config = resolveSettings("rlmt", recipe.schema, { model, data: "d.jsonl", algorithm: "ppo", ppo });
+    await expect(recipe.memory!(config)).rejects.toMatchObject(error); // what a dry run does
   });
 
   test("adapters: the policy's and the critic's, with the head trained whole", async () => {

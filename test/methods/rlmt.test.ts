@@ -1,5 +1,5 @@
 // The rlmt recipe from settings to run folder, on table models.
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { resolveSettings, type Settings } from "../../src/config/resolve.js";
@@ -392,5 +392,15 @@ describe("bad input is an error by name", () => {
     const dry = (settings: Settings) => check!(resolveSettings("rlmt", schema, { model: base, ...settings }));
     await expect(dry({})).rejects.toMatchObject(refused);
     await dry({ start: "zero" });
+  });
+
+  test("a model without a tokenizer, in a dry run too", async () => {
+    const { check, schema } = makeRlmt(new FakeSource());
+    const base = await modelFolder();
+    rmSync(join(base, "tokenizer.json"));
+    const refused = { code: expect.stringMatching(/^TOKENIZER_/) };
+    await expect(run({ start: "zero" }, base)).rejects.toMatchObject(refused);
+    const config = resolveSettings("rlmt", schema, { model: base, start: "zero" });
+    await expect(check!(config)).rejects.toMatchObject(refused);
   });
 });

@@ -8,6 +8,7 @@ import { inspectFolder } from "./folder.js";
 import { type ModelMemory, modelMemory, requireRoom } from "./memory.js";
 import { NativeScorer } from "./native.js";
 import { OnnxScorer } from "./onnx/scorer.js";
+import { findRuntime } from "./onnx/worker.js";
 import type { IdScorer, ModelFolder, ScoreEngines } from "./scorer.js";
 import type { RewardModelSettings } from "./settings.js";
 import { type ModelInput, RewardText } from "./text.js";
@@ -168,8 +169,17 @@ async function openOnnx(
   });
 }
 
-/** What a reward model takes when it is opened, without opening it. Throws as RewardModel.open does about its folder. */
-export async function foreseeModel(settings: RewardModelSettings, where: string): Promise<ModelMemory> {
+/**
+ * What a reward model takes when it is opened, without opening it. Throws as RewardModel.open does about its folder, template and tokenizer, and
+ * ONNX_MISSING; what an ONNX file itself says is seen when it is opened.
+ */
+export async function foreseeModel(
+  settings: RewardModelSettings,
+  { where, onnxRuntime }: Pick<OpenOptions, "where" | "onnxRuntime">,
+): Promise<ModelMemory> {
   const folder = await inspectFolder(settings, where);
-  return modelMemory(folder, settings, longestText(folder, settings));
+  const maxTokens = longestText(folder, settings);
+  using _ = await RewardText.load(settings, { folder: folder.tokenizer, maxTokens, where });
+  if (folder.runtime === "onnx") findRuntime(where, onnxRuntime);
+  return modelMemory(folder, settings, maxTokens);
 }

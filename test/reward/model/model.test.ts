@@ -46,7 +46,7 @@ describe("a reward model", () => {
 
   test("takes what was foreseen", async () => {
     const settings = modelReward(rewardFolder({ onnx: "llama/model" }));
-    expect((await openModel(settings.model)).memory).toEqual(await foreseeModel(settings, "reward model"));
+    expect((await openModel(settings.model)).memory).toEqual(await foreseeModel(settings, { where: "reward model" }));
   });
 });
 
@@ -85,7 +85,10 @@ describe("what is no reward model is a typed error that says what to do", () => 
       /no assistants/,
     ],
   ] as const)("%s", async (_, folder, change, code, message) => {
-    await expect(openModel(folder(), change)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    const error = { code, message: expect.stringMatching(message) };
+    await expect(openModel(folder(), change)).rejects.toMatchObject(error);
+    const foreseen = foreseeModel(modelReward(folder(), change), { where: "reward model" }); // what a dry run does
+    await expect(foreseen).rejects.toMatchObject(error);
   });
 
   test("a tokenizer of another model: its ids cost their samples", async () => {

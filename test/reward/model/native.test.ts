@@ -106,7 +106,7 @@ describe("a native model", () => {
 
   test("takes its memory when it opens, as it was foreseen", async () => {
     const settings = modelReward(fixture("reward/llama"), { batchTokens: 128 });
-    const { bytes, apart } = await foreseeModel(settings, "reward model");
+    const { bytes, apart } = await foreseeModel(settings, { where: "reward model" });
     let engine: Engine | undefined;
     const engines = {
       load: async (...args: Parameters<typeof Engine.load>) => {

@@ -3,10 +3,19 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { foreseeModel } from "../../../src/reward/model/model.js";
 import { lengthBatches } from "../../../src/reward/model/onnx/batches.js";
 import { OnnxScorer } from "../../../src/reward/model/onnx/scorer.js";
 import { fixture } from "../../helpers/files.js";
-import { closeModels, expected, never, openModel, rewardFolder, soundCases } from "../../helpers/reward-models.js";
+import {
+  closeModels,
+  expected,
+  modelReward,
+  never,
+  openModel,
+  rewardFolder,
+  soundCases,
+} from "../../helpers/reward-models.js";
 import { processesWith } from "../../helpers/rewards.js";
 
 afterEach(closeModels);
@@ -157,10 +166,13 @@ describe("what cannot be scored is a typed error", () => {
 
   test("no onnxruntime-node", async () => {
     const folder = rewardFolder({ onnx: "llama/model" });
-    await expect(openModel(folder, {}, { onnxRuntime: "onnxruntime-absent" })).rejects.toMatchObject({
+    const absent = { onnxRuntime: "onnxruntime-absent" };
+    const error = {
       code: "ONNX_MISSING",
       message: expect.stringMatching(/expected the package onnxruntime-node.*npm install onnxruntime-node$/),
-    });
+    };
+    await expect(openModel(folder, {}, absent)).rejects.toMatchObject(error);
+    await expect(foreseeModel(modelReward(folder), { where: "reward model", ...absent })).rejects.toMatchObject(error);
   });
 
   test("an onnxruntime-node that does not load", async () => {
