@@ -71,13 +71,14 @@ async function askEndpoint(
   const { judgeSettings } = await import("../reward/judge/settings.js");
   const stated = isObject(settings.endpoint) ? settings.endpoint : {};
   const resolved = judgeSettings({ ...settings, endpoint: { ...stated, baseURL: judge } });
-  const { costText, openJudge } = await import("./open-judge.js");
-  const { endpoint, options } = await openJudge(resolved, keep, signal);
-  const opinion = await judgeByEndpoint(endpoint, resolved.endpoint.model, runs, {
-    ...options,
-    template: resolved.answers.template,
-  });
-  log(`judge: ${costText(endpoint.spent)}`);
+  const { costText, judging, openJudge } = await import("./open-judge.js");
+  const opened = await openJudge(resolved, { keep, judged: runs[1]!.name }, signal);
+  const { endpoint, options, kept } = opened;
+  const { template } = resolved.answers;
+  const opinion = await judging(opened, () =>
+    judgeByEndpoint(endpoint, resolved.endpoint.model, runs, { ...options, template }),
+  );
+  log(`judge: ${costText(endpoint.spent)}; answers: ${kept}`);
   return opinion;
 }
 

@@ -52,7 +52,7 @@ export function compareCommand(): Command {
     .option("--out <FILE>", "write the comparison with plots as one HTML file")
     .option("--judge <DIR|URL>", "judge held-out answers by a reward model, or at an endpoint")
     .option("--set <key=value>", "a setting of the judge, dotted key and YAML value; repeatable", collect)
-    .option("--keep <FILE>", "keep an endpoint's answers in this file, and do not ask for those that it has")
+    .option("--keep <FILE>", "file of an endpoint's answers, not asked for again; default: beside the second run")
     .option("--json", "print one JSON document")
     .addHelpText("after", help + commonHelp)
     .action(async (names: readonly string[], options: CompareOptions) => {

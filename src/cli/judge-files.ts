@@ -1,11 +1,13 @@
 // The texts that a judge compares, from two files or run folders: pairs that answer the same prompt, and the answers of the judge so far.
+import { createHash } from "node:crypto";
 import { appendFileSync, existsSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { isObject, type JsonObject } from "../config/files.js";
 import { loadRecords } from "../data/records.js";
 import { InputError } from "../errors.js";
 import { messagesText } from "../prompt/messages.js";
 import type { JudgeAnswer } from "../reward/judge/ask.js";
+import type { JudgeSettings } from "../reward/judge/settings.js";
 import { attempt, nodeDisk } from "../train/disk.js";
 import { wholeBytes } from "../train/run-folder.js";
 
@@ -113,18 +115,32 @@ function promptIn({ messages, prompt }: JsonObject): string | null {
 
 /** Answers of a judge that are kept in a file, and added to it as they come. */
 export interface Kept {
+  readonly path: string;
+  /** Those that were there already, by key. */
   readonly known: ReadonlyMap<string, string>;
   add(answer: JudgeAnswer): void;
 }
 
+const HASH_CHARACTERS = 8;
+
+/** Where answers are kept that no file is named for: beside what is judged, a file for each judge that might answer otherwise. */
+export function keptBeside(judged: string, { endpoint, temperature, maxTokens }: JudgeSettings): string {
+  const { baseURL, model, extra, omit } = endpoint;
+  const judge = JSON.stringify([baseURL, model, extra, omit, temperature, maxTokens]);
+  const hash = createHash("sha256").update(judge).digest("hex").slice(0, HASH_CHARACTERS);
+  const { place } = placeOf(judged);
+  const folder = existsSync(place) ? (statSync(place).isDirectory() ? place : dirname(place)) : ".";
+  return join(folder, `verdicts-${hash}.jsonl`);
+}
+
 /** Throws InputError of files and rows. */
-export async function openKept(path: string | undefined): Promise<Kept> {
-  if (path === undefined) return { known: new Map(), add: () => {} };
+export async function openKept(path: string): Promise<Kept> {
   const whole = wholeBytes(path);
   if (existsSync(path)) nodeDisk.cut(path, whole); // a line that a killed process was writing
   const isThere = whole > 0;
   const rows = isThere ? (await loadRecords(path, keptAnswer)).flatMap(({ records }) => records) : [];
   return {
+    path,
     known: new Map(rows.map(({ key, text }) => [key, text])),
     add: (answer) => attempt(path, () => appendFileSync(path, `${JSON.stringify(answer)}\n`)),
   };

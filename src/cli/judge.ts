@@ -33,6 +33,8 @@ export interface JudgeResult {
   /** What the judge found, where it was to find traits; they are compared on the other pairs. */
   readonly found: FoundTraits | null;
   readonly spent: Spent;
+  /** The file of the judge's answers. */
+  readonly kept: string;
 }
 
 const help = `
@@ -40,7 +42,8 @@ FIRST and SECOND are files with rows of {prompt, thinking, response}, or run fol
 held-out answers, of FOLDER#PART those of one of its parts, of recipe teach its demonstrations. Pairs are rows with the
 same prompt. The order in which the judge sees a pair is drawn by seed. An answer without a verdict is counted, and
 scores nothing. With traits.find the judge reads some pairs, says what tells their thoughts apart, and sums that up as
-that many traits, which are compared on the other pairs.
+that many traits, which are compared on the other pairs. Answers are kept as they come: after an error or Ctrl-C the same
+command asks for those that are missing.
 
 Settings, by --set: endpoint.baseURL and endpoint.model (required), endpoint.apiKeyEnv (the variable with the key),
 endpoint.concurrency, .retries, .deadlineSeconds, .price.input, .price.output, .extra, .omit (as of recipe teach);
@@ -52,7 +55,7 @@ Examples:
   zazen judge before.jsonl after.jsonl --by traits --keep verdicts.jsonl --set endpoint.apiKeyEnv=JUDGE_KEY ...
   zazen judge 'runs/think#evaluate-before' runs/think --by traits --set traits.find=8 --set endpoint.model=...
 
-JSON: {first, second, pairs, unmatched, answers, traits: {NAME: ...}, found, spent}; each is {scores, n, wins, ties,
+JSON: {first, second, pairs, unmatched, answers, traits: {NAME: ...}, found, spent, kept}; each is {scores, n, wins, ties,
 losses, unparsed, rate, interval}, of SECOND: rate 1 where it is always ahead, 0.5 where neither is.`;
 
 export function judgeCommand(): Command {
@@ -63,7 +66,7 @@ export function judgeCommand(): Command {
     .argument("<SECOND>", "file or run folder, which the figures are of")
     .addOption(new Option("--by <what>", "what is compared").choices(["answers", "traits", "both"]).default("answers"))
     .option("--set <key=value>", "a setting, dotted key and YAML value; repeatable", collect)
-    .option("--keep <FILE>", "keep the judge's answers in this file, and do not ask for those that it has")
+    .option("--keep <FILE>", "file of the judge's answers, which are not asked for again; default: beside SECOND")
     .option("--json", "print one JSON document")
     .addHelpText("after", help + commonHelp)
     .action(async (first: string, second: string, options: JudgeCommandOptions) => {
@@ -83,19 +86,21 @@ export async function judge(
   const { applySets } = await import("../config/recipe-file.js");
   const { judgeSettings } = await import("../reward/judge/settings.js");
   const settings = judgeSettings(applySets({}, set));
-  const { openJudge } = await import("./open-judge.js");
-  const opened = await openJudge(settings, keep, signal);
+  const { judging, openJudge } = await import("./open-judge.js");
+  const opened = await openJudge(settings, { keep, judged: second }, signal);
   const { readPairs } = await import("./judge-files.js");
   const told = await readPairs(first, second);
   const { judgeAnswers } = await import("../reward/judge/judge.js");
   const responses = by === "traits" ? null : pairsOf(told, "answer");
   const thoughts = by === "answers" ? null : pairsOf(told, "thinking");
-  const { endpoint, options } = opened;
+  const { endpoint, options, kept } = opened;
   const { template } = settings.answers;
-  const answers = responses && (await judgeAnswers(endpoint, responses, { ...options, template }));
-  const { traits, found } = thoughts ? await compareTraits(opened, thoughts, settings) : { traits: null, found: null };
+  const judgements = await judging(opened, async () => ({
+    answers: responses && (await judgeAnswers(endpoint, responses, { ...options, template })),
+    ...(thoughts ? await compareTraits(opened, thoughts, settings) : { traits: null, found: null }),
+  }));
   const { pairs, unmatched } = told;
-  return { first, second, pairs: pairs.length, unmatched, answers, found, traits, spent: endpoint.spent };
+  return { first, second, pairs: pairs.length, unmatched, ...judgements, spent: endpoint.spent, kept };
 }
 
 /** By the traits of the settings, or by those that the judge finds in some of the pairs; these are not compared again. */
@@ -149,7 +154,7 @@ function noTexts(pairs: number, what: "answer" | "thinking"): InputError {
 async function resultLines(result: JudgeResult): Promise<readonly string[]> {
   const { tableLines } = await import("../report/table.js");
   const { costText } = await import("./open-judge.js");
-  const { first, second, pairs, unmatched, answers, found, traits, spent } = result;
+  const { first, second, pairs, unmatched, answers, found, traits, spent, kept } = result;
   const rows = [
     ...(answers === null ? [] : [rowOf("better answer", answers)]),
     ...Object.entries(traits ?? {}).map(([name, judgement]) => rowOf(`more of: ${name}`, judgement)),
@@ -162,7 +167,7 @@ async function resultLines(result: JudgeResult): Promise<readonly string[]> {
     "",
     ...tableLines(["", "second, %", "second", "tie", "first", "no verdict"], rows),
     "",
-    costText(spent),
+    `${costText(spent)}; answers: ${kept}`,
   ];
 }
 

@@ -148,6 +148,21 @@ describe("a judge at an endpoint", () => {
     expect(server.asked).toHaveLength(asked);
   });
 
+  test("one that fails in the middle loses no answer", async () => {
+    const state = { down: true };
+    const server = await chatServer(({ n }) =>
+      n > 6 && state.down ? { status: 503, body: "down" } : { body: completion("Verdict: A") },
+    );
+    servers.push(server);
+    const set = ["endpoint.model=wise", "endpoint.concurrency=1", "endpoint.retries=0"];
+    const names = [run(() => "short"), run((problem) => "x".repeat(problem + 1))];
+    const flags = { judge: server.url, set };
+    await expect(compare(names, flags, never)).rejects.toMatchObject({ code: "ENDPOINT_DOWN" });
+    state.down = false;
+    expect((await compare(names, flags, never)).comparison.judge!.wins[1]!.n).toBe(10);
+    expect(server.asked).toHaveLength(7 + 4);
+  });
+
   test("is not asked where there is nothing in common", async () => {
     const server = await longerWins();
     const flags = { judge: server.url, set: ["endpoint.model=wise"] };

@@ -1,7 +1,7 @@
 // `zazen judge` on files and run folders, with a judge on this machine.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { afterEach, describe, expect, test } from "vitest";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { type JudgeCommandOptions, judge } from "../../src/cli/judge.js";
 import { type ChatServer, chatServer, completion } from "../helpers/chat-server.js";
 import { readLines } from "../helpers/run-host.js";
@@ -136,6 +136,57 @@ describe("judge", () => {
     const again = await judged(server, first, second, { keep });
     expect(again.answers).toEqual(once.answers);
     expect(server.asked).toHaveLength(7);
+  });
+
+  /** Answers so many times and is down then, until it is mended. */
+  async function breaksAfter(answers: number): Promise<ChatServer & { mend(): void }> {
+    const state = { mended: false };
+    const server = await chatServer(({ n }) =>
+      n > answers && !state.mended ? { status: 503, body: "down" } : { body: completion("Verdict: A") },
+    );
+    servers.push(server);
+    return Object.assign(server, {
+      mend: () => {
+        state.mended = true;
+      },
+    });
+  }
+  const alone = ["endpoint.concurrency=1", "endpoint.retries=0"];
+
+  test("what fails in the middle loses no answer: the same command asks for the others alone", async () => {
+    const server = await breaksAfter(4);
+    const [first, second] = [file(rows(3)), file(rows(5))];
+    const set = [...sets(server), ...alone];
+    const log = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    await expect(judged(server, first, second, { set })).rejects.toMatchObject({ code: "ENDPOINT_DOWN" });
+    const said = log.mock.calls.map(([text]) => String(text));
+    log.mockRestore();
+    const [kept] = readdirSync(dirname(second)).filter((name) => name.startsWith("verdicts-"));
+    expect(readLines(dirname(second), kept!)).toHaveLength(4);
+    expect(said).toContainEqual(
+      expect.stringMatching(
+        /^judge: 5 requests, 40 tokens in, 20 out; its answers are in .*verdicts-\w+\.jsonl, and the same/,
+      ),
+    );
+    server.mend();
+    const result = await judged(server, first, second, { set });
+    expect([result.answers!.n, result.kept]).toEqual([6, join(dirname(second), kept!)]);
+    expect(server.asked).toHaveLength(5 + 2);
+    await judged(server, first, second, { set: [...set, "endpoint.model=another"] }); // whose answers are others
+    expect(server.asked).toHaveLength(5 + 2 + 6);
+  });
+
+  test("answers of a run folder are kept in it, whichever part of it is judged", async () => {
+    const server = await longerWins();
+    const folder = temporaryFolder("judge-kept");
+    const answers = [0, 1].map((i) => ({
+      ...{ phase: "grpo", step: 1, decoded: "sampled", problem: i, thinking: null, answer: "yes" },
+      messages: [{ role: "user", content: `Question ${i}?` }],
+    }));
+    file(answers, folder, "held-out.jsonl");
+    const { kept } = await judged(server, file(rows(3)), `${folder}#grpo`);
+    expect(dirname(kept)).toBe(folder);
+    expect(readLines(folder, basename(kept))).toHaveLength(2);
   });
 
   test.each<[string, (folder: string) => [string, string, Partial<JudgeCommandOptions>?], string, RegExp]>([
