@@ -4,7 +4,7 @@ import { z } from "zod";
 import { group, onResume } from "./fragments.js";
 
 /** Node's fetch waits no longer than this for the first byte. */
-const MOST_SECONDS = 300;
+export const MOST_DEADLINE_SECONDS = 300;
 const NAME = /^[A-Z_][A-Z0-9_]*$/;
 
 const perMillion = (what: string) =>
@@ -29,9 +29,9 @@ export function endpointPart() {
     deadlineSeconds: z
       .number()
       .min(0.01)
-      .max(MOST_SECONDS)
-      .default(MOST_SECONDS)
-      .describe("Longest time for one request, its whole answer included.")
+      .max(MOST_DEADLINE_SECONDS)
+      .default(MOST_DEADLINE_SECONDS)
+      .describe("Longest time for one request, its whole answer included; Node's fetch allows no more.")
       .meta(onResume("free")),
     retries: z
       .int()

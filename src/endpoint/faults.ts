@@ -1,5 +1,6 @@
 // What goes wrong with an endpoint: which failure it is, whether to try again, after how long, and what to tell the user. A key never gets
 // into a message: what the endpoint says is searched for it.
+import { MOST_DEADLINE_SECONDS } from "../config/endpoint.js";
 import { InputError, ZazenError } from "../errors.js";
 import { retryAfterMs } from "./retry.js";
 import type { ChatAnswer, Usage } from "./types.js";
@@ -86,7 +87,10 @@ function connectionFailure(inner: unknown, cause: unknown): Failure {
 }
 
 export function timeoutFailure(seconds: number): Failure {
-  const advice = "raise endpoint.deadlineSeconds, or lower endpoint.concurrency or the tokens of an answer";
+  const advice =
+    seconds < MOST_DEADLINE_SECONDS
+      ? "raise endpoint.deadlineSeconds, or lower endpoint.concurrency or the tokens of an answer"
+      : "lower the tokens of an answer or endpoint.concurrency, or take a faster endpoint: endpoint.deadlineSeconds is at its most";
   return { code: "ENDPOINT_TIMEOUT", got: `none within ${seconds} s`, advice, retry: true, waitMs: null };
 }
 

@@ -3,10 +3,16 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { endpointPart } from "../../src/config/endpoint.js";
 import { resolveSettings } from "../../src/config/resolve.js";
-import { failureOf } from "../../src/endpoint/faults.js";
+import { failureOf, timeoutFailure } from "../../src/endpoint/faults.js";
 import { inOrder } from "../../src/endpoint/in-order.js";
 import { costOf, Meter } from "../../src/endpoint/meter.js";
 import { backoffMs, retryAfterMs } from "../../src/endpoint/retry.js";
+
+test("a deadline at its most is not advised to be raised", () => {
+  expect(timeoutFailure(299).advice).toMatch(/^raise endpoint\.deadlineSeconds, /);
+  const { advice } = timeoutFailure(endpointPart().parse({}).deadlineSeconds);
+  expect(advice).toMatch(/^lower the tokens of an answer .*deadlineSeconds is at its most$/);
+});
 
 describe("backoffMs", () => {
   const policy = { retries: 8, retrySeconds: 600, backoffSeconds: 0.5 };
