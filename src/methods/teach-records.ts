@@ -8,6 +8,7 @@ import { RunClock } from "../train/clock.js";
 import { attempt, nodeDisk, writeWhole } from "../train/disk.js";
 import { appendLine, RunFolder, wholeLines } from "../train/run-folder.js";
 import type { RunContext, RunSummary } from "./recipe.js";
+import { reportLine } from "./sft-data.js";
 import { Journal, type Marking, type Outcome, settle } from "./teach-journal.js";
 import type { Lessons } from "./teach-prompts.js";
 import type { Teacher } from "./teachers.js";
@@ -72,6 +73,7 @@ export class Records implements Disposable {
       title: `Demonstrations from ${this.school.name}`,
       steps: lessons.length,
     });
+    for (const line of this.#rowLines()) context.emit({ type: "note", level: "info", text: line });
     if (known > 0) context.emit({ type: "note", level: "info", text: `${known} prompts were answered before` });
     try {
       let done = 0;
@@ -160,6 +162,11 @@ export class Records implements Disposable {
     return summary;
   }
 
+  /** What became of the rows that are not asked about. */
+  #rowLines(): readonly string[] {
+    return this.lessons.reports.flatMap((report) => reportLine(report) ?? []);
+  }
+
   #closing(): string {
     const count = (n: number) => n.toLocaleString("en-US");
     const reasons = Object.entries(this.#dropped).map(([reason, n]) => `${n} ${reason}`);
@@ -168,6 +175,7 @@ export class Records implements Disposable {
     const cost = this.#cost > 0 ? `, cost ${this.#cost.toFixed(4)}` : "";
     return [
       `${this.#kept} of ${this.lessons.lessons.length} prompts became demonstrations${left}`,
+      ...this.#rowLines(),
       `${this.#tries} answers, ${count(promptTokens)} tokens in, ${count(completionTokens)} out${cost}`,
       `Learn from them:\n  npx zazen train rlmt-warm-start --set model=DIR --set data=${shellWord(this.#rows)}\n`,
     ].join("\n");

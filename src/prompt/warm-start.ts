@@ -81,11 +81,22 @@ export function rowFault(row: WarmStartRow, { strayTags, languageOf }: WarmStart
 
 const count = (text: string, part: string): number => text.split(part).length - 1;
 
-/** Tells languages apart by their n-grams (ELD). Loaded when it is asked for: the table takes a while. */
+/**
+ * Tells languages apart by their n-grams (ELD), "" where that cannot be done: of short texts in Latin letters its first guess is often wrong,
+ * sure of itself or not ("Define entropy" is Italian to it). Loaded when it is asked for: the table takes a while.
+ */
 export async function languageDetector(): Promise<(text: string) => string> {
   const { eld } = await import("eld/small");
-  return (text) => eld.detect(text.slice(0, LANGUAGE_CHARACTERS)).language;
+  return (text) => {
+    if (text.length < LATIN_CHARACTERS && !OTHER_LETTERS.test(text)) return "";
+    const found = eld.detect(text.slice(0, LANGUAGE_CHARACTERS));
+    return found.isReliable() ? found.language : "";
+  };
 }
+
+/** Of a text in Latin letters that it takes to tell its language. */
+const LATIN_CHARACTERS = 40;
+const OTHER_LETTERS = /[^\p{Script=Latin}\P{L}]/u;
 
 /** Of a text that are looked at: far more than it takes to be sure. */
 const LANGUAGE_CHARACTERS = 4_000;

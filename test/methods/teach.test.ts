@@ -124,6 +124,16 @@ describe("a teacher at an endpoint", () => {
     expect(server.asked).toHaveLength(2);
     const dropped = { "more than one turn": 2, "prompt seen before": 1, "another language": 1 };
     expect(summary.data).toMatchObject([{ rows: 6, dropped }]);
+    const line = "6 rows, 4 left out (more than one turn 2, prompt seen before 1, another language 1)";
+    expect(notes(host)[0]).toMatch(new RegExp(`: ${line.replace(/[()]/g, "\\$&")}$`)); // before the first answer
+    expect(notes(host).at(-1)).toContain(line);
+  });
+
+  test("short prompts are asked, in English or not: their language cannot be told", async () => {
+    const prompts = ["Hi", "Hello", "Define entropy", "Explain TCP vs UDP", "Recipe for tiramisu"];
+    const server = await serve(good);
+    const { host } = await run(settingsFor(server, jsonl(...rowsOf(prompts))));
+    expect(rows(host).map(({ prompt }) => prompt)).toEqual(prompts);
   });
 
   test("is asked each prompt once, and each id of a source", async () => {

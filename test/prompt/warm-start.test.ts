@@ -45,6 +45,33 @@ describe("readTeacher", () => {
   });
 });
 
+describe("languageDetector", () => {
+  let languageOf: (text: string) => string;
+  beforeAll(async () => {
+    languageOf = await languageDetector();
+  });
+
+  test.each([
+    "Hi",
+    "Hello",
+    "Explain TCP vs UDP",
+    "Recipe for tiramisu",
+    "Define entropy",
+    "Define la entropía",
+    "1 + 1",
+  ])("%s: too short to tell", (text) => expect(languageOf(text)).toBe(""));
+
+  test.each([
+    ["Explain what makes a good loaf of bread rise.", "en"],
+    ["Explique la différence entre TCP et UDP, et pourquoi.", "fr"],
+    ["今天天气怎么样", "zh"],
+    ["Что такое энтропия?", "ru"],
+  ])("%s: %s", (text, language) => expect(languageOf(text)).toBe(language));
+
+  test("a first guess that is not sure is none", () =>
+    expect(languageOf("Hi 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21")).toBe(""));
+});
+
 describe("rowFault", () => {
   let filters: WarmStartFilters;
   beforeAll(async () => {
