@@ -72,7 +72,7 @@ describe("the loss of TRL's DPOTrainer", () => {
     expectClose(
       ours,
       [...wanted, "logps/chosen", "logps/rejected"].map((name) => one.metrics[name]!),
-      2e-5,
+      1e-6,
     );
     expect(count).toBe(pairs);
   });
