@@ -78,7 +78,60 @@ async function train(algorithm: Name, settings: Settings = {}, host: RunHost = t
 const linesOf = (host: RunHost, phase: string) =>
   readLines(host.out, "metrics.jsonl").filter((line) => line.phase === phase);
 
-describe("every algorithm on either start", () => {
+/** Marks that the untrained model writes now and then, in the place of each start's own. */
+const written = {
+  warm: { thoughtClose: "1" },
+  zero: { thoughtOpen: "2", thoughtClose: "1", answerOpen: "3", answerClose: "4" },
+};
+/** So many samples that some of them have the marks. */
+const many: Record<Name, Settings> = {
+  grpo: { ...groups.grpo, prompts: 8, samplesPerPrompt: 64 },
+  dpo: { ...groups.dpo, minValid: 2, samplesPerPrompt: 256 },
+  ppo: { ...groups.ppo, prompts: 256 },
+};
+
+describe("every algorithm with thinking, on either start, by the marks of the start", () => {
+  test.each((["warm", "zero"] as const).flatMap((start) => names.map((name) => [start, name] as const)))(
+    "%s, %s",
+    async (start, algorithm) => {
+      const host = testHost();
+      await train(algorithm, { start, thinking: true, format: written[start], [algorithm]: many[algorithm] }, host);
+      expect(phases(host)).toEqual(["evaluate-before", algorithm, "evaluate-after"]);
+      const sampled = linesOf(host, algorithm).filter((line) => line["reward/mean"] !== undefined);
+      expect(sampled.length).toBeGreaterThan(1);
+      for (const line of sampled) {
+        expect(line.malformed).toBeGreaterThan(0);
+        expect(line.malformed).toBeLessThan(1);
+        expect(line["reward/errors"]).toBe(0);
+      }
+      const thoughts = sampled.flatMap((line) => line["length/thought"] ?? []);
+      expect(thoughts.length).toBeGreaterThan(0);
+      for (const length of thoughts) expect(length).toBeGreaterThan(0);
+    },
+  );
+
+  test.each(names)("%s: without thinking all else is equal", async (algorithm) => {
+    const arm = async (thinking: boolean) => {
+      const host = testHost();
+      const own = { [algorithm]: many[algorithm], logging: { rolloutGroups: 100 } };
+      await train(algorithm, { thinking, format: written.warm, ...own }, host);
+      const asked = readLines(host.out, "rollouts.jsonl").filter(({ phase }) => phase === algorithm);
+      const { seed, prompts, data } = summaryOf(host);
+      const config = JSON.parse(readFileSync(join(host.out, "recipe.json"), "utf8")).config;
+      return {
+        asked: asked.map(({ step, problem, sample }) => [step, problem, sample]),
+        same: { seed, prompts, data },
+        config,
+      };
+    };
+    const [think, plain] = [await arm(true), await arm(false)];
+    expect(plain.asked).toEqual(think.asked);
+    expect(plain.same).toEqual(think.same);
+    expect(plain.config).toEqual({ ...think.config, thinking: false });
+  });
+});
+
+describe("every algorithm without thinking, on either start", () => {
   test.each((["warm", "zero"] as const).flatMap((start) => names.map((name) => [start, name] as const)))(
     "%s, %s",
     async (start, algorithm) => {
@@ -103,20 +156,6 @@ describe("every algorithm on either start", () => {
       expect(notes.some((note) => /sampled before/.test(note))).toBe(algorithm === "dpo");
     },
   );
-
-  test("thoughts have their length too", async () => {
-    const format = { thoughtClose: "1" }; // what the untrained model writes now and then
-    for (const algorithm of ["dpo", "ppo"] as const) {
-      const settings = {
-        ...groups[algorithm],
-        ...(algorithm === "dpo" ? { minValid: 2, samplesPerPrompt: 32 } : { prompts: 64 }),
-      };
-      const host = await train(algorithm, { thinking: true, format, [algorithm]: settings });
-      const known = linesOf(host, algorithm).filter((line) => line["length/thought"] !== undefined);
-      expect(known.length).toBeGreaterThan(0);
-      for (const line of known) expect(line["length/thought"]).toBeGreaterThan(0);
-    }
-  });
 });
 
 describe("prompts that DPO samples", () => {
@@ -185,7 +224,7 @@ test.each(names)(
     const settings = { rewards: [], reward: { model: classifier, maxTokens: 2 }, format: whole };
     const ran = train(name, { ...settings, [name]: { ...groups[name], ...steps } }, host);
     await (name === "dpo" ? expect(ran).rejects.toMatchObject({ code: "NO_PAIRS" }) : ran); // all rewards are the same
-    expect(notes(host).filter((text) => text.includes("of steps 1 to 5"))).toEqual([
+    expect(notes(host).filter((text) => /^all rewards|of the texts/.test(text))).toEqual([
       expect.stringMatching(/^100% of the texts of steps 1 to 5 are longer than the reward model reads/),
     ]);
   },
