@@ -7,7 +7,7 @@ import { InputError } from "../errors.js";
 import type { AskedProblem, AskedSource } from "./asked.js";
 
 /** At most this share of the problems is held out. */
-const MOST_SHARE = 0.1;
+export const MOST_SHARE = 0.1;
 /** Keeps the draw apart from other users of the same seed. */
 const holdOutStream = 0x401d;
 

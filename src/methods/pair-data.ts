@@ -6,6 +6,7 @@ import { openSource, type SourceReport } from "../data/source.js";
 import { RecordStore } from "../data/store.js";
 import type { PairSource, PreferencePair } from "../train/reward-model.js";
 import type { ChatSettings } from "./data-settings.js";
+import { holdOutPairs, recordsAt } from "./hold-out-pairs.js";
 import { PairEncoder, type PairSettings, pairCodec, type WrittenTemplate } from "./pair-rows.js";
 import { batches, type DataHost, downloadNotes, type Learner } from "./sft-data.js";
 
@@ -23,6 +24,8 @@ export interface Pairs extends PairSource, Disposable {
   readonly longest: number;
   /** What they were written by. */
   readonly template: WrittenTemplate;
+  /** Those that are drawn for measuring and not trained on, where the settings hold any out. */
+  readonly heldOut: readonly PreferencePair[];
   /** The first of them, source by source, at most `count`. */
   first(count: number): PreferencePair[];
 }
@@ -30,8 +33,16 @@ export interface Pairs extends PairSource, Disposable {
 /** Bytes of all sources that stay in memory. */
 const MEMORY_BYTES = 1 << 28;
 
-/** Throws InputError: of files and rows, CHAT_*, DATA_LENGTH, DATA_VOCABULARY, DATA_EMPTY. */
-export async function openPairs(settings: PairDataSettings, learner: Learner, host: DataHost): Promise<Pairs> {
+/**
+ * Of them `holdOut` at most are held out, a tenth at most. Throws InputError: of files and rows, CHAT_*, DATA_LENGTH, DATA_VOCABULARY,
+ * DATA_EMPTY.
+ */
+export async function openPairs(
+  settings: PairDataSettings,
+  learner: Learner,
+  host: DataHost,
+  holdOut: number = 0,
+): Promise<Pairs> {
   const encoder = new PairEncoder(settings, learner);
   const sources = sourcesOf(settings.data);
   const memoryBytes = Math.floor(MEMORY_BYTES / sources.length);
@@ -51,11 +62,18 @@ export async function openPairs(settings: PairDataSettings, learner: Learner, ho
     throw error;
   }
   const template = await encoder.written();
-  const mixture = new Mixture(filled, { seed: settings.seed, exhausted: settings.mixture.exhausted });
+  const split = holdOutPairs(
+    filled.map(({ prompts }) => prompts),
+    holdOut,
+    settings.seed,
+  );
+  const training = filled.map((source, s) => ({ ...source, records: recordsAt(source.records, split.training[s]!) }));
+  const mixture = new Mixture(training, { seed: settings.seed, exhausted: settings.mixture.exhausted });
   return {
     reports: filled.map(({ report }) => report),
     longest: filled.reduce((most, { longest }) => Math.max(most, longest), 0),
     template,
+    heldOut: filled.flatMap(({ records }, s) => split.heldOut[s]!.map((place) => records.at(place)!)),
     first: (count) => filled.flatMap(({ records }) => firstOf(records, count)).slice(0, count),
     next: (count) => mixture.next(count),
     save: () => mixture.save(),
@@ -69,6 +87,8 @@ interface Filled {
   readonly weight: number;
   readonly report: SourceReport;
   readonly longest: number;
+  /** What tells the prompts of its pairs apart. */
+  readonly prompts: readonly string[];
 }
 
 async function fill(
@@ -76,18 +96,20 @@ async function fill(
   settings: SourceSettings,
   encoder: PairEncoder,
   host: DataHost,
-): Promise<Pick<Filled, "report" | "longest">> {
+): Promise<Pick<Filled, "report" | "longest" | "prompts">> {
   const { report, rows } = await openSource(settings, { signal: host.signal, onProgress: downloadNotes(host) });
+  const prompts: string[] = [];
   let longest = 0;
   for await (const batch of batches(rows())) {
     host.signal.throwIfAborted();
     for (const pair of await encoder.encode(batch, report)) {
       store.push(pair);
+      prompts.push(pair.prompt);
       longest = Math.max(longest, pair.chosen.length, pair.rejected.length);
     }
   }
   if (store.length === 0) throw emptyError(report, "pair");
-  return { report, longest };
+  return { report, longest, prompts };
 }
 
 const firstOf = (store: RecordStore<PreferencePair>, count: number): PreferencePair[] =>

@@ -1,5 +1,6 @@
 // Rows of preferences: a prompt and two answers to it, of which one was chosen, as texts or messages. What a row may look like, its two
 // sequences of ids, and the limit on their length. Leaves out where rows come from.
+import { createHash } from "node:crypto";
 import { z } from "zod";
 import { group } from "../config/fragments.js";
 import { type Row, rowError } from "../data/rows.js";
@@ -56,6 +57,11 @@ interface ParsedRow {
   readonly margin: number;
 }
 
+/** A pair, and what tells whether two are of one prompt. */
+export interface EncodedPair extends PreferencePair {
+  readonly prompt: string;
+}
+
 /** The chat template that a model trained on the pairs is to be read by. */
 export interface WrittenTemplate {
   /** Jinja. */
@@ -85,18 +91,18 @@ export class PairEncoder {
   }
 
   /** Pairs of rows, in order, without those that are left out, which are counted. */
-  async encode(rows: readonly Row[], report: SourceReport): Promise<PreferencePair[]> {
+  async encode(rows: readonly Row[], report: SourceReport): Promise<EncodedPair[]> {
     const template = await this.#loadTemplate();
     const asChat = this.#settings.asChat && template !== null;
     const parsed = rows.flatMap((row) => this.#parse(row, asChat, report) ?? []);
     const ids = await this.#ids(parsed, template);
-    return parsed.flatMap(({ row, margin }, i) => {
+    return parsed.flatMap(({ row, form, sides, margin }, i) => {
       const [chosen, rejected] = [this.#fit(ids[2 * i]!, row), this.#fit(ids[2 * i + 1]!, row)];
       const fault = this.#fault(chosen, rejected);
       if (fault !== null) drop(report, fault);
       if (chosen === null || rejected === null || fault !== null) return [];
       if (chosen.length < ids[2 * i]!.length || rejected.length < ids[2 * i + 1]!.length) report.truncated++;
-      return [{ chosen, rejected, margin }];
+      return [{ chosen, rejected, margin, prompt: promptOf(form, sides) }];
     });
   }
 
@@ -229,6 +235,18 @@ function turnsOf(prompt: Answer | null, answer: Answer, form: Form, row: Row): r
     `expected answers that end with the assistant's turn, got ${messages.at(-1)!.role}'s; correct the row`,
   );
 }
+
+/** What both answers answer; of whole texts what they have in common at their beginning. */
+function promptOf(form: Form, [chosen, rejected]: ParsedRow["sides"]): string {
+  if (form !== "whole") return shaOf(JSON.stringify(chosen.slice(0, -1)));
+  const [a, b] = [chosen.at(-1)!.content, rejected.at(-1)!.content];
+  let end = 0;
+  while (end < a.length && a[end] === b[end]) end++;
+  return shaOf(a.slice(0, end));
+}
+
+const SHA_CHARACTERS = 16;
+const shaOf = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, SHA_CHARACTERS);
 
 const isAlike = (a: Int32Array, b: Int32Array): boolean => a.length === b.length && a.every((id, t) => id === b[t]);
 

@@ -76,8 +76,11 @@ const settings = z.strictObject({
     optimizer: optimizer({ learningRate: 1e-5, schedule: "cosine", warmupSteps: 20 }),
   }),
   evaluation: group({
-    data: dataSetting("", "Held-out pairs; empty measures none."),
-    pairs: z.int().min(1).max(100_000).default(1024).describe("Held-out pairs, at most."),
+    data: dataSetting(
+      "",
+      "Held-out pairs; empty takes a tenth of data at most, whole prompts, which training leaves out.",
+    ),
+    pairs: z.int().min(0).max(100_000).default(1024).describe("Held-out pairs, at most; 0 is none."),
     ...heldOutSettings,
   }),
   ...keepingSettings({ every: 100 }),
@@ -107,8 +110,9 @@ async function rewardModel(engines: EngineSource, config: RewardModelConfig, con
   const padTokenId = await paddingOf(folder, tokenizer);
   await using engine = await openPolicy(context, name, await origin(engines, config, tokenizer, padTokenId));
   const learner = { folder, tokenizer, spec: engine.spec };
-  const held = await heldOutPairs(config, learner, context);
-  using pairs = await openPairs(config, learner, context);
+  const named = await heldOutPairs(config, learner, context);
+  using pairs = await openPairs(config, learner, context, named === null ? config.evaluation.pairs : 0);
+  const held = named ?? { pairs: pairs.heldOut, reports: [] };
   const { steps } = config.reward;
   const parts = [{ name, title: "Reward model on pairs of answers", steps, work: 1 }];
   const writer = withTemplate(copyTokenizer(folder), pairs.template.source);
@@ -120,6 +124,7 @@ async function rewardModel(engines: EngineSource, config: RewardModelConfig, con
   for (const line of reports.map(reportLine)) if (line !== null) run.note("info", line);
   sayPadding(run, engine);
   sayTemplate(run, pairs.template);
+  sayHeldOut(run, held.pairs.length, named !== null);
   const heldOut = watch(run, engine, held.pairs, config);
   const cost = await run.part(name, () => trainReward(run, engine, { ...config.reward, pairs, heldOut }));
   const judged = held.pairs.length === 0 ? null : await judgePairs(engine, held.pairs, run.signal);
@@ -196,9 +201,10 @@ function scratchSpec({ scratch }: RewardModelConfig, { vocabSize, bosId, eosId }
   return llamaSpec({ ...scratch, vocabSize, bosTokenId: bosId, eosTokenId: eosId });
 }
 
+/** Of data of their own; null where there are none. */
 async function heldOutPairs(config: RewardModelConfig, learner: Parameters<typeof openPairs>[1], context: RunContext) {
   const { data, pairs: count } = config.evaluation;
-  if (data === "") return { pairs: [], reports: [] };
+  if (data === "") return null;
   using held = await openPairs({ ...config, data }, learner, context);
   return { pairs: held.first(count), reports: held.reports };
 }
@@ -232,6 +238,17 @@ function workloadOf({ reward }: RewardModelConfig, longest: number, heldOut: rea
 function sayPadding(run: Run, { spec }: EngineLike): void {
   if (spec.padTokenId !== null && spec.padTokenId !== undefined) return;
   run.note("info", "no padding token apart from the end token: transformers scores with this model one text at a time");
+}
+
+/** Which pairs the accuracy is of. */
+function sayHeldOut(run: Run, count: number, named: boolean): void {
+  if (count === 0)
+    run.note("info", "no held-out pairs: the accuracy will not be known; set evaluation.data, or evaluation.pairs");
+  else if (!named)
+    run.note(
+      "info",
+      `${counted(count, "pair")} of data ${count === 1 ? "is" : "are"} held out, whole prompts; evaluation.data has others`,
+    );
 }
 
 /** By what the pairs were written, which is what the reward model reads answers by. */

@@ -284,11 +284,34 @@ describe("the recipe", { timeout: 60_000 }, () => {
     );
   });
 
+  test("without data for it a tenth is held out, whole prompts, and its accuracy said; or none, which is said too", async () => {
+    const data = jsonl(...preferences(160));
+    const { host } = await run({ model: chat, data, reward: few });
+    const told = notes(host).join("\n");
+    expect(told).toContain("10 pairs of data are held out, whole prompts"); // ten to a prompt
+    expect(told).toMatch(/held-out pairs in the right order: .* % of 10/);
+    const none = await run({ model: chat, data, reward: few, evaluation: { pairs: 0 } });
+    expect(summaryOf(none.host).heldOut).toBeNull();
+    expect(notes(none.host).join("\n")).toMatch(/no held-out pairs: .*set evaluation\.data/);
+  });
+
+  test("pairs that are held out are not trained on", async () => {
+    using tokenizer = await Tokenizer.load(chat);
+    const learner: Learner = { folder: chat, tokenizer, spec: fakeSpec(TRIAL_VOCAB_SIZE, eos) };
+    using pairs = await openPairs(resolve({ data: jsonl(...preferences(160)) }), learner, testHost(), 1000);
+    const promptOf = ({ chosen }: { readonly chosen: Int32Array }) => chosen[1];
+    const held = new Set(pairs.heldOut.map(promptOf));
+    expect([pairs.heldOut.length, held.size]).toEqual([10, 1]);
+    const trained = new Set(pairs.next(150).map(promptOf));
+    expect(trained.size).toBe(15);
+    expect([...trained].filter((prompt) => held.has(prompt))).toEqual([]);
+  });
+
   test("goes on from a classifier, and from scratch with a tokenizer", async () => {
     const data = jsonl(...preferences(20, 0, "<q> "));
     const { summary } = await run({ model, data, reward: few });
     const again = await run({ model: summary.model, data, reward: few });
-    expect(summaryOf(again.host)).toMatchObject({ heldOut: null, parameters: summary.parameters });
+    expect(summaryOf(again.host)).toMatchObject({ heldOut: { accuracy: { n: 2 } }, parameters: summary.parameters });
     const scratch = { width: 16, layers: 1, heads: 2, mlp: 24, maxPositions: 64 };
     const { host } = await run({ tokenizer: model, scratch, data, reward: few });
     const config = JSON.parse(readFileSync(join(host.out, "model", "config.json"), "utf8"));
