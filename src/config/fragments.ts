@@ -150,7 +150,7 @@ export function evaluationSampling(
     range
       .nullable()
       .default(value)
-      .describe(withHelp(`${what} of held-out samples; null is what grpo.sampling says`, more));
+      .describe(withHelp(`${what} of held-out samples; null is what training takes`, more));
   return group({
     temperature: asTraining(drawing.temperature, "Temperature"),
     topK: asTraining(drawing.topK, "Top-k"),

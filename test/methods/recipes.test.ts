@@ -24,6 +24,13 @@ describe("every recipe", () => {
     }
   });
 
+  test("helps with settings of evaluation without naming one algorithm's group, where there are several", () => {
+    const { schema } = recipes.find(({ name }) => name === "rlmt")!;
+    const helps = describeSettings(schema).filter(({ key }) => key.startsWith("evaluation.sampling."));
+    expect(helps.length).toBeGreaterThan(5);
+    for (const { help } of helps) expect(help).toMatch(/null is what training takes/);
+  });
+
   test("resolves, plans, and refuses unknown keys by their nearest", () => {
     for (const recipe of recipes) {
       const given = needed(recipe.name);
