@@ -33,6 +33,34 @@ describe("settings", () => {
   });
 });
 
+describe("settings of algorithms", () => {
+  const grpo = { algorithm: "grpo", grpo: { steps: 5, beta: 1 }, dpo: { beta: 1 } };
+
+  test("are compared among the runs that read them", () => {
+    const dpo = { algorithm: "dpo", grpo: { steps: 9, beta: 1 }, dpo: { beta: 2 } };
+    expect(settingDifferences([grpo, dpo])).toEqual([{ key: "algorithm", values: ["grpo", "dpo"] }]);
+    expect(settingDifferences([grpo, dpo, { ...grpo, grpo: { steps: 7, beta: 1 } }])).toEqual([
+      { key: "algorithm", values: ["grpo", "dpo", "grpo"] },
+      { key: "grpo.steps", values: [5, 9, 7] },
+    ]);
+    expect(settingDifferences([{ ...grpo, dpo: { beta: 3 } }, grpo])).toEqual([]);
+  });
+
+  test("of a recipe without a choice are all compared", () => {
+    const keys = settingDifferences([{ grpo: { steps: 5 } }, { grpo: { steps: 6 } }]).map(({ key }) => key);
+    expect(keys).toEqual(["grpo.steps"]);
+  });
+});
+
+test("other settings that come to the same held-out problems are no warning", async () => {
+  const { settings, notes } = await compareFolders(
+    pastRun({ config: { evaluation: { problems: 10 } } }),
+    pastRun({ config: { evaluation: { problems: 256 } } }),
+  );
+  expect(settings).toEqual([{ key: "evaluation.problems", values: [10, 256] }]);
+  expect(notes).toEqual([]);
+});
+
 describe("ablations", () => {
   const rlmt = (change: object, more = {}) =>
     pastRun({
@@ -286,6 +314,7 @@ describe("whether runs may be compared", () => {
     const second = pastRun({
       recipe: "other",
       config: { data: "b", rewards: [2], evaluation: { data: "y", every: 2 } },
+      question: (problem) => `${problem < 8 ? "Problem" : "Other"} ${problem}?`,
       finished: false,
     });
     const { notes, settings, runs } = await compareFolders(first, second);
@@ -297,6 +326,7 @@ describe("whether runs may be compared", () => {
       expect.stringContaining("the rewards are not the same"),
       "the prompts of training are not the same",
       expect.stringContaining("the held-out problems are not the same"),
+      expect.stringContaining("have 8 held-out problems in common, of 10 and 10: those are paired"),
     ]);
   });
 

@@ -78,8 +78,8 @@ const ownNotes = ({ name, notes, finished, steps }: RunRecord): readonly string[
 const NEEDED: readonly (readonly [setting: RegExp, text: string])[] = [
   [/^(reward|rewards|task)(\.|$)/, "the rewards are not the same, so the rows about reward are not on one scale"],
   [/^(data|question|mixture)(\.|$)/, "the prompts of training are not the same"],
-  [/^evaluation\.(data|problems)(\.|$)/, "the held-out problems are not the same; those in common are paired"],
 ];
+const HELD_OUT = /^evaluation\.(data|problems)(\.|$)/;
 
 function jointNotes(runs: readonly RunRecord[], settings: readonly SettingDifference[]): readonly string[] {
   const [first, ...others] = runs as [RunRecord, ...RunRecord[]];
@@ -90,6 +90,9 @@ function jointNotes(runs: readonly RunRecord[], settings: readonly SettingDiffer
       ? [`the recipes differ: ${[...recipes].join(", ")}; settings that one has and another has not are listed too`]
       : []),
     ...NEEDED.flatMap(([setting, text]) => (settings.some(({ key }) => setting.test(key)) ? [text] : [])),
+    ...(settings.some(({ key }) => HELD_OUT.test(key)) && !others.every((other) => haveSameAnswers(first, other))
+      ? ["the held-out problems are not the same; those in common are paired"]
+      : []),
     ...(lengths.size > 1 ? [`the runs have ${[...lengths].join(", ")} steps: ends are those of each run`] : []),
     ...others.flatMap((other) => rowNotes(first, other)),
     ...others.flatMap((other) => heldOutNotes(first, other)),
@@ -118,6 +121,14 @@ function rowNotes(first: RunRecord, other: RunRecord): readonly string[] {
     return [`${names} left out ${a} and ${b} rows of their data: they are not trained on the same`];
   if (first.prompts === null || other.prompts === null || first.prompts === other.prompts) return [];
   return [`${names} are not trained on the same prompts, though as many rows are left out`];
+}
+
+/** Other settings may come to the same held-out problems. */
+function haveSameAnswers(first: RunRecord, other: RunRecord): boolean {
+  const [a, b] = [lastSet(first, "sampled"), lastSet(other, "sampled")];
+  if (a === null || b === null || a.answers === null || b.answers === null) return false;
+  const common = commonAnswers(a, b).length;
+  return common === a.answers.length && common === b.answers.length;
 }
 
 function heldOutNotes(first: RunRecord, other: RunRecord): readonly string[] {

@@ -9,14 +9,26 @@ export interface SettingDifference {
   readonly values: readonly unknown[];
 }
 
-/** Every setting that differs, in the order in which the runs have them. Lists are compared as a whole. */
+/** Groups of settings of which a run reads the one that its `algorithm` names, where it has that setting. */
+const ALGORITHMS = ["grpo", "dpo", "ppo"];
+
+/**
+ * Every setting that differs among the runs that read it, in the order in which the runs have them. Lists are compared as a whole. What one
+ * run alone reads, of an algorithm that no other has, is no difference beside that of the algorithm.
+ */
 export function settingDifferences(configs: readonly JsonObject[]): readonly SettingDifference[] {
   const flat = configs.map((config) => new Map(leaves(config, "")));
   const keys = new Set(flat.flatMap((settings) => [...settings.keys()]));
   return [...keys].flatMap((key) => {
     const values = flat.map((settings) => settings.get(key));
-    return values.every((value) => sameJson(value, values[0])) ? [] : [{ key, values }];
+    const read = values.filter((_, r) => isRead(configs[r]!, key));
+    return read.every((value) => sameJson(value, read[0])) ? [] : [{ key, values }];
   });
+}
+
+function isRead({ algorithm }: JsonObject, key: string): boolean {
+  const [group] = key.split(".");
+  return typeof algorithm !== "string" || !ALGORITHMS.includes(group!) || group === algorithm;
 }
 
 function leaves(value: JsonObject, prefix: string): (readonly [key: string, value: unknown])[] {
