@@ -92,10 +92,27 @@ const PLOTS: readonly (readonly [title: string, field: string])[] = [
   ["Malformed, share", "malformed"],
 ];
 
+/** How thoughts are written, by its measures' fields. */
+const stylePlots = ({ measures }: Comparison): typeof PLOTS =>
+  measures.flatMap(({ section, name, title }) =>
+    section === "style" && name.endsWith(STYLE_END)
+      ? [[`Thoughts: ${title.replace(/, end$/, "")}`, name.slice(0, -STYLE_END.length)] as const]
+      : [],
+  );
+const STYLE_END = "/end";
+
+/** How often each run beats the first by a second judge. */
+const winPlots = ({ measures, judge }: Comparison): ComparePage["intervals"] =>
+  measures.flatMap(({ name, title, values }) =>
+    name === "judge/win_rate"
+      ? [{ title: `By ${judge?.name}: ${title}`, range: [0, 1] as const, even: 0.5, points: values }]
+      : [],
+  );
+
 /** The comparison as a page. */
 export function pageOf(runs: readonly RunRecord[], comparison: Comparison): ComparePage {
   const { settings, notes } = comparison;
-  const [reward, ...others] = PLOTS.map(([title, field]) => ({
+  const [reward, ...others] = [...PLOTS, ...stylePlots(comparison)].map(([title, field]) => ({
     title,
     curves: runs.map((run) => curveOf(run, field)),
   }));
@@ -104,6 +121,7 @@ export function pageOf(runs: readonly RunRecord[], comparison: Comparison): Comp
     runs: runs.map(({ name }, r) => ({ label: letter(r), name })),
     notes,
     plots: [reward!, heldOutPlot(runs), ...others],
+    intervals: winPlots(comparison),
     tables: [
       {
         title: settings.length === 0 ? "All settings are equal" : "Settings that differ; all others are equal",

@@ -1,5 +1,6 @@
 // A comparison of runs as one HTML page: figures in tables, curves drawn by uPlot. Pure; the page holds all it needs and asks no network
 // for anything. Leaves out where uPlot's files come from.
+import { type IntervalPlot, intervalSvg } from "./interval-plot.js";
 
 export interface ComparePage {
   readonly title: string;
@@ -8,6 +9,8 @@ export interface ComparePage {
   readonly notes: readonly string[];
   readonly tables: readonly PageTable[];
   readonly plots: readonly PagePlot[];
+  /** Those without steps. */
+  readonly intervals: readonly IntervalPlot[];
 }
 
 export interface PageTable {
@@ -64,7 +67,7 @@ export function comparePage(page: ComparePage, assets: PlotAssets): string {
 <h1>${escapeHtml(page.title)}</h1>
 <ul class="runs">${page.runs.map(runItem).join("")}</ul>
 ${page.notes.length === 0 ? "" : `<ul class="notes">${page.notes.map((note) => `<li>${escapeHtml(note)}</li>`).join("")}</ul>`}
-<div class="plots">${drawn.map(({ title }) => `<figure><figcaption>${escapeHtml(title)}</figcaption></figure>`).join("")}</div>
+<div class="plots">${drawn.map(({ title }) => `<figure class="curves">${caption(title)}</figure>`).join("")}${page.intervals.map((plot) => intervalFigure(plot, labels)).join("")}</div>
 ${page.tables.map(tableHtml).join("\n")}
 <script>${assets.script}</script>
 <script type="application/json" id="data">${inScript(JSON.stringify(data))}</script>
@@ -73,6 +76,15 @@ ${page.tables.map(tableHtml).join("\n")}
 </html>
 `;
 }
+
+const caption = (title: string): string => `<figcaption>${escapeHtml(title)}</figcaption>`;
+
+const intervalFigure = (plot: IntervalPlot, labels: readonly string[]): string =>
+  `<figure>${caption(plot.title)}${intervalSvg(
+    plot,
+    labels.map(escapeHtml),
+    LIGHT.map((_, i) => `var(--run-${i})`),
+  )}</figure>`;
 
 const runItem = ({ label, name }: ComparePage["runs"][number], run: number): string =>
   `<li><span class="swatch" style="background:var(--run-${run % LIGHT.length})"></span>${escapeHtml(`${label}: ${name}`)}</li>`;
@@ -96,7 +108,7 @@ h1{font-size:22px}h2{font-size:17px;margin-top:28px}
 ul.runs{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:6px 20px}
 .swatch{display:inline-block;width:14px;height:14px;border-radius:3px;margin-right:7px;vertical-align:-2px}
 .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(340px,1fr));gap:20px}
-figure{margin:0;min-width:0}figcaption{font-weight:600;margin-bottom:4px}
+figure{margin:0;min-width:0}svg{width:100%;fill:var(--ink);font-size:11px}figcaption{font-weight:600;margin-bottom:4px}
 .scroll{overflow-x:auto}.scroll table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 .scroll th,.scroll td{padding:3px 14px 3px 0;text-align:left;border-bottom:1px solid var(--faint);vertical-align:top}
 .scroll tbody th{padding-top:12px}`;
@@ -106,7 +118,7 @@ figure{margin:0;min-width:0}figcaption{font-weight:600;margin-bottom:4px}
 const draw = `
 "use strict";
 const { labels, plots } = JSON.parse(document.getElementById("data").textContent);
-const figures = [...document.querySelectorAll("figure")];
+const figures = [...document.querySelectorAll("figure.curves")];
 const height = 220;
 let drawn = [];
 function paint() {

@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { compare } from "../../src/cli/compare.js";
+import { pageOf } from "../../src/cli/compare-words.js";
 import { winShare } from "../../src/objective/intervals.js";
 import { type ChatServer, chatServer, completion } from "../helpers/chat-server.js";
 import { fixture } from "../helpers/files.js";
@@ -57,6 +58,18 @@ describe("a reward model", () => {
       `${judge} judges ${names[2]} against ${names[0]}: 0 wins, 10 ties, 0 losses on 10 problems`,
       expect.stringMatching(/: 1 answers of .* have no score; the first, .*expected a score that is a finite number/),
     ]);
+  });
+
+  test("its wins are drawn with their interval, and so is how thoughts are written while training", async () => {
+    const names = [a(), run(mixed, { figures: (step) => ({ "style/list_items": step }) })];
+    const { runs, comparison } = await compare(names, { judge }, never);
+    const { intervals, plots } = pageOf(runs, comparison);
+    const { rate: mean, interval } = winShare([1, 1, 1, 1, 1, 1, 1, 0.5, 0.5]);
+    expect(intervals).toMatchObject([{ title: expect.stringContaining(judge), points: [null, { mean, interval }] }]);
+    const style = plots.find(({ title }) => title === "Thoughts: list items")!;
+    expect(style.curves.map((curve) => curve.length)).toEqual([0, 20]);
+    const without = await compare(names, {}, never);
+    expect(pageOf(without.runs, without.comparison).intervals).toEqual([]);
   });
 
   test("one that a run was trained on is no second opinion, and says so", async () => {

@@ -32,6 +32,12 @@ const page: ComparePage = {
     },
     { title: "Nothing", curves: [[], []] },
   ],
+  intervals: [
+    {
+      ...{ title: hostile, range: [0, 1], even: 0.5 },
+      points: [null, { mean: 0.75, interval: [0.5, 1] }],
+    },
+  ],
 };
 const html = comparePage(page, assets);
 const scripts = [...html.matchAll(/<script([^>]*)>([\s\S]*?)<\/script>/g)];
@@ -39,14 +45,24 @@ const scripts = [...html.matchAll(/<script([^>]*)>([\s\S]*?)<\/script>/g)];
 describe("the page", () => {
   test("asks no network for anything", () => {
     expect(html).toContain(`content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"`);
-    const plain = comparePage({ ...page, runs: [{ label: "A", name: "one" }], notes: [], tables: [] }, assets);
+    const bare = { runs: [{ label: "A", name: "one" }], notes: [], tables: [], intervals: [] };
+    const plain = comparePage({ ...page, ...bare }, assets);
     expect(plain.replace(assets.script, "")).not.toMatch(/\b(src|href)=|url\(|@import|https?:/);
   });
 
   test("has the text of runs, notes and tables, none of it as HTML", () => {
     expect(scripts).toHaveLength(3);
     expect(html).not.toContain("<img");
-    expect(html.match(/&lt;\/script&gt;&lt;img src=x onerror=alert\(1\)&gt;&quot;&#39;&amp;/g)).toHaveLength(3);
+    expect(html.match(/&lt;\/script&gt;&lt;img src=x onerror=alert\(1\)&gt;&quot;&#39;&amp;/g)).toHaveLength(4);
+  });
+
+  test("draws an interval as a line with its mean on it, and where neither is ahead", () => {
+    const [svg] = /<svg[\s\S]*<\/svg>/.exec(html)!;
+    const place = (share: number) => (24 + 292 * share).toFixed(1);
+    expect(svg).toContain(`<line x1="${place(0.5)}" x2="${place(1)}" y1="13" y2="13" stroke="var(--run-1)"`);
+    expect(svg).toContain(`<circle cx="${place(0.75)}" cy="13"`);
+    expect(svg).toContain(`<line x1="${place(0.5)}" x2="${place(0.5)}" y1="0"`);
+    expect(svg.match(/<circle/g)).toHaveLength(1);
   });
 
   test("draws the plots that have points, with every run's curve", () => {
