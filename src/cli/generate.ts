@@ -62,7 +62,7 @@ softmax(logits), over the whole vocabulary. A stop string trims the text, not th
 that completes it. Samples also end at the end tokens of config.json, generation_config.json and the tokenizer.
 
 Where no flag says otherwise, temperature, top-k, top-p, min-p, repetition penalty and do_sample: false are those
-of the model's generation_config.json; stderr says which.
+of the model's generation_config.json; stderr says which, and what else the file asks of samples, which is not done.
 
 Examples:
   zazen generate --model runs/mine/model --prompt "<q> 16 9 3 -> 10 <think>" --n 4
@@ -133,8 +133,12 @@ export async function generate(
   const folders = await modelFolders(options.model, options.base);
   const spec = await readModelSpec(folders.base); // a folder that is no model is told so before its tokenizer is missed
   requireHead(`generate --model ${options.model}`, loadedSpec(spec, folders, {}), "language");
-  const { endTokens, recommendedSampling } = await import("../engine/generation-config.js");
+  const { endTokens, namedValues, recommendedSampling, unknownSampling } = await import(
+    "../engine/generation-config.js"
+  );
   const recommended = await recommendedSampling(folders.base);
+  const unknown = namedValues(await unknownSampling(folders.base));
+  if (unknown !== "") log(`generation_config.json asks for ${unknown}: not followed, since this engine does not do it`);
   const { Tokenizer } = await import("../prompt/tokenizer.js");
   using tokenizer = await Tokenizer.load(folders.tokenizer);
   const prompt = await encodePrompt(tokenizer, folders.tokenizer, options);

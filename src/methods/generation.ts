@@ -2,7 +2,7 @@
 // of the model's files training leaves out.
 import { join } from "node:path";
 import type { SamplingSettings } from "../config/fragments.js";
-import { notFollowed, recommendedSampling } from "../engine/generation-config.js";
+import { namedValues, notFollowed, recommendedSampling, unknownSampling } from "../engine/generation-config.js";
 import type { EngineLike } from "../engine/like.js";
 import type { TokenBytes } from "../engine/types.js";
 import { needsVocabulary } from "../rollout/sampling.js";
@@ -42,13 +42,12 @@ interface StartingModel {
 export async function ignoredRecommendations(
   { model, lora, sampling, group }: StartingModel,
   context: Pick<RunContext, "emit">,
-): Promise<Readonly<Record<string, number>>> {
+): Promise<Readonly<Record<string, unknown>>> {
   const { base } = await foldersOf(model, lora);
-  const ignored = notFollowed(await recommendedSampling(base), sampling);
-  const names = Object.entries(ignored).map(([name, value]) => `${name} ${value}`);
-  if (names.length > 0) {
+  const ignored = { ...notFollowed(await recommendedSampling(base), sampling), ...(await unknownSampling(base)) };
+  if (Object.keys(ignored).length > 0) {
     const file = join(base, "generation_config.json");
-    const text = `${file} recommends ${names.join(", ")}: ignored, since training samples as ${group}.sampling says`;
+    const text = `${file} recommends ${namedValues(ignored)}: ignored, since training samples as ${group}.sampling says`;
     context.emit({ type: "note", level: "info", text });
   }
   return ignored;

@@ -95,6 +95,14 @@ describe("with a model", { timeout: 60_000 }, () => {
       says.mockClear();
       expect(await generate(options({ n: 1, temperature: 0.9, topK: 0 }))).toEqual(sampled);
       expect(says).not.toHaveBeenCalled();
+      writeFileSync(
+        join(folder, "generation_config.json"),
+        JSON.stringify({ typical_p: 0.9, no_repeat_ngram_size: 0 }),
+      );
+      await generate(options({ n: 1 }));
+      expect(says).toHaveBeenCalledWith(
+        "generation_config.json asks for typical_p 0.9: not followed, since this engine does not do it\n",
+      );
     } finally {
       says.mockRestore();
     }

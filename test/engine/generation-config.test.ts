@@ -2,7 +2,13 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { endTokens, notFollowed, recommendedSampling } from "../../src/engine/generation-config.js";
+import {
+  endTokens,
+  namedValues,
+  notFollowed,
+  recommendedSampling,
+  unknownSampling,
+} from "../../src/engine/generation-config.js";
 import { readModelSpec } from "../../src/engine/spec.js";
 import { temporaryFolder } from "../helpers/engine.js";
 import { TINY_CONFIG, writeConfig } from "../helpers/tiny-model.js";
@@ -29,6 +35,23 @@ describe("recommendations", () => {
       code: "CONFIG_INVALID",
       message: `[${join(folder, "generation_config.json")}] expected a number as top_p, got "0.9"; mend the file`,
     });
+  });
+
+  test("that this engine does not do are named with their values, neutral ones and other fields are not", async () => {
+    const asked = {
+      typical_p: 0.9,
+      no_repeat_ngram_size: 3,
+      min_new_tokens: 10,
+      suppress_tokens: [5],
+      epsilon_cutoff: 0.01,
+    };
+    const neutral = { eta_cutoff: 0, num_beams: 1, guidance_scale: null, bad_words_ids: [], forced_eos_token_id: null };
+    const known = { temperature: 0.6, top_p: 0.95, max_new_tokens: 99, do_sample: true, eos_token_id: 2 };
+    expect(await unknownSampling(folderWith({ ...known, ...neutral, ...asked }))).toEqual(asked);
+    expect(await unknownSampling(folderWith({ ...known, ...neutral }))).toEqual({});
+    expect(await unknownSampling(temporaryFolder())).toEqual({});
+    const long = { suppress_tokens: Array.from({ length: 100 }, (_, i) => i) };
+    expect(namedValues({ typical_p: 0.9, ...long })).toMatch(/^typical_p 0\.9, suppress_tokens \[0,1,[\d,]{55}\.\.\.$/);
   });
 
   test("that a sampling follows are not among those that it does not", () => {

@@ -154,6 +154,14 @@ describe("what generation_config.json recommends", () => {
     expect(engine.samplings[2]).toMatchObject({ temperature: 1, topK: 0, topP: 1 });
   });
 
+  test("is named too where no recipe could follow it", async () => {
+    const { host } = await run({}, {}, { generation: { typical_p: 0.9, min_new_tokens: 10, suppress_tokens: [] } });
+    expect(notes(host)).toContainEqual(
+      expect.stringMatching(/recommends typical_p 0\.9, min_new_tokens 10: ignored, since training samples as grpo/),
+    );
+    expect(summaryOf(host).sampling.ignored).toEqual({ typical_p: 0.9, min_new_tokens: 10 });
+  });
+
   test("is not spoken of where the recipe says the same", async () => {
     const { host } = await run({ temperature: 0.6, topK: 20, topP: 0.95 }, {}, { generation });
     expect(notes(host).filter((text) => text.includes("generation_config.json"))).toEqual([]);
