@@ -57,7 +57,7 @@ const defaultMaxTokens = 256;
 
 const help = `
 The prompt goes through the model's chat template as one user message; with --raw, or where the model has no
-template, it is text to continue. Log-probs are those of softmax(logits / temperature), at temperature 0 of
+template, it is text to continue, to which a start token that it has is not added again. Log-probs are those of softmax(logits / temperature), at temperature 0 of
 softmax(logits), over the whole vocabulary. A stop string trims the text, not the ids: they end with the token
 that completes it. Samples also end at the end tokens of config.json, generation_config.json and the tokenizer.
 
@@ -202,12 +202,13 @@ async function encodePrompt(
   options: GenerateOptions,
 ): Promise<readonly number[]> {
   const { ChatTemplate } = await import("../prompt/chat.js");
+  const { withoutDoubledStart } = await import("../prompt/start-token.js");
   const { raw = false, chatTemplateKwargs } = options;
   const template = raw ? null : await ChatTemplate.load(folder, { kwargs: chatTemplateKwargs ?? {} });
   if (template === null && chatTemplateKwargs !== undefined) throw unusedKwargs(folder, raw);
   const ids =
     template === null
-      ? tokenizer.encode(options.prompt)
+      ? withoutDoubledStart(tokenizer.encode(options.prompt), tokenizer.bosId)
       : tokenizer.encode(await template.render([{ role: "user", content: options.prompt }]), {
           addSpecialTokens: false,
         });

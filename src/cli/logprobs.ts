@@ -35,6 +35,8 @@ Examples:
   zazen logprobs --model stories260k --text "Once upon a time"
   zazen logprobs --model stories260k --ids 1,403,407 --top 3 --json
 
+A text that begins with the start token, spelt out, gets no second one.
+
 JSON: {tokens, logprobs, top}. logprobs[0] is null; logprobs[i] is that of token i given those before it.
 top[i] holds the K best {id, logprob} for the position after token i.`;
 
@@ -85,9 +87,15 @@ async function tokensOf({ model, base, text, ids }: LogprobsOptions): Promise<re
     const got = text === undefined ? "neither" : "both";
     throw new InputError("LOGPROBS_INPUT", `[logprobs] expected one of --text and --ids, got ${got}; give one`);
   }
-  const tokens = ids === undefined ? (await loadTokenizer(model, base)).encode(text ?? "") : parseIds(ids);
+  const tokens = ids === undefined ? await encode(model, base, text ?? "") : parseIds(ids);
   if (tokens.length > 0) return tokens;
   throw new InputError("EMPTY_PROMPT", "[logprobs] expected at least one token, got none; give some text or ids");
+}
+
+async function encode(model: string, base: string | undefined, text: string): Promise<readonly number[]> {
+  const { withoutDoubledStart } = await import("../prompt/start-token.js");
+  const tokenizer = await loadTokenizer(model, base);
+  return withoutDoubledStart(tokenizer.encode(text), tokenizer.bosId);
 }
 
 async function loadTokenizer(model: string, base: string | undefined) {

@@ -6,6 +6,7 @@ import type { Codec } from "../data/store.js";
 import { InputError } from "../errors.js";
 import { assistantTurns, type Lesson, lessonTexts, type MaskedIds, maskedIds } from "../prompt/assistant-mask.js";
 import { ChatTemplate, type Message } from "../prompt/chat.js";
+import { withoutDoubledStart } from "../prompt/start-token.js";
 import type { Demonstration } from "../train/sft.js";
 import { templateOptions } from "./data-settings.js";
 import type { DemonstrationSettings, Learner } from "./sft-data.js";
@@ -169,11 +170,6 @@ export class ExampleEncoder {
 function left(report: SourceReport, reason: string): null {
   drop(report, reason);
   return null;
-}
-
-/** A prompt that begins with the text of the start token gets no second one. */
-function withoutDoubledStart(ids: Int32Array, startId: number | null): Int32Array {
-  return startId !== null && ids[0] === startId && ids[1] === startId ? ids.subarray(1) : ids;
 }
 
 function joined(prompt: Int32Array, completion: Int32Array, end: readonly number[]): MaskedIds {

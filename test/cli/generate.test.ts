@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { jsonObject } from "../../src/cli/flags.js";
 import { type GenerateOptions, generate } from "../../src/cli/generate.js";
+import { logprobs } from "../../src/cli/logprobs.js";
 import { Engine } from "../../src/engine/engine.js";
 import { Tokenizer } from "../../src/prompt/tokenizer.js";
-import { TOY_EOS, toyModel } from "../helpers/toy-model.js";
+import { TOY_BOS, TOY_EOS, toyModel } from "../helpers/toy-model.js";
 
 const base: GenerateOptions = {
   model: "",
@@ -45,6 +46,17 @@ describe("with a model", { timeout: 60_000 }, () => {
     );
     expect(pieces.join("")).toBe(samples.map(({ text }, i) => `--- ${i + 1}\n${text}\n`).join(""));
     expect(pieces.length).toBeGreaterThan(6);
+  });
+
+  test("a text that spells out its start token gets no second one", async () => {
+    const greedy = { n: 1, temperature: 0, maxTokens: 5 };
+    expect(await generate(options({ ...greedy, prompt: "<s>The cat" }))).toEqual(
+      await generate(options({ ...greedy, prompt: "The cat" })),
+    );
+    const tokensOf = async (text: string) =>
+      (await logprobs({ model: folder, text, top: 0, temperature: 1, dtype: "float32" })).tokens;
+    expect(await tokensOf("<s>The cat")).toEqual(await tokensOf("The cat"));
+    expect((await tokensOf("<s><s>The cat")).filter((id) => id === TOY_BOS)).toHaveLength(2); // as many as were written
   });
 
   test("choices and regular expressions", async () => {
