@@ -87,6 +87,7 @@ EngineConfig engine_config(const Napi::Object& args) {
   c.kv_bytes = integer(args, "kvBytes");
   c.trainable = boolean(args, "trainable");
   c.reference = boolean(args, "reference");
+  c.moving_reference = boolean(args, "movingReference");
   c.recompute = boolean(args, "recompute");
   c.memory_limit = integer(args, "memoryLimit");
   return c;

@@ -27,6 +27,14 @@ ParameterList checked_base(const EngineConfig& config, const ModelSpec& spec, co
   return parameters;
 }
 
+// reference = (1 - mix) reference + mix weights
+void mix_into(ThreadPool& pool, float* reference, const float* weights, int64_t size, float mix) {
+  parallel_for(pool, ceil_div(size, kSyncChunk), [&](int64_t chunk) {
+    const int64_t first = chunk * kSyncChunk, end = std::min(size, first + kSyncChunk);
+    for (int64_t i = first; i < end; ++i) reference[i] = (1.0f - mix) * reference[i] + mix * weights[i];
+  });
+}
+
 ParameterList checked_parameters(const EngineConfig& config) {
   ParameterList parameters(config.spec);
   if (!config.adapter.empty()) check_adapter(config.adapter, parameters);
@@ -51,6 +59,10 @@ Engine::Engine(const EngineConfig& config, const std::vector<std::string>& paths
   if (config_.reference && !is_adapted()) {
     reference_.reset(config_.spec.dtype, parameters_.elements());
     std::memcpy(reference_.ref().data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
+    if (has_reference_masters(config_)) {
+      reference_master_.reset(master_.size());
+      std::copy_n(master_.data(), master_.size(), reference_master_.data());
+    }
   }
   if (config_.trainable)
     trainer_ = std::make_unique<Trainer>(model_, config_.micro_batch_tokens, config_.moments, config_.recompute);
@@ -110,22 +122,17 @@ void Engine::sync_reference(float mix) {
   const TensorRef reference = require_reference().ref();
   if (mix == 1.0f) {
     std::memcpy(reference.data, weights_.view().data, static_cast<size_t>(weights_.bytes()));
-    return;
+    std::copy_n(master_.data(), reference_master_.size(), reference_master_.data());
+  } else if (config_.spec.dtype == DType::f32) {
+    mix_into(pool_, static_cast<float*>(reference.data), weights_.view().as<float>(), parameters_.elements(), mix);
+  } else if (mix > 0.0f) {
+    ZAZEN_CHECK(
+        reference_master_.size() > 0, "BAD_ARGUMENT",
+        "[syncReference] expected a mix of 1 of an engine with bfloat16 weights and a reference that stays or is copied, got ",
+        mix, "; create it with reference: \"moving\"");
+    mix_into(pool_, reference_master_.data(), master_.data(), parameters_.trained_elements(), mix);
+    round_weights(model_, {reference, reference_master_.data()});
   }
-  const auto mixed = [mix](float r, float w) { return (1.0f - mix) * r + mix * w; };
-  const int64_t size = parameters_.elements();
-  parallel_for(pool_, ceil_div(size, kSyncChunk), [&](int64_t chunk) {
-    const int64_t first = chunk * kSyncChunk, end = std::min(size, first + kSyncChunk);
-    if (config_.spec.dtype == DType::f32) {
-      float* r = static_cast<float*>(reference.data);
-      const float* w = static_cast<const float*>(weights_.view().data);
-      for (int64_t i = first; i < end; ++i) r[i] = mixed(r[i], w[i]);
-    } else {
-      bf16* r = static_cast<bf16*>(reference.data);
-      const bf16* w = static_cast<const bf16*>(weights_.view().data);
-      for (int64_t i = first; i < end; ++i) r[i] = f32_to_bf16(mixed(bf16_to_f32(r[i].bits), bf16_to_f32(w[i].bits)));
-    }
-  });
 }
 
 Trainer& Engine::trainer() {
@@ -157,6 +164,7 @@ void Engine::save_merged(const std::string& path) const {
 std::vector<StateBuffer> Engine::state() {
   std::vector<StateBuffer> buffers = trainer().state();
   if (master_.size() > 0) buffers.push_back({"master", master_.data()});
+  if (reference_master_.size() > 0) buffers.push_back({"reference", reference_master_.data()});
   return buffers;
 }
 

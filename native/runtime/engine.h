@@ -19,13 +19,19 @@ struct EngineConfig {
   int threads = 1;
   int64_t micro_batch_tokens = 1, kv_bytes = 0;
   bool trainable = true, reference = false;
-  DType moments = DType::f32;  // f32 or bf16
-  bool recompute = false;      // activations in the backward pass
-  std::string adapter;         // file that adapters come from; empty: they are made from lora_seed
+  bool moving_reference = false;  // it follows bf16 weights by parts of the way, and keeps an f32 copy
+  DType moments = DType::f32;     // f32 or bf16
+  bool recompute = false;         // activations in the backward pass
+  std::string adapter;            // file that adapters come from; empty: they are made from lora_seed
   uint64_t lora_seed = 0;
   HeadFrom head = HeadFrom::files;                             // caller: drawn from the seed
   int64_t memory_limit = std::numeric_limits<int64_t>::max();  // bytes; what is kept all the time must fit
 };
+
+// Whether a reference in bf16 has f32 masters, from which it is rounded.
+inline bool has_reference_masters(const EngineConfig& c) {
+  return c.reference && c.moving_reference && c.trainable && c.spec.lora.rank == 0 && c.spec.dtype != DType::f32;
+}
 
 struct Workload;  // runtime/memory_plan.h
 
@@ -47,7 +53,9 @@ class Engine {
   std::vector<float> values(const ValueArgs& args, Control& control);
   LossSums forward_backward(const TrainArgs& args, const LossArgs& loss, Control& control);
   OptimResult step(const OptimArgs& args) { return trainer().step(store(), args); }
-  // reference = (1 - mix) reference + mix weights, rounded to the model's type; a mix of 1 copies.
+  // reference = (1 - mix) reference + mix weights; a mix of 1 copies. Of bf16 weights the mean is one of masters, kept in f32
+  // and rounded to nearest for use, since parts of the way are often less than half a unit of bf16: a mix between 0 and 1 needs
+  // `moving_reference`.
   void sync_reference(float mix);
   // The adapters of an engine that has them, else all weights.
   void save(const std::string& path);
@@ -79,7 +87,8 @@ class Engine {
   ThreadPool pool_;
   Transformer base_model_, model_;  // over the same weights
   TensorBuffer weights_, reference_;
-  Buffer<float> master_;  // of bf16 weights that are trained
+  Buffer<float> master_;            // of bf16 weights that are trained
+  Buffer<float> reference_master_;  // of a moving reference, laid out as the masters
   Generator generator_;
   Scorer scorer_;
   std::unique_ptr<Trainer> trainer_;

@@ -30,6 +30,7 @@ MemoryPlan kept(const EngineConfig& c, const ParameterList& parameters) {
   if (c.reference && s.lora.rank == 0) plan.reference = plan.weights;
   if (!c.trainable) return plan;
   if (s.dtype != DType::f32) plan.masters = checked_product(trained, dtype_bytes(DType::f32));
+  if (has_reference_masters(c)) plan.reference = checked_sum(plan.reference, plan.masters);
   plan.gradients = Trainer::gradient_bytes(s, parameters);
   plan.moments = checked_product(2 * dtype_bytes(c.moments), trained);
   return plan;

@@ -312,14 +312,13 @@ OptimResult Trainer::step(const WeightStore& store, const OptimArgs& args) {
     k.adamw(model_.pool(), weights, gradients_.data() + run.first, m_.ref() + run.first, v_.ref() + run.first, run.count,
             adamw);
   }
-  if (store.master) round_weights(store);
+  if (store.master) round_weights(model_, store);
   return {norm, step_};
 }
 
-void Trainer::round_weights(const WeightStore& store) {
-  for (const Parameter& p : model_.parameters().trained())
-    model_.kernels().weight_round(model_.pool(), store.weights + p.offset, store.master + p.gradient, p.elements,
-                                  p.is_panels());
+void round_weights(const Transformer& model, const WeightStore& store) {
+  for (const Parameter& p : model.parameters().trained())
+    model.kernels().weight_round(model.pool(), store.weights + p.offset, store.master + p.gradient, p.elements, p.is_panels());
 }
 
 std::vector<float> Trainer::gradient(const Parameter& p) const {

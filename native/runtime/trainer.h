@@ -50,6 +50,9 @@ struct OptimResult {
   int64_t step;
 };
 
+// bf16 weights from their masters, rounded to nearest.
+void round_weights(const Transformer& model, const WeightStore& store);
+
 class Trainer {
  public:
   // With `recompute` a layer's activations are computed again in the backward pass, with the same bits, instead of kept.
@@ -105,7 +108,6 @@ class Trainer {
   void value_loss(const TrainArgs& args, const LossArgs& loss, int64_t first, int64_t R, LossSums& sums);
   void throw_if_aborted(const Control& control);
   void join_tied_gradient();
-  void round_weights(const WeightStore& store);
 
   const Transformer& model_;
   int64_t micro_batch_tokens_;

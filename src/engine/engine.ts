@@ -309,7 +309,8 @@ export class Engine {
 
   /**
    * Moves the reference to the policy: reference = (1 - mix) reference + mix weights, mix in 0 .. 1; 1 copies. Gorbatovski et al., "Learn
-   * your reference model", 2024. Rejects with NO_REFERENCE where the engine has none.
+   * your reference model", 2024. Of bfloat16 weights the mean is one of masters, rounded to nearest. Rejects with NO_REFERENCE where the
+   * engine has none, and with BAD_ARGUMENT for a mix between 0 and 1 of bfloat16 weights whose reference is not "moving".
    */
   async syncReference(mix: number): Promise<void> {
     checkNumber("syncReference mix", mix, 0, 1);
@@ -360,9 +361,9 @@ export class Engine {
 
   /**
    * Writes what training keeps beside the weights into `folder`, each file whole or not at all: optimizer.safetensors with the moments
-   * (`exp_avg.NAME` and `exp_avg_sq.NAME`, row-major, in their type), the masters of bfloat16 weights (`master.NAME`, F32) and the steps
-   * taken; reference.safetensors where there is a reference. `save` and `saveState` between two optimizer steps hold all that the next
-   * ones depend on.
+   * (`exp_avg.NAME` and `exp_avg_sq.NAME`, row-major, in their type), the masters of bfloat16 weights (`master.NAME`, F32), those of a
+   * moving reference (`reference.NAME`, F32) and the steps taken; reference.safetensors where there is a reference. `save` and `saveState`
+   * between two optimizer steps hold all that the next ones depend on.
    */
   async saveState(folder: string): Promise<void> {
     await makeFolder(folder);

@@ -24,8 +24,10 @@ export function fillOptions(options: EngineOptions, spec: ModelSpec): FilledOpti
   if (!ISAS.includes(filled.isa)) fail("BAD_ARGUMENT", "engine isa", ISAS.join(", "), filled.isa);
   if (!DTYPES.includes(dtype)) fail("BAD_ARGUMENT", "engine dtype", DTYPES.join(" or "), dtype);
   if (!DTYPES.includes(moments)) fail("BAD_ARGUMENT", "engine moments", DTYPES.join(" or "), moments);
-  for (const [name, value] of Object.entries({ trainable, reference, recompute }))
+  for (const [name, value] of Object.entries({ trainable, recompute }))
     if (typeof value !== "boolean") fail("BAD_ARGUMENT", `engine ${name}`, "true or false", value);
+  if (typeof reference !== "boolean" && reference !== "moving")
+    fail("BAD_ARGUMENT", "engine reference", 'true, false or "moving"', reference);
   checkNumber("engine threads", filled.threads, 1, 1024, true);
   checkNumber("engine microBatchTokens", filled.microBatchTokens, 1, 2 ** 31 - 1, true);
   checkNumber("engine kvBytes", filled.kvBytes, 1, Number.MAX_SAFE_INTEGER, true);
@@ -33,8 +35,9 @@ export function fillOptions(options: EngineOptions, spec: ModelSpec): FilledOpti
 }
 
 /** `adapter`: path of a file with adapters, or "". */
-export function nativeConfig(spec: ModelSpec, { lora, ...options }: FilledOptions, adapter = ""): object {
-  return { ...nativeSpec(spec), ...options, ...nativeLora(spec, lora, adapter), drawHead: false };
+export function nativeConfig(spec: ModelSpec, { lora, reference, ...options }: FilledOptions, adapter = ""): object {
+  const kept = { reference: reference !== false, movingReference: reference === "moving" };
+  return { ...nativeSpec(spec), ...options, ...kept, ...nativeLora(spec, lora, adapter), drawHead: false };
 }
 
 /** The spec as the native side has it: what a family or a scaling means is settled here. */

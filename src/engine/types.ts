@@ -119,8 +119,11 @@ export interface EngineOptions {
   readonly isa?: "auto" | "portable" | "avx2" | "avx512" | "avx512_bf16";
   /** Room for gradients and optimizer moments. Default true. */
   readonly trainable?: boolean;
-  /** Keep a frozen copy of the weights as they are now, for `ref` log-probs. With LoRA the base serves, without a copy. Default false. */
-  readonly reference?: boolean;
+  /**
+   * Keep a frozen copy of the weights as they are now, for `ref` log-probs. With LoRA the base serves, without a copy. "moving" is for
+   * syncReference with a mix below 1: of bfloat16 weights the copy then has float32 masters, which parts of the way add up in. Default false.
+   */
+  readonly reference?: boolean | "moving";
   /** Train adapters, not the weights. A folder of adapters brings its own. Default: none. */
   readonly lora?: LoraOptions;
   /** For a folder of adapters: the folder of their base model, in place of the one that adapter_config.json names. */

@@ -10,7 +10,13 @@ export interface PolicyStart extends LearnerSettings {
 
 /** Options of the policy's engine. */
 export function policyOptions(config: PolicyStart): EngineOptions {
-  return { ...learnerOptions(config), reference: config.grpo.loss.klCoefficient > 0 };
+  return { ...learnerOptions(config), reference: referenceOf(config.grpo) };
+}
+
+/** The engine's reference: none where the loss asks for none, one that moves where it follows the policy by parts of the way. */
+export function referenceOf({ loss, reference }: Pick<GrpoSettings, "loss" | "reference">): boolean | "moving" {
+  if (loss.klCoefficient === 0) return false;
+  return reference.sync.every > 0 && reference.sync.mix < 1 ? "moving" : true;
 }
 
 /** How the reference of GRPO follows the policy; null where it does not. */

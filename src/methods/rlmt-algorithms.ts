@@ -19,7 +19,7 @@ import type { TrainCost } from "../train/steps.js";
 import { type CriticStart, criticSpec, openCriticBeside } from "./critic-start.js";
 import { type LearnerSettings, learnerOptions, type ReferenceMove } from "./learner-settings.js";
 import { dpoWorkload, grpoWorkload, type HeldOutBound, mostTokens, ppoWorkloads, takeMemory } from "./memory.js";
-import { grpoMove } from "./policy-start.js";
+import { grpoMove, referenceOf } from "./policy-start.js";
 import type { RunContext } from "./recipe.js";
 import type { RlmtTask } from "./rlmt-task.js";
 import { dpoPart, grpoPart, ppoPart } from "./settings.js";
@@ -125,13 +125,13 @@ export function timesLine({ asked, samplesPerPrompt }: Algorithm, prompts: numbe
 
 function grpo(config: AlgorithmConfig, data: AlgorithmData | null): Algorithm {
   const settings = { ...config.grpo, sampling: ending(config.grpo.sampling, data) };
-  const { steps, prompts, samplesPerPrompt, maxErrorShare, loss } = settings;
+  const { steps, prompts, samplesPerPrompt, maxErrorShare } = settings;
   const line = `GRPO: ${groupSteps(settings)}${rate(settings)}`;
   return alone(config, {
     ...{ name: "grpo", sampling: settings.sampling, maxErrorShare, steps },
     ...{ asked: steps * prompts, samplesPerPrompt },
     lines: [line, ...samplingLines(settings)],
-    options: policyOptions(config, loss.klCoefficient > 0),
+    options: policyOptions(config, referenceOf(settings)),
     workload: (spec, longest, heldOut) => grpoWorkload(settings, spec, longest, heldOut),
     train: (run, policy, task, part) => reinforce(run, policy, task, settings, { ...part, phase: "grpo", steps }),
   });
@@ -243,7 +243,7 @@ async function beside(first: EngineLike, open: () => Promise<EngineLike>): Promi
 const rate = ({ optimizer }: { readonly optimizer: { readonly learningRate: number } }): string =>
   `, learning rate ${optimizer.learningRate}`;
 
-const policyOptions = (config: AlgorithmConfig, reference: boolean): EngineOptions => ({
+const policyOptions = (config: AlgorithmConfig, reference: boolean | "moving"): EngineOptions => ({
   ...learnerOptions(config),
   reference,
 });

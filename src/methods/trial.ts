@@ -40,6 +40,7 @@ import type { TrainCost } from "../train/steps.js";
 import type { ReadSample, SampleReader } from "../train/watch.js";
 import { withVocabulary } from "./generation.js";
 import { grpoWorkload, sftWorkload } from "./memory.js";
+import { referenceOf } from "./policy-start.js";
 import {
   type EngineSettings,
   engineOptions,
@@ -147,7 +148,7 @@ export async function savedPolicy(
 
 /** Options of a policy's engine with the reference that the loss asks for. */
 export function policyOptions(settings: TrialSettings): EngineOptions {
-  return { ...engineOptions(settings), reference: settings.grpo.loss.klCoefficient > 0 };
+  return { ...engineOptions(settings), reference: referenceOf(settings.grpo) };
 }
 
 /** Demonstrations made on the fly; `round` keeps a second round of training from repeating the first. */

@@ -15,6 +15,7 @@ import { nodeDisk } from "../train/disk.js";
 import { RunFolder } from "../train/run-folder.js";
 import type { TrainCost } from "../train/steps.js";
 import { foreseeMemory, grpoWorkload } from "./memory.js";
+import { referenceOf } from "./policy-start.js";
 import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { engineOptions } from "./settings.js";
 import { trialSpec, trialTokenizer } from "./trial.js";
@@ -159,7 +160,7 @@ function foresee(config: TryRlmtConfig): Promise<string> {
   return foreseeMemory({
     model: () => ({ spec: trialSpec(model) }),
     beside: async () => [foreseeNative(rewardSpec.parse({ kind: "model", model: REWARD_MODEL }) as ModelReward, judge)],
-    options: { ...engineOptions(config), reference: grpo.loss.klCoefficient > 0 },
+    options: { ...engineOptions(config), reference: referenceOf(grpo) },
     workload: (spec) => grpoWorkload(grpo, spec, spec.maxPositions - 1, evaluation),
     bounded: false,
   });

@@ -79,7 +79,7 @@ async function work(engine: Engine, { spec, options, lengths }: Case): Promise<v
   );
   const { samplesPerPrompt, maxTokens } = generated;
   await engine.generate({ prompts, samplesPerPrompt, sampling: { maxTokens, stopTokenIds: [] } });
-  await engine.logprobs({ ids: batch.ids, cuSeqlens: batch.cuSeqlens, reference: options.reference ?? false });
+  await engine.logprobs({ ids: batch.ids, cuSeqlens: batch.cuSeqlens, reference: Boolean(options.reference) });
   if (options.trainable === false) return;
   await engine.forwardBackward(batch, policyAt(1));
   await engine.optimStep({ learningRate: 1e-3 });

@@ -1,9 +1,10 @@
 // The policy loss through the engine: whole sequences over several chunks of the head, the ratio to a filtered sampler, and what each
 // variant does on policy.
 import { describe, expect, test } from "vitest";
-import { Engine } from "../../src/engine/engine.js";
+import { Engine, planMemory } from "../../src/engine/engine.js";
 import type { ModelSpec, PolicyLoss, TrainBatch } from "../../src/engine/types.js";
 import { bitsOf, oddInit, pack, policyAt, randomSequences, smallSpec } from "../helpers/engine.js";
+import { tempFolder } from "../helpers/recipes.js";
 
 const variants: readonly (readonly [string, Partial<PolicyLoss>])[] = [
   ["clip", {}],
@@ -105,6 +106,62 @@ describe("the reference", () => {
     const [from, half, to] = [await pull(0), await pull(0.5), await pull(1)];
     expect((half - from) / (to - from)).toBeGreaterThan(0.45);
     expect((half - from) / (to - from)).toBeLessThan(0.55);
+  });
+
+  test.each(["float32", "bfloat16"] as const)(
+    "many small moves in %s bring it to the policy, as one long move would",
+    async (dtype) => {
+      await using engine = await Engine.create(smallSpec, oddInit, { threads: 1, dtype, reference: "moving" });
+      for (let n = 0; n < 10; n++) await step(engine);
+      const logprobs = async (reference: boolean) => (await engine.logprobs({ ...tokens, reference })).logprobs;
+      const distance = (a: Float32Array, b: Float32Array) =>
+        a.reduce((sum, value, t) => sum + (Number.isNaN(value) ? 0 : Math.abs(value - b[t]!)), 0);
+      const policy = await logprobs(false);
+      const far = distance(policy, await logprobs(true));
+      const [mix, moves] = [0.01, 100];
+      for (let n = 0; n < moves; n++) await engine.syncReference(mix);
+      const left = distance(policy, await logprobs(true)) / far;
+      expect(left).toBeGreaterThan(0.8 * (1 - mix) ** moves); // 0.37 of the way in weights, and about that in log-probs
+      expect(left).toBeLessThan(1.2 * (1 - mix) ** moves);
+      await engine.syncReference(1);
+      expect(await bitsAt(engine, true)).toBe(await bitsAt(engine, false));
+      await engine.syncReference(0.5); // of what the reference is now, the policy
+      expect(await bitsAt(engine, true)).toBe(await bitsAt(engine, false));
+    },
+  );
+
+  test("its masters are part of the state: a loaded engine moves on with the same bits", async () => {
+    const options = { threads: 1, dtype: "bfloat16", reference: "moving" } as const;
+    const folder = tempFolder();
+    await using engine = await Engine.create(smallSpec, oddInit, options);
+    await step(engine);
+    await engine.syncReference(0.01);
+    await engine.save(folder);
+    await engine.saveState(folder);
+    await using again = await Engine.load(folder, options);
+    await again.loadState(folder);
+    const moved = async (one: Engine) => {
+      for (let n = 0; n < 50; n++) await one.syncReference(0.02);
+      return bitsAt(one, true);
+    };
+    expect(await moved(again)).toBe(await moved(engine));
+  });
+
+  test("parts of the way of bfloat16 weights ask for masters, which the plan of memory has", async () => {
+    const dtype = "bfloat16";
+    await using engine = await Engine.create(smallSpec, oddInit, { threads: 1, dtype, reference: true });
+    await engine.syncReference(1);
+    await expect(engine.syncReference(0.5)).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: expect.stringMatching(/"moving"/),
+    });
+    const parts = (reference: boolean | "moving") => planMemory(smallSpec, { dtype, reference }).parts;
+    expect(parts("moving").reference).toBe(parts(true).reference + parts(true).masters);
+    await using moving = await Engine.create(smallSpec, oddInit, { threads: 1, dtype, reference: "moving" });
+    expect(moving.memory().bytes - engine.memory().bytes).toBe(parts("moving").reference - parts(true).reference);
+    await expect(Engine.create(smallSpec, oddInit, { reference: "still" as "moving" })).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+    });
   });
 
   test("bad mixes and engines without one are refused", async () => {
