@@ -48,7 +48,7 @@ export function trainCommand(): Command {
     .option("--set <key=value>", "a setting, dotted key and YAML value; repeatable, overrides the file", collect)
     .option("--out <DIR>", "run folder, empty or new (default: runs/<recipe>-<time>)")
     .option("--resume [DIR]", "go on with the run in DIR, without DIR the newest under runs/")
-    .option("--allow-inexact-resume", "resume although the build or the libraries are others")
+    .option("--allow-inexact-resume", "resume although the build, the libraries or the rows are others")
     .option(
       "--dry-run",
       "show what the run would do and its settings, check that its files are there, and write nothing",
@@ -93,7 +93,13 @@ async function resume(recipes: readonly Recipe[], target: string | undefined, op
   const from = checkpoint === null ? standing : checkpoint.path;
   const lines = [...remarks, summary === null ? `goes on from ${from}` : "finished: there is nothing to do"];
   if (options.dryRun === true) return showPlan(found, options.json === true, lines);
-  if (summary === null) return run(found, { out, resume: { checkpoint } }, options.json === true, lines);
+  if (summary === null)
+    return run(
+      found,
+      { out, resume: { checkpoint, allowInexact: options.allowInexactResume === true } },
+      options.json === true,
+      lines,
+    );
   log(`the run in ${out} is finished; nothing was done`);
   if (options.json === true) printJson({ recipe: found.recipe.name, out, summary } satisfies TrainResult);
 }

@@ -1,6 +1,6 @@
 // One source of a recipe's data: where its rows are, which of them count, and how its columns are called. Counts what it leaves out.
 // Leaves out order and weights: see mixture.ts.
-
+import { createHash } from "node:crypto";
 import type { SourceSettings } from "../config/data.js";
 import { isObject, type JsonObject } from "../config/files.js";
 import { type HubProgress, hubFiles, hubReference, showReference } from "./hub.js";
@@ -17,6 +17,8 @@ export interface SourceReport {
   readonly dropped: Record<string, number>;
   /** Rows that lost their end. */
   truncated: number;
+  /** SHA-256 of the rows that were handed out, as JSON and in their order; "" until the pass over them has ended. */
+  sha256: string;
 }
 
 export interface OpenSource {
@@ -29,6 +31,8 @@ export interface SourceOptions {
   /** Told of the files that come from the hub. */
   readonly onProgress?: (progress: HubProgress) => void;
   readonly signal?: AbortSignal;
+  /** Commits that hub references are read at, wherever their branches lead to now; by the source's name in its report. */
+  readonly commits?: ReadonlyMap<string, string>;
 }
 
 /** Counts a row that is left out. */
@@ -44,6 +48,7 @@ export async function openSource(settings: SourceSettings, options: SourceOption
     rows: 0,
     dropped: {},
     truncated: 0,
+    sha256: "",
     ...(commit === undefined ? {} : { commit }),
   };
   return { report, rows: () => rowsOf(files, settings, report) };
@@ -58,11 +63,25 @@ interface Files {
 async function filesOf(settings: SourceSettings, options: SourceOptions): Promise<Files> {
   const reference = hubReference(settings);
   if (reference === null) return { name: settings.source, files: [settings.source] };
-  const found = await hubFiles(reference, options);
-  return { name: showReference(reference), ...found };
+  const name = showReference(reference);
+  const revision = options.commits?.get(name) ?? reference.revision;
+  return { name, ...(await hubFiles({ ...reference, revision }, options)) };
 }
 
 async function* rowsOf(files: readonly string[], settings: SourceSettings, report: SourceReport): AsyncGenerator<Row> {
+  const sha = createHash("sha256");
+  for await (const row of keptRows(files, settings, report)) {
+    sha.update(`${JSON.stringify(row.value)}\n`);
+    yield row;
+  }
+  report.sha256 = sha.digest("hex");
+}
+
+async function* keptRows(
+  files: readonly string[],
+  settings: SourceSettings,
+  report: SourceReport,
+): AsyncGenerator<Row> {
   let kept = 0;
   for (const file of files) {
     for await (const row of readRows(file)) {

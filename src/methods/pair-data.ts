@@ -8,7 +8,7 @@ import type { PairSource, PreferencePair } from "../train/reward-model.js";
 import type { ChatSettings } from "./data-settings.js";
 import { holdOutPairs, recordsAt } from "./hold-out-pairs.js";
 import { PairEncoder, type PairSettings, pairCodec, type WrittenTemplate } from "./pair-rows.js";
-import { batches, type DataHost, downloadNotes, type Learner } from "./sft-data.js";
+import { batches, type DataHost, type Learner, sourceOptions } from "./sft-data.js";
 
 export interface PairDataSettings {
   readonly seed: number;
@@ -97,7 +97,7 @@ async function fill(
   encoder: PairEncoder,
   host: DataHost,
 ): Promise<Pick<Filled, "report" | "longest" | "prompts">> {
-  const { report, rows } = await openSource(settings, { signal: host.signal, onProgress: downloadNotes(host) });
+  const { report, rows } = await openSource(settings, sourceOptions(host));
   const prompts: string[] = [];
   let longest = 0;
   for await (const batch of batches(rows())) {

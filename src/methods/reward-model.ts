@@ -117,10 +117,10 @@ async function rewardModel(engines: EngineSource, config: RewardModelConfig, con
   const parts = [{ name, title: "Reward model on pairs of answers", steps, work: 1 }];
   const writer = withTemplate(copyTokenizer(folder), pairs.template.source);
   // Only now: bad input leaves the folder empty, and the corrected command may use it.
-  using run = new Run(context, name, config, parts, { ...config.checkpoint, tokenizer: writer });
+  const reports = [...pairs.reports, ...held.reports];
+  using run = new Run(context, name, config, parts, { ...config.checkpoint, tokenizer: writer, data: reports });
   saySize(run, engine);
   await takeMemory(run, engine, workloadOf(config, pairs.longest, held.pairs));
-  const reports = [...pairs.reports, ...held.reports];
   for (const line of reports.map(reportLine)) if (line !== null) run.note("info", line);
   sayPadding(run, engine);
   sayTemplate(run, pairs.template);

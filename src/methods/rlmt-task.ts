@@ -2,7 +2,7 @@
 import type { DataSettings } from "../config/data.js";
 import { Mixture } from "../data/mixture.js";
 import { type LoadedSource, loadRecords } from "../data/records.js";
-import type { SourceReport } from "../data/source.js";
+import type { SourceOptions, SourceReport } from "../data/source.js";
 import type { EngineSource } from "../engine/like.js";
 import type { OtherMemory } from "../engine/memory.js";
 import type { TokenBytes } from "../engine/types.js";
@@ -74,6 +74,7 @@ export async function openRlmtTask(
   config: RlmtTaskConfig,
   warn: (text: string) => void,
   engines: EngineSource,
+  reading: SourceOptions = {},
 ): Promise<RlmtTask> {
   if (config.data === "") {
     throw new InputError("RECIPE_VALUE", "[recipe rlmt] data: expected rows of prompts, got nothing; set data");
@@ -84,8 +85,8 @@ export async function openRlmtTask(
     check(row.record);
     return row;
   };
-  const rows = await loadRecords(config.data, read);
-  const held = config.evaluation.data === "" ? [] : await loadRecords(config.evaluation.data, read);
+  const rows = await loadRecords(config.data, read, reading);
+  const held = config.evaluation.data === "" ? [] : await loadRecords(config.evaluation.data, read, reading);
   const pool = await RewardPool.create(config.rewards, {
     engines,
     ...(config.rewardWorkers > 0 && { workers: config.rewardWorkers }),

@@ -48,6 +48,7 @@ import { type Algorithm, algorithmOf, algorithmSettings, type Learner, moveOf, t
 import { type Judged, openRlmtTask, type RlmtTask } from "./rlmt-task.js";
 import { rewardWords } from "./rlvr-task.js";
 import { heldOutSettings } from "./settings.js";
+import { sourceOptions } from "./sft-data.js";
 import { loraLines, sayNext, saySize, standIn } from "./words.js";
 
 const EVALUATE_EVERY = 10; // steps
@@ -135,6 +136,7 @@ async function rlmt(engines: EngineSource, config: RlmtConfig, context: RunConte
     taskConfig(config, { tokenizer, rewards, format, maxErrorShare }),
     warn,
     engines,
+    sourceOptions(context),
   );
   const algorithm = algorithmOf(config, { endIds: task.endIds, prompts: task.prompts.count });
   await using learner = await algorithm.open(engines, context);
@@ -161,7 +163,7 @@ async function train(setup: Setup, context: RunContext): Promise<RunSummary> {
   await withVocabulary(engine, heldOut.length > 0 ? evaluated(setup) : sampling, task.vocabulary);
   const ignored = await ignoredRecommendations({ ...config, sampling, group: name }, context);
   const plan = parts(algorithm, config, heldOut.length);
-  using run = new Run(context, "rlmt", config, plan, { ...config.checkpoint, tokenizer });
+  using run = new Run(context, "rlmt", config, plan, { ...config.checkpoint, tokenizer, data: task.sources });
   saySize(run, engine);
   run.note("info", timesLine(algorithm, task.prompts.count));
   await learner.reserve(run, task, { ...config.evaluation, problems: heldOut.length });

@@ -1,6 +1,7 @@
 // The task `problems` of recipe `rlvr`: rows of data, asked as text or by chat template, graded by the rewards of the settings.
 import { Mixture } from "../data/mixture.js";
 import { type LoadedSource, loadRecords } from "../data/records.js";
+import type { SourceOptions } from "../data/source.js";
 import type { EngineSource } from "../engine/like.js";
 import { InputError } from "../errors.js";
 import { beforeStop } from "../prompt/stop-strings.js";
@@ -28,13 +29,14 @@ export async function problemsVerified(
   config: TaskConfig,
   warn: (text: string) => void,
   engines?: EngineSource,
+  reading: SourceOptions = {},
 ): Promise<RlvrTask<AskedProblem>> {
   if (config.data === "") {
     throw new InputError("RECIPE_VALUE", "[recipe rlvr] data: expected rows of problems, got nothing; set data");
   }
   const reader = new RowReader(config);
-  const train = await loadRecords(config.data, reader.read);
-  const held = config.evaluation.data === "" ? [] : await loadRecords(config.evaluation.data, reader.read);
+  const train = await loadRecords(config.data, reader.read, reading);
+  const held = config.evaluation.data === "" ? [] : await loadRecords(config.evaluation.data, reader.read, reading);
   const { rewards } = reader;
   refuseLeak(
     config.question,

@@ -35,6 +35,7 @@ import type { Recipe, RunContext, RunSummary } from "./recipe.js";
 import { problemsVerified } from "./rlvr-problems.js";
 import { type RlvrTask, rewardWords, taskSettings, trialVerified } from "./rlvr-task.js";
 import { grpoPart, heldOutSettings } from "./settings.js";
+import { sourceOptions } from "./sft-data.js";
 import { groupSteps, loraLines, samplingLines, sayNext, saySize } from "./words.js";
 
 const settings = z.strictObject({
@@ -96,7 +97,7 @@ async function rlvr(engines: EngineSource, config: RlvrConfig, context: RunConte
     return await trainOn(trialVerified(asked, engine), engine, config, context);
   }
   const warn = (text: string) => context.emit({ type: "note", level: "warning", text });
-  await using task = await problemsVerified(asked, warn, engines);
+  await using task = await problemsVerified(asked, warn, engines, sourceOptions(context));
   await using engine = await open();
   requireRoom("rlvr", task.longestPrompt, engine.spec.maxPositions);
   return await trainOn(task, engine, config, context);
@@ -114,7 +115,8 @@ async function trainOn<P extends Numbered>(
   const { stopTokenIds } = taskSampling(engine, task, grpo.sampling);
   await withVocabulary(engine, grpo.sampling, task.vocabulary);
   const ignored = await ignoredRecommendations({ ...config, sampling: grpo.sampling, group: "grpo" }, context);
-  using run = new Run(context, "rlvr", config, parts(config, task.heldOut.length), { ...config.checkpoint, tokenizer });
+  const keeping = { ...config.checkpoint, tokenizer, data: task.sources };
+  using run = new Run(context, "rlvr", config, parts(config, task.heldOut.length), keeping);
   saySize(run, engine);
   const evaluation = { ...config.evaluation, problems: task.heldOut.length };
   await takeMemory(run, engine, grpoWorkload(grpo, engine.spec, task.longestPrompt, evaluation), task.memory);

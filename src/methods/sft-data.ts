@@ -5,14 +5,16 @@ import type { HubProgress } from "../data/hub.js";
 import { Mixture } from "../data/mixture.js";
 import { emptyError } from "../data/records.js";
 import type { Row } from "../data/rows.js";
-import { openSource, type SourceReport } from "../data/source.js";
+import { openSource, type SourceOptions, type SourceReport } from "../data/source.js";
 import { RecordStore } from "../data/store.js";
 import type { ModelSpec } from "../engine/types.js";
 import type { Tokenizer } from "../prompt/tokenizer.js";
 import type { NoteEvent } from "../report/events.js";
+import { commitsOf } from "../train/run-data.js";
 import type { Demonstration, DemonstrationSource } from "../train/sft.js";
 import type { ChatSettings, ExampleSettings } from "./data-settings.js";
 import { demonstrationLength } from "./memory.js";
+import type { RunContext } from "./recipe.js";
 import { demonstrationCodec, ExampleEncoder } from "./sft-examples.js";
 
 export interface DemonstrationSettings {
@@ -36,9 +38,8 @@ export interface Learner {
 /** Rows of another form as those that demonstrations are made of; null where one is left out, and counted in the report. */
 export type RowShape = (row: Row, report: SourceReport) => Row | null;
 
-/** Who is told of downloads, and may stop them. */
-export interface DataHost {
-  readonly signal: AbortSignal;
+/** Who is told of downloads, and may stop them; a run that goes on reads the commits that it began with. */
+export interface DataHost extends Pick<RunContext, "signal" | "resume"> {
   emit(event: NoteEvent): void;
 }
 
@@ -115,7 +116,7 @@ async function fill(
   settings: SourceSettings,
   { encoder, host, shape }: Filling,
 ): Promise<{ readonly report: SourceReport; readonly longest: number }> {
-  const { report, rows } = await openSource(settings, { signal: host.signal, onProgress: downloadNotes(host) });
+  const { report, rows } = await openSource(settings, sourceOptions(host));
   let longest = 0;
   for await (const batch of batches(rows())) {
     host.signal.throwIfAborted();
@@ -150,8 +151,15 @@ function textSize({ value }: Row): number {
   return JSON.stringify(value).length * (Array.isArray(messages) ? messages.length : 1);
 }
 
+/** How a run reads its sources. */
+export const sourceOptions = (host: DataHost): SourceOptions => ({
+  signal: host.signal,
+  onProgress: downloadNotes(host),
+  commits: commitsOf(host.resume),
+});
+
 /** Says now and then how far a download is. */
-export function downloadNotes(host: DataHost): (progress: HubProgress) => void {
+function downloadNotes(host: DataHost): (progress: HubProgress) => void {
   let said = Number.NEGATIVE_INFINITY;
   return ({ file, done, total }) => {
     const time = performance.now();

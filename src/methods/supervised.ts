@@ -103,7 +103,7 @@ export async function supervise(engine: EngineLike, lessons: Lessons, context: R
   const { recipe, config, data, plan } = lessons;
   const { demonstrations, tokenizer, question, reports } = data;
   const parts = [{ name: "sft", title: "SFT on demonstrations", steps: plan.steps, work: 1 }];
-  using run = new Run(context, recipe, config, parts, { ...config.checkpoint, tokenizer });
+  using run = new Run(context, recipe, config, parts, { ...config.checkpoint, tokenizer, data: reports });
   saySize(run, engine);
   await takeMemory(run, engine, sftWorkload(plan, data.longest, data.heldOut));
   for (const line of reports.map(reportLine)) if (line !== null) run.note("info", line);

@@ -1,4 +1,5 @@
 // When a run writes a checkpoint, and which ones it keeps. Leaves out what is in one.
+import type { SourceReport } from "../data/source.js";
 import { Checkpoints, checkpointModel, type Saved, type TokenizerWriter } from "./checkpoint.js";
 import type { Disk } from "./disk.js";
 import type { RunState } from "./run-state.js";
@@ -15,6 +16,8 @@ export interface CheckpointSettings {
 export interface Keeping extends CheckpointSettings {
   /** Of the model folder in each checkpoint. */
   readonly tokenizer: TokenizerWriter;
+  /** What was read of each source of data, held-out ones included. */
+  readonly data?: readonly SourceReport[];
 }
 
 export class Keeper {

@@ -9,6 +9,19 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** A path below the checkpoint, with no way out of it. */
 const below = z.string().regex(/^(?!\.)[\w.-]+(\/(?!\.)[\w.-]+)*$/);
 
+const sourceMark = z.strictObject({
+  source: z.string(),
+  rows: count,
+  /** Of those that count, in their order. */
+  sha256,
+  /** Of a source of the hub. */
+  commit: z
+    .string()
+    .regex(/^[0-9a-f]{40}$/)
+    .optional(),
+});
+export type SourceMark = z.output<typeof sourceMark>;
+
 const schema = z.strictObject({
   version: z.literal(1),
   recipe: z.string(),
@@ -30,6 +43,8 @@ const schema = z.strictObject({
   /** Bytes of the jsonl files. */
   sizes: z.record(z.string().regex(/^[\w-]+\.jsonl$/), count),
   fingerprint: z.record(z.string(), z.string()),
+  /** What the run has read of each source; older checkpoints do not say. */
+  data: z.array(sourceMark).optional(),
   /** Every other file of the checkpoint. */
   sha256: z.record(below, sha256),
 });

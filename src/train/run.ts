@@ -10,6 +10,7 @@ import { type PartPlan, RunClock } from "./clock.js";
 import { type Disk, nodeDisk } from "./disk.js";
 import { showFigure } from "./held-out.js";
 import { Keeper, type Keeping } from "./keeper.js";
+import { checkData, markOf } from "./run-data.js";
 import { RunFolder } from "./run-folder.js";
 import type { RunState } from "./run-state.js";
 
@@ -30,6 +31,8 @@ export interface RunHost {
 /** Where a run goes on: at a checkpoint, or at its beginning where it has none. */
 export interface Resumption {
   readonly checkpoint: Checkpoint | null;
+  /** Whether it may go on with other data of as many rows. Default false. */
+  readonly allowInexact?: boolean;
 }
 
 /** A sample as text, for people. */
@@ -51,7 +54,7 @@ export class Run {
   readonly #emit: (event: RunEvent) => void;
   readonly #clock: RunClock;
   readonly #keeper: Keeper | null;
-  readonly #identity: Pick<RunState, "version" | "recipe" | "config">;
+  readonly #identity: Pick<RunState, "version" | "recipe" | "config" | "data">;
   readonly #results: Map<string, Json>;
   readonly #opened = performance.now();
   readonly #before: number; // seconds of earlier processes
@@ -63,21 +66,24 @@ export class Run {
   #steps = 0;
   #trained: number;
 
-  /** Without `keeping` no checkpoints are written. */
+  /** Without `keeping` no checkpoints are written. Throws InputError RESUME_DATA before anything is touched. */
   constructor(host: RunHost, recipe: string, config: unknown, parts: readonly PartPlan[], keeping?: Keeping) {
     const { disk = nodeDisk, resume } = host;
     const state = resume?.checkpoint?.state ?? null;
+    const data = (keeping?.data ?? []).map(markOf);
+    const remarks = checkData(resume, data);
     this.#keeper = keeping === undefined ? null : new Keeper(host.out, keeping, disk, state?.trained ?? null);
     if (resume !== undefined) this.#keeper?.goOnFrom(state);
     this.folder = new RunFolder(host.out, recipe, config, resume === undefined ? null : (state?.sizes ?? {}), disk);
     this.#stop = host.signal;
     this.#emit = (event) => host.emit(event);
     this.#clock = new RunClock(parts);
-    this.#identity = { version: 1, recipe, config: config as RunState["config"] };
+    this.#identity = { version: 1, recipe, config: config as RunState["config"], data };
     this.#results = new Map(Object.entries(state?.results ?? {}));
     this.#before = state?.elapsed ?? 0;
     this.#trained = state?.trained ?? 0;
     this.#saved = state;
+    for (const text of remarks) this.note("warning", text);
   }
 
   /**

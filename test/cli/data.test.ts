@@ -1,11 +1,13 @@
 // `zazen train sft` as a user starts it, on Parquet, on conversations and on a data set of the hub, with a model made from scratch.
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { fixture, folderOf } from "../helpers/files.js";
 import { COMMIT, serveHub } from "../helpers/hub-server.js";
 import { modelFolder } from "../helpers/recipes.js";
+import { readLines } from "../helpers/run-host.js";
 import { cliIsBuilt, main } from "./process.js";
 
 let tokenizer: string;
@@ -20,6 +22,7 @@ beforeAll(async () => {
 
 interface Ended {
   readonly status: number;
+  readonly stdout: string;
   readonly stderr: string;
   readonly out: string;
   summary(): { data: unknown; train: { steps: number } };
@@ -29,16 +32,27 @@ interface Ended {
 function train(settings: object, env: NodeJS.ProcessEnv = {}): Promise<Ended> {
   const folder = folderOf({ "recipe.json": JSON.stringify({ recipe: "sft", tokenizer, ...settings }) });
   const out = join(folder, "out");
-  const args = [main, "train", join(folder, "recipe.json"), "--out", out];
+  return run(out, [join(folder, "recipe.json"), "--out", out], env);
+}
+
+function run(out: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
   return new Promise((ended) => {
-    execFile(process.execPath, args, { env: { ...process.env, ...env } }, (error, _, stderr) => {
+    const options = { env: { ...process.env, ...env } };
+    execFile(process.execPath, [main, "train", ...args], options, (error, stdout, stderr) => {
       const summary = () => JSON.parse(readFileSync(join(out, "summary.json"), "utf8"));
-      ended({ status: Number(error?.code ?? 0), stderr, out, summary });
+      ended({ status: Number(error?.code ?? 0), stdout, stderr, out, summary });
     });
   });
 }
 
-const sft = { steps: 2, tokensPerStep: 64 };
+/** Goes on with a finished run, which is to take twice its steps. */
+const goOn = (out: string, flags: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
+  run(out, ["--resume", out, "--set", `sft.steps=${2 * sft.steps}`, ...flags], env);
+
+const lossesOf = (out: string): unknown[] => readLines(out, "metrics.jsonl").map(({ loss }) => loss);
+
+const sft = { steps: 2, tokensPerStep: 64, optimizer: { schedule: "constant" } };
+const lines = (rows: readonly object[]): string => rows.map((row) => JSON.stringify(row)).join("\n");
 const talk = (...contents: string[]) =>
   contents.map((content, i) => ({ role: i % 2 === 0 ? "user" : "assistant", content }));
 
@@ -83,5 +97,56 @@ describe.skipIf(!cliIsBuilt)("zazen train sft", () => {
     const good = await train(settings, { ...env, HF_TOKEN: "hf_secret" });
     expect([good.status, good.stderr]).toEqual([0, ""]);
     expect(good.summary().data).toMatchObject([{ source: "hub:team/sums@main:train", commit: COMMIT, rows: 30 }]);
+  });
+
+  test("a run on the hub goes on at the commit that it began with, wherever the branch leads to", async () => {
+    const sums = Array.from({ length: 30 }, (_, i) => ({ prompt: "1", completion: `${i + 1}` }));
+    await using hub = await serveHub({ "team/sums": { "train.jsonl": lines(sums) } });
+    const env = () => ({ HF_ENDPOINT: hub.url, HF_HOME: folderOf({}), HF_HUB_CACHE: undefined, HF_HUB_OFFLINE: "" });
+    const settings = { sft, data: [{ hub: "team/sums" }] };
+    const whole = await train({ ...settings, sft: { ...sft, steps: 2 * sft.steps } }, env());
+    const first = await train(settings, env());
+    hub.moved = { "team/sums": { "train.jsonl": lines(sums.map(({ prompt }) => ({ prompt, completion: "9 9 9" }))) } };
+    const more = await goOn(first.out, [], env());
+    expect([more.status, more.stderr]).toEqual([0, ""]);
+    expect(more.summary().data).toMatchObject([{ commit: COMMIT, rows: 30 }]);
+    expect(lossesOf(first.out)).toEqual(lossesOf(whole.out));
+  });
+
+  test("rows that changed are refused with their source, unless they are allowed; the run is left as it was", async () => {
+    const rows = Array.from({ length: 30 }, (_, i) => ({ prompt: "1", completion: `${i + 1}` }));
+    const data = join(folderOf({ "sums.jsonl": lines(rows) }), "sums.jsonl");
+    const { out, status } = await train({ sft, data });
+    expect(status).toBe(0);
+    const before = readFileSync(join(out, "metrics.jsonl"), "utf8");
+    writeFileSync(data, lines(rows.toReversed()));
+    const refused = await goOn(out, ["--json"]);
+    expect(refused.status).toBe(2);
+    expect(refused.stderr).toMatch(/"RESUME_DATA"/);
+    expect(refused.stderr).toMatch(
+      /sums\.jsonl: expected the rows that the run began with, 30 with SHA-256 \w{12}\.\.\., got 30 with SHA-256 \w{12}\.\.\.; put the data back .*--allow-inexact-resume/,
+    );
+    expect(readFileSync(join(out, "metrics.jsonl"), "utf8")).toBe(before);
+    expect(refused.summary().train.steps).toBe(sft.steps);
+    const allowed = await goOn(out, ["--allow-inexact-resume"]);
+    expect([allowed.status, allowed.stdout]).toEqual([
+      0,
+      expect.stringMatching(/not exact: \S+sums\.jsonl: expected the rows/),
+    ]);
+    expect(allowed.summary().train.steps).toBe(2 * sft.steps);
+    writeFileSync(data, lines(rows));
+    expect((await goOn(out, ["--set", "sft.steps=6", "--json"])).stderr).toMatch(/"RESUME_DATA"/); // now the others are its rows
+  });
+
+  test("a checkpoint without hashes goes on, and says that it has none", async () => {
+    const data = join(folderOf({ "sums.jsonl": lines([{ prompt: "1", completion: "2" }]) }), "sums.jsonl");
+    const { out } = await train({ sft, data });
+    const state = join(out, "checkpoints", "step-000002", "state.json");
+    const { data: _, ...older } = JSON.parse(readFileSync(state, "utf8"));
+    const text = JSON.stringify(older);
+    writeFileSync(state, text);
+    writeFileSync(`${state}.sha256`, `${createHash("sha256").update(text).digest("hex")}  state.json\n`);
+    const more = await goOn(out, []);
+    expect([more.status, more.stdout]).toEqual([0, expect.stringContaining("the checkpoint has no hash of the data")]);
   });
 });

@@ -133,6 +133,7 @@ describe("files", () => {
       rows: 20_002,
       dropped: {},
       truncated: 0,
+      sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
     });
   });
 

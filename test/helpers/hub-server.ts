@@ -27,21 +27,23 @@ export interface HubServer extends AsyncDisposable {
   /** Bytes of the file in hand that the caller has got, told by the test. */
   received: number;
   faults: HubFaults;
+  /** Where main leads to once it has moved: other data sets, at the commit LATER. */
+  moved?: DataSets;
 }
 
-type Hub = Pick<HubServer, "requests" | "received" | "faults">;
+/** Name -> path -> content. */
+type DataSets = Readonly<Record<string, Readonly<Record<string, string>>>>;
+type Hub = Pick<HubServer, "requests" | "received" | "faults" | "moved">;
 
 export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
+export const LATER = "89abcdef0123456789abcdef0123456789abcdef";
 const LARGE = 1000; // bytes; such files are stored as LFS, known by their SHA-256
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
 const gitHash = (bytes: Buffer) => createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 
-/** Serves data sets: name -> path -> content. `token` is needed where given. */
-export async function serveHub(
-  sets: Readonly<Record<string, Readonly<Record<string, string>>>>,
-  token?: string,
-): Promise<HubServer> {
+/** Serves data sets, at COMMIT. `token` is needed where given. */
+export async function serveHub(sets: DataSets, token?: string): Promise<HubServer> {
   const hub: Hub = { requests: [], received: 0, faults: {} };
   const server = createServer((request, response) => answer(request, response, sets, token, hub));
   await new Promise<void>((ready) => server.listen(0, "127.0.0.1", ready));
@@ -57,7 +59,7 @@ export async function serveHub(
 function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  sets: Readonly<Record<string, Readonly<Record<string, string>>>>,
+  sets: DataSets,
   token: string | undefined,
   hub: Hub,
 ): unknown {
@@ -73,16 +75,18 @@ function answer(
   if (token !== undefined && authorization !== `Bearer ${token}`) return end(401, { error: "Invalid credentials" });
   const api = /^\/api\/datasets\/([^/]+\/[^/]+)\/(revision|tree)\/(.+)$/.exec(path);
   const file = /^\/datasets\/([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(path);
-  const set = sets[(api ?? file)?.[1] ?? ""];
+  const head = hub.moved === undefined ? COMMIT : LATER;
+  const wanted = (api?.[2] === "revision" ? head : (api?.[3] ?? file?.[2])) ?? "";
+  const set = { [COMMIT]: sets, [LATER]: hub.moved }[wanted]?.[(api ?? file)?.[1] ?? ""];
   if (set === undefined) return end(404, { error: "Repository not found" });
   if (api?.[2] === "revision") {
     return api[3] === "main" || api[3] === "v1"
-      ? end(200, { id: api[1], sha: COMMIT })
+      ? end(200, { id: api[1], sha: head })
       : end(404, { error: "Invalid rev id" });
   }
   if (api?.[2] === "tree") return end(200, tree(set, faults));
   const content = set[file![3]!];
-  if (file![2] !== COMMIT || content === undefined) return end(404, { error: "Entry not found" });
+  if (content === undefined) return end(404, { error: "Entry not found" });
   return send(Buffer.from(content), range, response, hub);
 }
 

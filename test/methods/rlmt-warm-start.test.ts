@@ -14,7 +14,13 @@ import { eos, jsonl, modelFolder, summaryOf } from "../helpers/recipes.js";
 import { readLines, testHost } from "../helpers/run-host.js";
 
 const row = (value: unknown): Row => ({ value, place: "data.jsonl:1", code: "JSONL_LINE" });
-const newReport = () => ({ source: "data.jsonl", rows: 0, dropped: {} as Record<string, number>, truncated: 0 });
+const newReport = () => ({
+  source: "data.jsonl",
+  rows: 0,
+  dropped: {} as Record<string, number>,
+  truncated: 0,
+  sha256: "",
+});
 const rules: WarmStartRules = {
   ...{ oneTurn: true, wellFormed: true, uniquePrompts: true },
   strayTags: STRAY_TAGS,

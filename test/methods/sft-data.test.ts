@@ -49,6 +49,9 @@ async function first(row: unknown, settings: Settings = {}) {
 const talk = (...contents: string[]) =>
   contents.map((content, i) => ({ role: i % 2 === 0 ? "user" : "assistant", content }));
 
+/** Any hash. */
+const sha256 = expect.stringMatching(/^[0-9a-f]{64}$/) as string;
+
 describe("what is trained on", () => {
   const row = { messages: talk("1", "2", "3", "4") };
   const ids = [QUESTION, 1, ANSWER, 2, QUESTION, 3, ANSWER, 4, eos];
@@ -98,7 +101,9 @@ describe("rows of any source", () => {
       },
     ];
     using source = await open({ data });
-    expect(source.reports).toEqual([{ source: data[0]!.source, rows: 23, dropped: { where: 15 }, truncated: 0 }]);
+    expect(source.reports).toEqual([
+      { source: data[0]!.source, rows: 23, dropped: { where: 15 }, truncated: 0, sha256 },
+    ]);
     expect(shown(source.next()).trained.length).toBe(2);
   });
 
@@ -149,10 +154,16 @@ describe("long examples", () => {
       message: expect.stringMatching(/data\.jsonl:2\] expected 1 to 8 tokens, got 22; .* set examples\.tooLong/),
     });
     using dropped = await open({ data, examples: { maxTokens: 8, tooLong: "drop" } });
-    expect(dropped.reports[0]).toEqual({ source: data, rows: 3, dropped: { "longer than 8 tokens": 2 }, truncated: 0 });
+    expect(dropped.reports[0]).toEqual({
+      source: data,
+      rows: 3,
+      dropped: { "longer than 8 tokens": 2 },
+      truncated: 0,
+      sha256,
+    });
     using cut = await open({ data, examples: { maxTokens: 8, tooLong: "truncate" } });
     const nothing = "nothing to train on in the first 8 tokens";
-    expect(cut.reports[0]).toEqual({ source: data, rows: 3, dropped: { [nothing]: 1 }, truncated: 1 });
+    expect(cut.reports[0]).toEqual({ source: data, rows: 3, dropped: { [nothing]: 1 }, truncated: 1, sha256 });
     expect(reportLine(cut.reports[0]!)).toBe(`${data}: 3 rows, 1 left out (${nothing} 1), 1 truncated`);
     const lengths = [cut.next(), cut.next()].map((one) => shown(one).ids.length);
     expect(lengths.sort()).toEqual([3, 8]);
@@ -244,7 +255,7 @@ test("the run keeps date, variables and counts", async () => {
   await recipe.run(config, host);
   expect(config).toMatchObject({ chat: { date: new Date().toISOString().slice(0, 10), kwargs: {} } });
   expect(summaryOf(host).data).toEqual([
-    { source: data, rows: 2, dropped: { "longer than 8 tokens": 1 }, truncated: 0 },
+    { source: data, rows: 2, dropped: { "longer than 8 tokens": 1 }, truncated: 0, sha256 },
   ]);
   expect(notes(host)).toContain(`${data}: 2 rows, 1 left out (longer than 8 tokens 1)`);
 });
