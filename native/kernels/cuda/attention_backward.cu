@@ -7,43 +7,12 @@
 // the keys that they see, and has dQ. So scores are computed twice, 7 products instead of 5. In both a warp owns 16 rows of the
 // left operand, and its weights are operands of the next product as they lie in registers. Limit: mma.sync's rate, and shared
 // memory's.
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_gradient.cuh"
 #include "kernels/cuda/math.cuh"
 #include "kernels/cuda/ops.h"
-#include "kernels/cuda/workspace.h"
 
 namespace zazen::cuda {
 namespace {
-
-constexpr int kBlockThreads = 128, kWarpRows = kStep, kRows = kBlockThreads / kWarp * kWarpRows;  // of the left operand
-constexpr int kAcross = 2, kPart = kAcross * kStep;                                               // columns worked on together
-
-template <int Dim>
-struct Shape {
-  static constexpr int P = Dim;
-  static constexpr int kStream = P <= 128 ? 64 : 32;   // rows of a tile of the other side, of which there are two
-  static constexpr int kColumns = P <= 128 ? P : 128;  // of dK and dV that a block has: more do not fit in registers
-  static constexpr int kColumnPieces = P / kColumns;
-};
-
-// Of every query row: lse in base 2 and delta, [kv_heads][T][group], so that the rows of a head lie side by side; and dout in
-// bf16, [T, heads, D].
-struct Terms {
-  float *lse, *delta;
-  bf16* dout;
-
-  explicit Terms(const Work& work) {
-    const int64_t rows = work.rows * work.kv_heads * work.group, aligned = ceil_div(rows, kEight) * kEight;
-    const int64_t elements = rows * work.D;
-    lse = workspace<float>(2 * aligned + ceil_div(elements, 2));
-    delta = lse + aligned;
-    dout = reinterpret_cast<bf16*>(delta + aligned);
-  }
-  // Of the rows of a unit.
-  static __device__ __forceinline__ int64_t first(const Unit& unit) {
-    return (unit.head * unit.work.rows + unit.span.row) * unit.work.group;
-  }
-};
 
 // A row is worked on by P / 8 lanes.
 template <int P, bool Aligned>
@@ -69,53 +38,6 @@ __global__ void __launch_bounds__(kBlockThreads)
     terms.lse[Terms::first(unit) + r] = lse[unit.row(r)] * kLog2E;
     terms.delta[Terms::first(unit) + r] = delta;
   }
-}
-
-// sums [16, 8 Columns] of a warp to rows of `D` f32 elements: row_of(r) is the address of row r of the warp, or null.
-template <bool Aligned, int Columns, class RowOf>
-__device__ __forceinline__ void store_sums(const float (&sums)[1][Columns][4], float scale, int D, const RowOf& row_of) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float* row = row_of(sum_row(0, 2 * half));
-    if (!row) continue;
-#pragma unroll
-    for (int j = 0; j < Columns; ++j) {
-      const int d = sum_column(j, 0);
-      const float low = sums[0][j][2 * half] * scale, high = sums[0][j][2 * half + 1] * scale;
-      if constexpr (Aligned) {
-        if (d < D) *reinterpret_cast<uint2*>(row + d) = {__float_as_uint(low), __float_as_uint(high)};
-      } else {
-        if (d < D) row[d] = low;
-        if (d + 1 < D) row[d + 1] = high;
-      }
-    }
-  }
-}
-
-// Scores and gradients of weights become p and ds. terms(j, e) is the {lse, delta} of sum [j][e].
-struct RowTerms {
-  float lse, delta;
-};
-template <class TermsOf>
-__device__ __forceinline__ void score_gradient(float (&scores)[1][2 * kAcross][4], float (&dweights)[1][2 * kAcross][4],
-                                               float base, const TermsOf& terms_of) {
-#pragma unroll
-  for (int j = 0; j < 2 * kAcross; ++j)
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const RowTerms terms = terms_of(j, e);
-      scores[0][j][e] = exp2_fast(fmaf(scores[0][j][e], base, -terms.lse));
-      dweights[0][j][e] = scores[0][j][e] * (dweights[0][j][e] - terms.delta);
-    }
-}
-// Those outside of the columns that a row sees become 0. `seen` has the columns of a thread's two rows.
-__device__ __forceinline__ void hide(float (&weights)[1][2 * kAcross][4], float (&dscores)[1][2 * kAcross][4],
-                                     const Columns (&seen)[2]) {
-#pragma unroll
-  for (int j = 0; j < 2 * kAcross; ++j)
-#pragma unroll
-    for (int e = 0; e < 4; ++e)
-      if (!seen[e / 2].have(j, e)) weights[0][j][e] = dscores[0][j][e] = 0.0f;
 }
 
 // ---- dK and dV: a tile of 64 keys through query rows
@@ -259,8 +181,8 @@ __global__ void __launch_bounds__(kBlockThreads)
       score_gradient(weights, dscores, base, [&](int, int e) { return row_terms[e / 2]; });
       if (key + kPart > unit.position(warp_row) || key < unit.first_key(warp_last)) {
         const auto keys_of = [&](int half) {
-          const int end = position[half] + 1 - key;
-          return Columns(work.window > 0 ? end - work.window : 0, end);
+          const int last = position[half] - key;
+          return Columns(work.window > 0 ? last + 1 - work.window : 0, last + 1);
         };
         hide(weights, dscores, {keys_of(0), keys_of(1)});
       }
@@ -281,7 +203,7 @@ struct Inputs {
 
 template <int P, bool Aligned>
 void backward(const Gradients& to, const Inputs& in, const AttentionArgs& args) {
-  using S = Shape<P>;
+  using S = GradientShape<P>;
   const Call call = attention_call("attention_backward", args);
   const int64_t group = args.heads / args.kv.kv_heads;
   const auto row_tiles = [&](const Span& span) { return ceil_div(span.count * group, kRows); };
