@@ -37,19 +37,25 @@ struct Row {
   float reference = kNoReference, sum = 0.0f;
 };
 
-// The rows of a warp; `rows` 0: it has none.
+// The rows of a warp; `rows` 0: it has none. `position` and `last` are those of its first and its last row.
 struct WarpRows {
-  int first, rows;
-  int first_key, last_key;        // that any of them sees
-  int common_first, common_last;  // that all of them see
+  int first, rows, position, last;
+
+  __device__ WarpRows(const Unit& unit, int first_row, int most)
+      : first(first_row), rows(unit.rows() - first_row), position(0), last(-1) {
+    if (rows > most) rows = most;
+    if (rows <= 0) return;
+    position = unit.position(first);
+    last = unit.position(first + rows - 1);
+  }
+  // Whether any row sees any of the keys first_key .. last_key, and whether all rows see all.
+  __device__ __forceinline__ bool see_any(int first_key, int last_key, int window) const {
+    return first_key <= last && (window == 0 || last_key > position - window);
+  }
+  __device__ __forceinline__ bool see_all(int first_key, int last_key, int window) const {
+    return last_key <= position && (window == 0 || first_key > last - window);
+  }
 };
-template <class S>
-__device__ __forceinline__ WarpRows warp_rows(const Unit& unit, int tile_row) {
-  const int first = tile_row + static_cast<int>(threadIdx.x) / kWarp * S::kWarpRows, left = unit.rows() - first;
-  if (left <= 0) return {first, 0, 0, -1, 0, 0};
-  const int rows = left < S::kWarpRows ? left : S::kWarpRows, last = first + rows - 1;
-  return {first, rows, unit.first_key(first), unit.position(last), unit.first_key(last), unit.position(first)};
-}
 
 template <int Down>
 __device__ __forceinline__ void hide_keys(float (&scores)[Down][2 * kAcross][4], const Unit& unit, int first_row,
@@ -136,17 +142,17 @@ __global__ void __launch_bounds__(S::kThreads)
   // The last rows of a span see the most keys, and start first.
   const int row = ((unit.rows() + S::kRows - 1) / S::kRows - 1 - unit.piece) * S::kRows;
   const int end = unit.position((row + S::kRows < unit.rows() ? row + S::kRows : unit.rows()) - 1) + 1;
-  const int first_tile = unit.first_key(row) / kTileKeys, tiles = (end + kTileKeys - 1) / kTileKeys;
-  const auto block_of = [&](int tile) { return tile < tiles ? unit.span.blocks[tile] : 0; };
+  const int first_tile = unit.first_key(row) / kTileKeys;
+  const auto block_of = [&](int tile) { return tile * kTileKeys < end ? unit.span.blocks[tile] : 0; };
   int32_t block = block_of(first_tile), next = block_of(first_tile + 1);
   const auto copy_keys = [&](int tile) {
-    if (tile < tiles)
+    if (tile * kTileKeys < end)
       fill_block<S::kThreads, kTileKeys, S::P, Aligned>(shared.keys[tile % 2], unit.keys(store, block), work.D,
                                                         end - tile * kTileKeys);
     commit_copies();
   };
   const auto copy_values = [&](int tile) {
-    if (tile < tiles)
+    if (tile * kTileKeys < end)
       fill_block<S::kThreads, kTileKeys, S::P, Aligned>(shared.values[tile % 2], unit.values(store, block), work.D,
                                                         end - tile * kTileKeys);
     commit_copies();
@@ -155,14 +161,14 @@ __global__ void __launch_bounds__(S::kThreads)
   copy_keys(first_tile);
   copy_values(first_tile);
 
-  const WarpRows warp = warp_rows<S>(unit, row);
   const int line = static_cast<int>(threadIdx.x) / kWarp * S::kWarpRows;
+  const WarpRows warp(unit, row + line, S::kWarpRows);
   Row rows[S::kDown][2];
   const float base = work.scale * kLog2E;
   float sums[S::kDown][S::P / 8][4] = {};
-  for (int tile = first_tile; tile < tiles; ++tile) {
+  for (int tile = first_tile; tile * kTileKeys < end; ++tile) {
     const int first_key = tile * kTileKeys, last_key = first_key + kTileKeys - 1;
-    const bool seen = first_key <= warp.last_key && last_key >= warp.first_key;
+    const bool seen = warp.see_any(first_key, last_key, work.window);
     float scores[S::kDown][2 * kAcross][4] = {};
     wait_for_copies<1>();
     __syncthreads();  // the keys are there for all, and those of the tile before are used up
@@ -171,7 +177,7 @@ __global__ void __launch_bounds__(S::kThreads)
     copy_keys(tile + 1);
     if (seen) {
       multiply_rows<S::P, S::kDown, kAcross>(scores, shared.queries, line, shared.keys[tile % 2], 0);
-      if (first_key < warp.common_first || last_key > warp.common_last) hide_keys(scores, unit, warp.first, first_key);
+      if (!warp.see_all(first_key, last_key, work.window)) hide_keys(scores, unit, warp.first, first_key);
 #pragma unroll
       for (int i = 0; i < S::kDown; ++i)
 #pragma unroll
