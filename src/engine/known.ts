@@ -20,6 +20,7 @@ import { fail } from "./validate.js";
 type Keys<T> = { readonly [key in keyof Required<T>]: true };
 
 const ENGINE: Keys<EngineOptions> = {
+  device: true,
   threads: true,
   microBatchTokens: true,
   kvBytes: true,

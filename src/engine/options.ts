@@ -4,19 +4,31 @@ import { FAMILIES } from "./families.js";
 import { checkKeys, KEYS } from "./known.js";
 import { type FilledLora, fillLora, nativeLora } from "./lora.js";
 import { ropeFrequencies } from "./rope.js";
-import { DEFAULT_KV_BYTES, DEFAULT_MICRO_BATCH_TOKENS, DTYPES, type EngineOptions, type ModelSpec } from "./types.js";
+import {
+  DEFAULT_KV_BYTES,
+  DEFAULT_MICRO_BATCH_TOKENS,
+  DEVICES,
+  type Device,
+  DTYPES,
+  type EngineOptions,
+  type ModelSpec,
+} from "./types.js";
 import { checkNumber, fail } from "./validate.js";
+
+/** Why a device is refused that is not the CPU. */
+export const NO_CUDA_ENGINE = "there are CUDA kernels (zazen/kernels), and no training or sampling by them yet";
 
 const ISAS: readonly Required<EngineOptions>["isa"][] = ["auto", "portable", "avx2", "avx512", "avx512_bf16"];
 
 /** The options of an engine whose spec is settled. */
-export type FilledOptions = Required<Omit<EngineOptions, "lora" | "base" | "head" | "headInit">> & {
+export type FilledOptions = Required<Omit<EngineOptions, "device" | "lora" | "base" | "head" | "headInit">> & {
   readonly lora?: FilledLora;
 };
 
-/** Throws InputError BAD_ARGUMENT, LORA_TARGET. */
+/** Throws InputError BAD_ARGUMENT, UNSUPPORTED_DEVICE, LORA_TARGET. */
 export function fillOptions(options: EngineOptions, spec: ModelSpec): FilledOptions {
   checkKeys("engine options", options, KEYS.engine);
+  checkDevice(options.device ?? "cpu");
   const { threads = defaultThreads(), isa = "auto" } = options;
   const { microBatchTokens = DEFAULT_MICRO_BATCH_TOKENS, kvBytes = DEFAULT_KV_BYTES } = options;
   const { trainable = true, reference = false, dtype = "float32", moments = "float32", recompute = false } = options;
@@ -32,6 +44,11 @@ export function fillOptions(options: EngineOptions, spec: ModelSpec): FilledOpti
   checkNumber("engine microBatchTokens", filled.microBatchTokens, 1, 2 ** 31 - 1, true);
   checkNumber("engine kvBytes", filled.kvBytes, 1, Number.MAX_SAFE_INTEGER, true);
   return { ...filled, ...(options.lora && { lora: fillLora(options.lora, spec) }) };
+}
+
+function checkDevice(device: Device): void {
+  if (!DEVICES.includes(device)) fail("BAD_ARGUMENT", "engine device", DEVICES.join(" or "), device);
+  if (device !== "cpu") fail("UNSUPPORTED_DEVICE", "engine device", `cpu: ${NO_CUDA_ENGINE}`, device);
 }
 
 /** `adapter`: path of a file with adapters, or "". */

@@ -92,7 +92,12 @@ export interface LoraOptions {
 export const DEFAULT_MICRO_BATCH_TOKENS = 4096;
 export const DEFAULT_KV_BYTES = 2 ** 30;
 
+export const DEVICES = ["cpu", "cuda"] as const;
+export type Device = (typeof DEVICES)[number];
+
 export interface EngineOptions {
+  /** Where the model computes. "cuda" is refused, UNSUPPORTED_DEVICE: there are kernels, and no engine of them yet. Default "cpu". */
+  readonly device?: Device;
   /** Threads of the CPU engine; default: the cores this process may use. Results do not depend on it. */
   readonly threads?: number;
   /**

@@ -19,9 +19,12 @@ import {
 import { resolveArgument } from "../config/resolve.js";
 import { compileConstraint } from "../engine/constraint/compile.js";
 import { ALL_LINEAR } from "../engine/lora.js";
+import { NO_CUDA_ENGINE } from "../engine/options.js";
 import {
   DEFAULT_KV_BYTES,
   DEFAULT_MICRO_BATCH_TOKENS,
+  DEVICES,
+  type Device,
   DTYPES,
   type DType,
   type EngineOptions,
@@ -35,6 +38,13 @@ export const seed = () =>
     .max(2 ** 31 - 1)
     .default(0)
     .describe("Same seed, same run.");
+
+const device = () =>
+  z
+    .enum(DEVICES)
+    .default("cpu")
+    .refine((chosen) => chosen === "cpu", `cpu, since ${NO_CUDA_ENGINE}`)
+    .describe("Where the model computes; cuda is refused until there is training on GPUs.");
 
 const threads = () =>
   z
@@ -80,6 +90,7 @@ const kvBytes = () =>
 
 /** Settings of the engine that every recipe has. */
 export const engineSettings = {
+  device: device(),
   threads: threads(),
   dtype: dtype(),
   moments: moments(),
@@ -89,6 +100,7 @@ export const engineSettings = {
 };
 
 export interface EngineSettings {
+  readonly device: Device;
   readonly threads: number;
   readonly dtype: DType;
   readonly moments: DType;
@@ -129,6 +141,7 @@ export function loraOptions({ base, targets, ...lora }: LoraSettings, seed: numb
 }
 
 export const engineOptions = ({
+  device,
   threads,
   dtype,
   moments,
@@ -136,6 +149,7 @@ export const engineOptions = ({
   microBatchTokens,
   kvBytes,
 }: EngineSettings): EngineOptions => ({
+  device,
   dtype,
   moments,
   recompute,

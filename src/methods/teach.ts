@@ -31,7 +31,7 @@ import { endpointTeacher, localTeacher } from "./teachers.js";
 /** Between two notes on requests that are sent again. */
 const RETRY_NOTES_MS = 10_000;
 
-const { threads, dtype, kvBytes } = engineSettings;
+const { device, threads, dtype, kvBytes } = engineSettings;
 const tag = (text: string) => z.string().min(1).default(text);
 const filter = (what: string) => z.boolean().default(true).describe(what);
 
@@ -47,7 +47,7 @@ const schema = z.strictObject({
     .describe("Folder of a model that teaches; empty: the endpoint does.")
     .meta(onDisk("folder")),
   endpoint: endpointPart(),
-  ...{ threads, dtype, kvBytes },
+  ...{ device, threads, dtype, kvBytes },
   chat: chatPart(),
   raw: z.boolean().default(false).describe("Ask a model folder by plain text, without its chat template."),
   batch: z
@@ -215,8 +215,8 @@ async function reserve(
   await takeMemory({ note }, engine, workload);
 }
 
-const inferenceOptions = ({ threads, dtype, kvBytes }: TeachConfig) => ({
-  ...{ trainable: false, dtype, kvBytes },
+const inferenceOptions = ({ device, threads, dtype, kvBytes }: TeachConfig) => ({
+  ...{ trainable: false, device, dtype, kvBytes },
   ...(threads === 0 ? {} : { threads }),
 });
 

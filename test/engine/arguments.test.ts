@@ -38,20 +38,28 @@ describe("options", () => {
     [{ threads: 1.5 }, "got 1.5"],
     [{ microBatchTokens: 0 }, "[engine microBatchTokens]"],
     [{ kvBytes: Number.NaN }, "[engine kvBytes]"],
+    [{ device: "tpu" }, "[engine device] expected cpu or cuda, got tpu"],
     [{ isa: "neon" }, "[engine isa] expected auto, portable, avx2, avx512, avx512_bf16, got neon"],
     [{ dtype: "float16" }, "[engine dtype] expected float32 or bfloat16, got float16"],
     [{ moments: "int8" }, "[engine moments] expected float32 or bfloat16, got int8"],
     [{ trainable: "no" }, "[engine trainable] expected true or false, got no"],
-    [{ reference: 1 }, "[engine reference] expected true or false, got 1"],
+    [{ reference: 1 }, '[engine reference] expected true, false or "moving", got 1'],
     [{ microBatchToken: 64 }, 'got "microBatchToken"; did you mean "microBatchTokens"?'],
-    [{ device: "cuda" }, "[engine options] expected no other keys than threads, "],
-    [{ device: "cuda" }, 'got "device"; leave it out'],
+    [{ backend: "cuda" }, "[engine options] expected no other keys than device, threads, "],
+    [{ quantization: "nf4" }, 'got "quantization"; leave it out'],
     [{ vocabSize: 7 }, 'got "vocabSize"; leave it out'],
     [{ lora: { rank: 1, alpha: 1, targets: "all-linear", dropout: 0 } }, "[lora] expected no other keys than rank, "],
   ];
   test.each(cases)("%j", async (options, message) => {
     const opening = Engine.create(smallSpec, { seed: 1 }, options as EngineOptions);
     await expect(opening).rejects.toMatchObject(refused(message));
+  });
+
+  test("a device that no engine computes on", async () => {
+    const opening = Engine.create(smallSpec, { seed: 1 }, { device: "cuda" });
+    await expect(opening).rejects.toMatchObject(
+      refused("[engine device] expected cpu: there are CUDA kernels", "UNSUPPORTED_DEVICE"),
+    );
   });
 
   test("the seed and the deviation of random weights", async () => {

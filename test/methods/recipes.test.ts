@@ -31,6 +31,16 @@ describe("every recipe", () => {
     for (const { help } of helps) expect(help).toMatch(/null is what training takes/);
   });
 
+  test("refuses a device that no engine computes on, and does not take another", () => {
+    for (const { name, schema } of recipes) {
+      const refused = expect.objectContaining({
+        code: "RECIPE_VALUE",
+        message: expect.stringMatching(/device: .*cpu, since there are CUDA/),
+      });
+      expect(() => resolveSettings(name, schema, { ...needed(name), device: "cuda" })).toThrow(refused);
+    }
+  });
+
   test("resolves, plans, and refuses unknown keys by their nearest", () => {
     for (const recipe of recipes) {
       const given = needed(recipe.name);
