@@ -1,6 +1,6 @@
 // `zazen train` and `zazen recipes` with a made-up recipe: as functions, and as a process where signals and exit codes matter.
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -17,6 +17,7 @@ import { InputError, ZazenError } from "../../src/errors.js";
 import { recipes as allRecipes } from "../../src/methods/index.js";
 import type { Recipe } from "../../src/methods/recipe.js";
 import { llamaSpec } from "../../src/methods/settings.js";
+import { toyTokenizerFolder } from "../helpers/toy-model.js";
 import { cliIsBuilt, dist } from "./process.js";
 
 const schema = z.strictObject({
@@ -186,6 +187,8 @@ describe("train", () => {
     for (const file of [data, module]) writeFileSync(file, "");
     mkdirSync(model);
     await expect(dry(...settings(model))).rejects.toThrow("evaluation.data: expected a file, got a folder at");
+    await expect(dry(...settings(data))).rejects.toThrow(join(model, "tokenizer.json"));
+    cpSync(toyTokenizerFolder(), model, { recursive: true });
     await expect(dry(...settings(data))).rejects.toMatchObject({ code: "CONFIG_MISSING" });
     await writeModelConfig(model, llamaSpec({ vocabSize: 9 }));
     expect(JSON.parse(await stdout(() => dry(...settings(data))))).toMatchObject({ recipe: "rlvr" });
