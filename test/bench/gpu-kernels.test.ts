@@ -1,6 +1,6 @@
 // The report of the GPU bench from recorded output with made-up timings, and that without a GPU it measures nothing.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
@@ -116,7 +116,8 @@ describe("the command", () => {
     const { status, stderr } = spawnSync("/bin/bash", [session], { encoding: "utf8", env: { PATH, OUT: out } });
     expect(status).toBe(1);
     expect(stderr).toContain("expected a GPU, got none: nothing is measured");
-    expect(readdirSync(out).sort()).toEqual(["device.err", "device.out"]);
+    expect(readdirSync(out)).toEqual(["session.log"]);
+    expect(readFileSync(join(out, "session.log"), "utf8")).toContain("== device: status 127");
   });
 
   test("reports what a session left, with date and commit", () => {
