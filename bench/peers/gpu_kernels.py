@@ -1,11 +1,13 @@
 """What PyTorch takes for the CUDA kernels' work, in eager mode and by torch.compile. The last line is one JSON document.
 
-Cases have the names and shapes of bench/gpu-kernels. A compiled function must agree with the eager one. --quick takes small
-shapes and few repetitions, to try the script; with --device cpu it does so without a GPU.
+Cases have the names and shapes of bench/gpu-kernels. A compiled function must agree with the eager one. After each group of cases
+a document of all so far is written, so that an error or a limit of time costs the cases after it alone; with an error the status
+is 1. --quick takes small shapes and few repetitions, to try the script; with --device cpu it does so without a GPU.
 """
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 import time
@@ -62,14 +64,21 @@ def record(case, shape, dtype, peer, call):
     print(f"{case}, {shape}, {dtype}, {peer}: {seconds * 1e3:.3f} ms", file=sys.stderr, flush=True)
 
 
-def eager_and_compiled(case, shape, dtype, function, *arguments, tolerance=2e-2):
+def check_close(got, want, tolerance, strays):
+    """Raises where more than a share `strays` of the values is further off than the tolerance, relative and absolute."""
+    far = (~torch.isclose(got, want, rtol=tolerance, atol=tolerance)).sum().item()
+    if far > strays * want.numel():
+        raise AssertionError(f"{far} of {want.numel()} compiled values are further than {tolerance} from the eager ones")
+
+
+def eager_and_compiled(case, shape, dtype, function, *arguments, tolerance=2e-2, strays=0.0):
     record(case, shape, dtype, "eager", lambda: function(*arguments))
     if not options.compile:
         return
     compiled = torch.compile(function, dynamic=False)
     for got, want in zip(torch.utils._pytree.tree_leaves(compiled(*arguments)),
                          torch.utils._pytree.tree_leaves(function(*arguments))):
-        torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance)
+        check_close(got, want, tolerance, strays)
         del got, want
     record(case, shape, dtype, "compile", lambda: compiled(*arguments))
     torch.compiler.reset()
@@ -110,7 +119,8 @@ def named():
                                torch.randint(vocabulary, (rows,), device=device))
     tokens = size(100_000_000, 10_000)
     arrays = [noise(tokens) for _ in range(5)] + [torch.full((tokens,), 1e-3, device=device)]
-    eager_and_compiled("policy loss", f"{tokens}", "float32", loss_and_gradient, *arrays)
+    # Gradients are small, the entropy's 1e-5. At an edge of the clip the last bit of the ratio decides whether there is one.
+    eager_and_compiled("policy loss", f"{tokens}", "float32", loss_and_gradient, *arrays, tolerance=1e-6, strays=1e-5)
     del arrays
     groups = size(12_500_000, 1000)
     with torch.no_grad():
@@ -207,14 +217,23 @@ def attention():
 
 
 def main():
+    # A limit of time ends a group like an error: through the document.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("gpu_kernels.py: told to stop"))
     torch.manual_seed(0)
-    for part in (named, rows, products, attention):
-        part()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    print(json.dumps(dict(bench="gpu_kernels peers", torch=torch.__version__, cuda=torch.version.cuda, device=name,
-                          quick=options.quick, repeats=repeats, results=results)))
+    failed = []
+    for part in (attention, products, rows, named):
+        try:
+            part()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        except Exception as error:
+            failed.append(f"{part.__name__}: {error}")
+            print(failed[-1], file=sys.stderr, flush=True)
+        finally:
+            print(json.dumps(dict(bench="gpu_kernels peers", torch=torch.__version__, cuda=torch.version.cuda, device=name,
+                                  quick=options.quick, repeats=repeats, failed=failed, results=results)), flush=True)
+    sys.exit(bool(failed))
 
 
 main()
