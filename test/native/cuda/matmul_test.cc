@@ -11,8 +11,10 @@ constexpr float kMark = 0.25f;  // what the output held
 
 #if defined(ZAZEN_ON_DEVICE)
 #define CHECK_CHAIN(got, want) CHECK_ALL_NEAR(got, doubles(want), 1e-2)
+constexpr double kNearTheCpu = 1e-5;  // a tensor core cuts off the last bits of each of its steps
 #else
 #define CHECK_CHAIN CHECK_BITS
+constexpr double kNearTheCpu = 2e-6;
 #endif
 
 struct Shape {
@@ -106,7 +108,7 @@ TEST(cuda_linear_bf16_is_near_the_cpu) {
   const Device<bf16> in(x), weight(w);
   const Device<float> y(want.size());
   cuda::linear_forward(no_threads(), y.data(), s.N, in.data(), s.K, weight.data(), s.M, s.N, s.K, false);
-  CHECK_ALL_NEAR(y.values(), doubles(want), 2e-6);
+  CHECK_ALL_NEAR(y.values(), doubles(want), kNearTheCpu);
 }
 
 TEST(cuda_linear_rows_do_not_depend_on_their_number) {
