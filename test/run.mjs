@@ -63,16 +63,18 @@ function nativeTests() {
   return counted(run(join(nativeBuild, "zazen_tests"), [], output));
 }
 
-// For one architecture: every kernel is run by the emulator above, and here nvcc has its say.
+// For one architecture: every kernel is run by the emulator above, and here nvcc has its say, of the programs for a GPU too.
 function cudaKernels() {
   if (spawnSync("nvcc", ["--version"]).status !== 0) return skipped("no nvcc on this machine");
   const flags = ["-DZAZEN_ADDON=OFF", "-DZAZEN_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=80-real"];
-  if (spawnSync("ccache", ["--version"]).status === 0) flags.push("-DCMAKE_CUDA_COMPILER_LAUNCHER=ccache");
+  if (spawnSync("ccache", ["--version"]).status === 0)
+    flags.push(...["CUDA", "CXX"].map((language) => `-DCMAKE_${language}_COMPILER_LAUNCHER=ccache`));
   const quiet = { stdio: ["ignore", "ignore", "inherit"] };
   const configured = run("cmake", ["-S", "native", "-B", cudaBuild, ...flags], quiet);
   if (configured.status !== 0) return ok(configured);
   const jobs = String(availableParallelism());
-  const targets = ["zazen_cuda_kernels", "zazen_cublaslt_header"];
+  const programs = ["gpu_probe", "gpu_kernels", "device_tests"].map((name) => `${name}_objects`);
+  const targets = ["zazen_cuda_kernels", "zazen_cublaslt_header", ...programs];
   return ok(run("cmake", ["--build", cudaBuild, "--target", ...targets, "--parallel", jobs], quiet));
 }
 

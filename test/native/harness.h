@@ -49,7 +49,8 @@ inline void near(const char* file, int line, double got, double want, double tol
 template <class A, class B>
 void all_near(const char* file, int line, const A& got, const B& want, double tolerance, const char* what) {
   if (got.size() != want.size()) return fail(file, line, std::string(what) + ": sizes differ");
-  for (size_t i = 0; i < got.size(); ++i) near(file, line, got[i], want[i], tolerance, what + ("[" + std::to_string(i) + "]"));
+  for (size_t i = 0; i < got.size(); ++i)
+    near(file, line, got[i], want[i], tolerance, std::string(what) + "[" + std::to_string(i) + "]");
 }
 
 template <class T>
