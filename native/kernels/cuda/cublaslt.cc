@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "core/check.h"
+#include "kernels/cuda/call.h"
 
 namespace zazen::cuda {
 namespace {
@@ -24,8 +25,8 @@ std::vector<std::string> folders() {
   return {"", "/usr/local/cuda/lib64/", "/usr/local/cuda/lib/"};
 }
 
-void check(int status, const char* what) {
-  ZAZEN_CHECK(status == lt::kSuccess, "CUDA", "[cublasLt] ", what, " failed with status ", status);
+Call call_of(const char* name, const Product& p) {
+  return {name, {{"rows", p.rows}, {"columns", p.columns}, {"depth", p.depth}}};
 }
 
 int type_of(const TensorRef& out) { return out.type == DType::bf16 ? lt::kReal16BF : lt::kReal32F; }
@@ -61,8 +62,15 @@ void* CublasLt::symbol(const char* name) const {
   return found;
 }
 
-void* CublasLt::handle() {
-  if (!handle_) check(function<lt::Create>("cublasLtCreate")(&handle_), "cublasLtCreate");
+void CublasLt::check(int status, const char* name, const Product& product) const {
+  if (status == lt::kSuccess) return;
+  const char* message = function<lt::GetStatusString>("cublasLtGetStatusString")(status);
+  const std::string number = text("status ", status);
+  throw Error("CUDA", failure(text("[", call_of(name, product).describe(), "]"), message, number.c_str()));
+}
+
+void* CublasLt::handle(const Product& product) {
+  if (!handle_) check(function<lt::Create>("cublasLtCreate")(&handle_), "cublasLtCreate", product);
   return handle_;
 }
 
@@ -70,11 +78,12 @@ void* CublasLt::handle() {
 // left^T, of which a is the right operand and b the left one.
 struct CublasLt::Described {
   CublasLt& library;
+  const Product& product;
   void *operation = nullptr, *a = nullptr, *b = nullptr, *d = nullptr;
 
-  Described(CublasLt& of, const Product& p) : Described(of) {
-    check(library.function<lt::MatmulDescCreate>("cublasLtMatmulDescCreate")(&operation, lt::kCompute32F, lt::kReal32F),
-          "cublasLtMatmulDescCreate");
+  Described(CublasLt& of, const Product& p) : Described(p, of) {
+    library.check(library.function<lt::MatmulDescCreate>("cublasLtMatmulDescCreate")(&operation, lt::kCompute32F, lt::kReal32F),
+                  "cublasLtMatmulDescCreate", product);
     set(lt::kTransposeA, p.k_major ? lt::kTransposed : lt::kPlain);
     set(lt::kTransposeB, p.k_major ? lt::kPlain : lt::kTransposed);
     a = layout(lt::kReal16BF, p.k_major ? p.depth : p.columns, p.k_major ? p.columns : p.depth, p.ld_right);
@@ -90,17 +99,18 @@ struct CublasLt::Described {
   }
 
  private:
-  explicit Described(CublasLt& of) : library(of) {}  // complete, so that what was made is freed when the rest fails
+  // Complete, so that what was made is freed when the rest fails.
+  Described(const Product& p, CublasLt& of) : library(of), product(p) {}
   void set(int attribute, int value) {
-    check(library.function<lt::MatmulDescSetAttribute>("cublasLtMatmulDescSetAttribute")(operation, attribute, &value,
-                                                                                         sizeof value),
-          "cublasLtMatmulDescSetAttribute");
+    library.check(library.function<lt::MatmulDescSetAttribute>("cublasLtMatmulDescSetAttribute")(operation, attribute, &value,
+                                                                                                 sizeof value),
+                  "cublasLtMatmulDescSetAttribute", product);
   }
   void* layout(int type, int64_t rows, int64_t columns, int64_t ld) {
     void* made = nullptr;
-    check(library.function<lt::MatrixLayoutCreate>("cublasLtMatrixLayoutCreate")(&made, type, static_cast<uint64_t>(rows),
-                                                                                 static_cast<uint64_t>(columns), ld),
-          "cublasLtMatrixLayoutCreate");
+    library.check(library.function<lt::MatrixLayoutCreate>("cublasLtMatrixLayoutCreate")(
+                      &made, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), ld),
+                  "cublasLtMatrixLayoutCreate", product);
     return made;
   }
 };
@@ -108,12 +118,13 @@ struct CublasLt::Described {
 std::vector<lt::Algorithm> CublasLt::proposals(const Product& product, Depth depth) {
   const Described described(*this, product);
   void* made = nullptr;
-  check(function<lt::MatmulPreferenceCreate>("cublasLtMatmulPreferenceCreate")(&made), "cublasLtMatmulPreferenceCreate");
+  check(function<lt::MatmulPreferenceCreate>("cublasLtMatmulPreferenceCreate")(&made), "cublasLtMatmulPreferenceCreate",
+        product);
   const auto destroy = function<lt::MatmulPreferenceDestroy>("cublasLtMatmulPreferenceDestroy");
   const std::unique_ptr<void, lt::MatmulPreferenceDestroy*> preference(made, destroy);
   const auto set = function<lt::MatmulPreferenceSetAttribute>("cublasLtMatmulPreferenceSetAttribute");
   const auto prefer = [&](int attribute, auto value) {
-    check(set(preference.get(), attribute, &value, sizeof value), "cublasLtMatmulPreferenceSetAttribute");
+    check(set(preference.get(), attribute, &value, sizeof value), "cublasLtMatmulPreferenceSetAttribute", product);
   };
   prefer(lt::kMaxWorkspace, uint64_t{kWorkspaceBytes});
   if (depth == Depth::whole) prefer(lt::kReductionSchemes, lt::kNoReduction);
@@ -124,9 +135,9 @@ std::vector<lt::Algorithm> CublasLt::proposals(const Product& product, Depth dep
   std::vector<lt::Proposal> found(kMostProposals);
   int count = 0;
   const int status = function<lt::MatmulAlgoGetHeuristic>("cublasLtMatmulAlgoGetHeuristic")(
-      handle(), described.operation, described.a, described.b, described.d, described.d, preference.get(), kMostProposals,
-      found.data(), &count);
-  if (status != lt::kNotSupported) check(status, "cublasLtMatmulAlgoGetHeuristic");
+      handle(product), described.operation, described.a, described.b, described.d, described.d, preference.get(),
+      kMostProposals, found.data(), &count);
+  if (status != lt::kNotSupported) check(status, "cublasLtMatmulAlgoGetHeuristic", product);
   std::vector<lt::Algorithm> usable;
   for (int i = 0; status == lt::kSuccess && i < count; ++i)
     if (found[i].state == lt::kSuccess && found[i].workspace_bytes <= kWorkspaceBytes) usable.push_back(found[i].algorithm);
@@ -138,10 +149,11 @@ bool CublasLt::multiply(const Product& product, const lt::Algorithm& algorithm) 
   const float one = 1.0f, beta = product.accumulate ? 1.0f : 0.0f;
   workspace_.reserve(kWorkspaceBytes);
   const int status = function<lt::Matmul>("cublasLtMatmul")(
-      handle(), described.operation, &one, product.right, described.a, product.left, described.b, &beta, product.out.data,
-      described.d, product.out.data, described.d, &algorithm, workspace_.data(), kWorkspaceBytes, nullptr);
+      handle(product), described.operation, &one, product.right, described.a, product.left, described.b, &beta,
+      product.out.data, described.d, product.out.data, described.d, &algorithm, workspace_.data(), kWorkspaceBytes, nullptr);
   if (status == lt::kNotSupported || status == lt::kInvalidValue) return false;
-  check(status, "cublasLtMatmul");
+  check(status, "cublasLtMatmul", product);
+  last_call() = call_of("cublasLtMatmul", product);
   return true;
 }
 

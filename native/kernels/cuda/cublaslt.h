@@ -40,7 +40,9 @@ class CublasLt {
     return reinterpret_cast<Function*>(symbol(name));
   }
   void* symbol(const char* name) const;
-  void* handle();
+  // Throws CUDA with the function that failed, the product's sizes and the library's message.
+  void check(int status, const char* name, const Product& product) const;
+  void* handle(const Product& product);
 
   std::string file_;
   void* library_ = nullptr;

@@ -34,6 +34,7 @@ struct Proposal {
 
 // The functions are named as in C, without `cublasLt` in front.
 using GetVersion = size_t();
+using GetStatusString = const char*(int status);
 using Create = int(void** handle);
 using Destroy = int(void* handle);
 using MatmulDescCreate = int(void** descriptor, int compute, int scale);

@@ -1,33 +1,11 @@
 // Starting kernels. A launch names its op and shapes, so that an error can say where it came from.
 #pragma once
 
-#include <string>
-
 #include "core/check.h"
+#include "kernels/cuda/call.h"
 #include "kernels/cuda/device.cuh"
 
 namespace zazen::cuda {
-
-// {"rmsnorm_forward", {{"T", T}, {"H", H}}}
-struct Call {
-  struct Size {
-    const char* name = nullptr;
-    int64_t value = 0;
-  };
-  const char* op;
-  Size sizes[5] = {};
-
-  std::string describe() const {
-    std::string out = op;
-    const char* separator = " of ";
-    for (const Size& size : sizes) {
-      if (!size.name) continue;
-      out += text(separator, size.name, " ", size.value);
-      separator = ", ";
-    }
-    return out;
-  }
-};
 
 // Blocks and threads of each; the grid's limits are checked. Nothing is started for an empty grid.
 struct Grid {
@@ -50,20 +28,33 @@ void start(const Call& call, void (*kernel)(Parameters...), const Grid& grid, Pa
                   sizeof body});
 }
 #else
+// Bytes of shared memory that a block of the current device may have.
+inline size_t shared_limit() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) == cudaSuccess) cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  return static_cast<size_t>(bytes);
+}
+
+// An error of a launch may be the fault of what was queued before it. The next launch starts without it, unless the device is
+// lost.
+inline void check_launch(cudaError_t status, const Call& call) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  throw Error("CUDA", failure(text("[", call.describe(), "]"), cudaGetErrorString(status), cudaGetErrorName(status)));
+}
+
 template <class... Parameters>
 void start(const Call& call, void (*kernel)(Parameters...), const Grid& grid, Parameters... parameters) {
   constexpr size_t kSharedByDefault = 48 << 10;
-  cudaError_t status = cudaSuccess;
-  if (grid.shared_bytes > kSharedByDefault)
-    status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes));
-  if (status == cudaSuccess) {
-    const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y));
-    void* arguments[] = {&parameters...};
-    status = cudaLaunchKernel(kernel, blocks, dim3(static_cast<unsigned>(grid.threads)), arguments, grid.shared_bytes);
+  if (grid.shared_bytes > kSharedByDefault) {
+    const cudaError_t status =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes));
+    if (status == cudaErrorInvalidValue) check_shared(call, grid.shared_bytes, shared_limit());
+    check_launch(status, call);
   }
-  if (status != cudaSuccess) cudaGetLastError();  // the next launch starts without this error, unless the device is lost
-  ZAZEN_CHECK(status == cudaSuccess, "CUDA", "[", call.describe(), "] ", cudaGetErrorString(status), " (",
-              cudaGetErrorName(status), ")");
+  const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y));
+  void* arguments[] = {&parameters...};
+  check_launch(cudaLaunchKernel(kernel, blocks, dim3(static_cast<unsigned>(grid.threads)), arguments, grid.shared_bytes), call);
 }
 #endif
 
@@ -73,6 +64,7 @@ void launch(const Call& call, void (*kernel)(Parameters...), const Grid& grid, A
   ZAZEN_CHECK(grid.x <= kMaxBlocks && grid.y <= kMaxBlocksY, "TOO_LARGE", "[", call.describe(), "] expected at most ",
               kMaxBlocks, " x ", kMaxBlocksY, " blocks, got ", grid.x, " x ", grid.y);
   start<Parameters...>(call, kernel, grid, static_cast<Parameters>(arguments)...);
+  last_call() = call;
 }
 
 }  // namespace zazen::cuda

@@ -2,6 +2,7 @@
 #include <cuda_runtime.h>
 
 #include "core/check.h"
+#include "kernels/cuda/call.h"
 #include "kernels/cuda/memory.h"
 
 namespace zazen::cuda {
@@ -13,7 +14,7 @@ void check(cudaError_t status, const What&... what) {
   if (status == cudaSuccess) return;
   const char* code = status == cudaErrorMemoryAllocation ? "OUT_OF_MEMORY" : "CUDA";
   cudaGetLastError();  // the next call starts without this error, unless the device is lost
-  throw Error(code, text("[cuda] ", what..., ": ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ")"));
+  throw Error(code, failure(text("[cuda] ", what...), cudaGetErrorString(status), cudaGetErrorName(status)));
 }
 
 }  // namespace

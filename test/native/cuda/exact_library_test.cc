@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 
+#include "kernels/cuda/call.h"
 #include "native/cuda/device.h"
 #include "native/cuda/fake/cublaslt.h"
 
@@ -123,6 +124,28 @@ TEST(cuda_library_leaves_other_products_to_the_own_kernels) {
   Attached without({});
   forward<float, bf16>(false);
   CHECK(without.library().counts().unsupported == 1);
+}
+
+TEST(cuda_library_that_fails_is_named_with_the_product_and_its_message) {
+  std::string message;
+  {
+    Attached with({fake::broken});
+    try {
+      forward<float, bf16>(false);
+    } catch (const Error& error) {
+      CHECK(error.code() == "CUDA");
+      message = error.what();
+    }
+  }
+  CHECK(message ==
+        "[cublasLtMatmul of rows 66, columns 36, depth 80]: the product fell over (status 13); queued last before it: "
+        "[fill_start of rows 66, columns 36]");
+}
+
+TEST(cuda_library_product_is_what_later_errors_name) {
+  Attached with({fake::chain});
+  forward<float, bf16>(false);
+  CHECK(cuda::last_call().describe() == "cublasLtMatmul of rows 66, columns 36, depth 80");
 }
 
 TEST(cuda_library_trial_without_room_leaves_the_own_kernels) {

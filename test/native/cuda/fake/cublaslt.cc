@@ -14,6 +14,7 @@ using namespace cuda::lt;
 
 constexpr int kStep = 16;  // depth of a matrix instruction
 constexpr size_t kVersion = 130100;
+constexpr int kExecutionFailed = 13;
 
 Library library;
 
@@ -92,6 +93,7 @@ extern "C" {
 Library* zazen_fake_cublaslt() { return &library; }
 
 size_t cublasLtGetVersion() { return kVersion; }
+const char* cublasLtGetStatusString(int status) { return status == kExecutionFailed ? "the product fell over" : "unknown"; }
 int cublasLtCreate(void** handle) {
   *handle = &library;
   return kSuccess;
@@ -138,6 +140,7 @@ int cublasLtMatmul(void*, void* descriptor, const void* alpha, const void* a, vo
                    void*) {
   const auto order = static_cast<Order>(algorithm->data[0]);
   if (order == refused) return kNotSupported;
+  if (order == broken) return kExecutionFailed;
   const auto& of = *static_cast<const Descriptor*>(descriptor);
   const Layout& out = *static_cast<const Layout*>(layout_d);
   const auto& in = *static_cast<const Layout*>(layout_a);

@@ -6,8 +6,9 @@
 namespace zazen::fake {
 
 // How an algorithm sums over the depth. chain: as the definition on the emulated device. split: two halves, each a chain, then
-// added. start_last: a chain from zero, to which what the output held is added. refused: the library does not run it.
-enum Order { chain, split, start_last, refused, kOrders };
+// added. start_last: a chain from zero, to which what the output held is added. refused: the library does not run it. broken:
+// running it fails.
+enum Order { chain, split, start_last, refused, broken, kOrders };
 
 struct Library {
   // Device memory, by the emulator.

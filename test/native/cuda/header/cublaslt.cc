@@ -41,6 +41,7 @@ requires(sizeof...(Ours) ==
          sizeof...(Theirs)) constexpr bool kSameCall<R(Ours...), S(Theirs...)> = kAlike<R, S> && (kAlike<Ours, Theirs> && ...);
 
 static_assert(kSameCall<GetVersion, decltype(cublasLtGetVersion)>);
+static_assert(kSameCall<GetStatusString, decltype(cublasLtGetStatusString)>);
 static_assert(kSameCall<Create, decltype(cublasLtCreate)>);
 static_assert(kSameCall<Destroy, decltype(cublasLtDestroy)>);
 static_assert(kSameCall<MatmulDescCreate, decltype(cublasLtMatmulDescCreate)>);
