@@ -202,7 +202,6 @@ export const device = {
     return advantages!;
   },
 
-  /** With a temperature that is not 1 the logits are divided by it in place: they are too large to copy. */
   logprobGather(
     logits: DeviceArray,
     ids: Int32Array,

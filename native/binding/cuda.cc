@@ -5,6 +5,7 @@
 #include "binding/convert.h"
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/memory.h"
+#include "kernels/cuda/named.h"
 #include "kernels/cuda/ops.h"
 
 namespace zazen::binding {
@@ -63,12 +64,6 @@ cuda::DeviceBuffer<int32_t> device_ints(const Napi::Object& args, const char* ke
   return cuda::DeviceBuffer<int32_t>(ints(args, key));
 }
 
-// The kernels take the pool of the CPU's threads and do nothing with it.
-ThreadPool& no_pool() {
-  static ThreadPool pool(1);
-  return pool;
-}
-
 // {rewards [n], cuGroups [G + 1] on the host, scaleByStd, eps, advantages [n]}
 void advantage_normalize(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
@@ -88,9 +83,9 @@ void logprob_gather(const Napi::CallbackInfo& info) {
     const auto ids = device_ints(args, "ids");
     const int64_t V = integer(args, "vocabSize");
     const cuda::DeviceBuffer<float> lse(ids.size());
-    cuda::head_forward(no_pool(), device_floats(args, "logits"), V, ids.data(), static_cast<float>(number(args, "temperature")),
-                       device_floats(args, "logprobs"), lse.data(), device_floats(args, "entropy"),
-                       static_cast<int64_t>(ids.size()), V);
+    cuda::logprob_gather({device_floats(args, "logits"), DType::f32}, V, ids.data(),
+                         static_cast<float>(number(args, "temperature")), device_floats(args, "logprobs"), lse.data(),
+                         device_floats(args, "entropy"), static_cast<int64_t>(ids.size()), V);
     cuda::synchronize();
   });
 }
