@@ -42,6 +42,13 @@ struct Work {
 };
 constexpr size_t kOtherParameters = 128;  // bytes for pointers beside it
 static_assert(sizeof(Work) + kOtherParameters <= 4096);
+
+// Bytes of shared memory that a block has on compute capabilities 8.6 and 8.9, which have least. Head dims up to 128 keep to
+// them; larger ones need an A100 or an H100.
+constexpr size_t kLeastShared = 99 << 10;
+template <class S, class Shared>
+constexpr bool kFits = S::P > 128 || sizeof(Shared) <= kLeastShared;
+
 // A tile of query rows and a group are so small that x / group is x * group_inverse >> kInverseBits for x in a tile behind the
 // start of a group.
 constexpr int64_t kMaxGroup = 512;

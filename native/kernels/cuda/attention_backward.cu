@@ -52,7 +52,7 @@ struct KeysShared {
 template <class S, bool Aligned>
 __global__ void __launch_bounds__(kBlockThreads)
     keys_kernel(float* dk, float* dv, const bf16* q, const Terms terms, const bf16* store, const __grid_constant__ Work work) {
-  static_assert(kRows == kTileKeys);
+  static_assert(kRows == kTileKeys && kFits<S, KeysShared<S>>);
   KeysShared<S>& shared = shared_memory<KeysShared<S>>();
   const Unit unit(work, static_cast<int>(blockIdx.y) / S::kColumnPieces);
   const int column = static_cast<int>(blockIdx.y) % S::kColumnPieces * S::kColumns;
@@ -129,6 +129,7 @@ struct QueriesShared {
 template <class S, bool Aligned>
 __global__ void __launch_bounds__(kBlockThreads)
     queries_kernel(float* dq, const bf16* q, const Terms terms, const bf16* store, const __grid_constant__ Work work) {
+  static_assert(kFits<S, QueriesShared<S>>);
   QueriesShared<S>& shared = shared_memory<QueriesShared<S>>();
   const Unit unit(work, static_cast<int>(blockIdx.y));
   // The last rows of a span see the most keys, and start first.

@@ -137,6 +137,7 @@ __device__ __forceinline__ void store_rows(bf16* out, float* lse, bf16* tile, co
 template <class S, bool Aligned>
 __global__ void __launch_bounds__(S::kThreads)
     forward_kernel(bf16* out, float* lse, const bf16* q, const bf16* store, const __grid_constant__ Work work) {
+  static_assert(kFits<S, Shared<S>>);
   Shared<S>& shared = shared_memory<Shared<S>>();
   const Unit unit(work, static_cast<int>(blockIdx.y));
   // The last rows of a span see the most keys, and start first.
