@@ -187,9 +187,9 @@ Doubles list(const PolicyLossSums& s) {
           static_cast<double>(s.tokens)};
 }
 
-void loss_matches(int64_t T, const PolicyLossArgs& args, bool extras) {
+void loss_matches(int64_t T, const PolicyLossArgs& args, bool extras, Ints cu_tokens = {}) {
   const Tokens host(T);
-  const Ints cu_tokens = {0, static_cast<int32_t>(T / 3), static_cast<int32_t>(T / 3), static_cast<int32_t>(T)};
+  if (cu_tokens.empty()) cu_tokens = {0, static_cast<int32_t>(T / 3), static_cast<int32_t>(T / 3), static_cast<int32_t>(T)};
   PolicyLossInputs in{host.logp.data(), host.old.data(), host.advantages.data(), host.weights.data()};
   const Device<float> logp(host.logp), old(host.old), advantages(host.advantages), weights(host.weights), ref(host.ref),
       entropy(host.entropy), sampler(host.sampler), importance(host.importance), d_dlogp(host.logp.size()),
@@ -204,7 +204,7 @@ void loss_matches(int64_t T, const PolicyLossArgs& args, bool extras) {
   }
   if (args.ratio == RatioLevel::sequence) {
     in.cu_tokens = cu_tokens.data(), device.cu_tokens = d_cu.data();
-    in.sequences = device.sequences = 3;
+    in.sequences = device.sequences = static_cast<int64_t>(cu_tokens.size()) - 1;
   }
   PolicyLossSums want, got;
   Floats dlogp(host.logp.size()), dentropy(host.logp.size());
@@ -225,6 +225,12 @@ TEST(cuda_policy_loss_matches_the_cpu) {
     for (const RatioLevel ratio : {RatioLevel::token, RatioLevel::sequence})
       for (const Objective objective : {Objective::clip, Objective::cispo})
         loss_matches(T, {0.2f, 0.28f, objective == Objective::clip ? 3.0f : 0.0f, 0.1f, 0.01f, ratio, objective}, true);
+}
+
+TEST(cuda_policy_loss_joins_many_pieces) {
+  Ints cu_tokens(259);  // a sequence is a piece; more than 256 are joined
+  for (size_t i = 0; i < cu_tokens.size(); ++i) cu_tokens[i] = static_cast<int32_t>(i);
+  loss_matches(258, {0.2f, 0.28f, 3.0f, 0.1f, 0.01f, RatioLevel::sequence}, true, cu_tokens);
 }
 
 TEST(cuda_policy_loss_takes_every_divergence_and_absent_arrays) {
