@@ -35,11 +35,10 @@ inline size_t shared_limit() {
   return static_cast<size_t>(bytes);
 }
 
-// An error of a launch may be the fault of what was queued before it. The next launch starts without it, unless the device is
-// lost.
+// An error of a launch may be the fault of what was queued before it.
 inline void check_launch(cudaError_t status, const Call& call) {
   if (status == cudaSuccess) return;
-  cudaGetLastError();
+  cudaGetLastError();  // the next launch starts without this error, unless the device is lost
   throw Error("CUDA", failure(text("[", call.describe(), "]"), cudaGetErrorString(status), cudaGetErrorName(status)));
 }
 
@@ -49,7 +48,10 @@ void start(const Call& call, void (*kernel)(Parameters...), const Grid& grid, Pa
   if (grid.shared_bytes > kSharedByDefault) {
     const cudaError_t status =
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes));
-    if (status == cudaErrorInvalidValue) check_shared(call, grid.shared_bytes, shared_limit());
+    if (status == cudaErrorInvalidValue) {
+      cudaGetLastError();
+      check_shared(call, grid.shared_bytes, shared_limit());
+    }
     check_launch(status, call);
   }
   const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y));

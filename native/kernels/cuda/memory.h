@@ -1,5 +1,5 @@
 // Device memory as host code sees it: owners, copies, and what the device is. No CUDA header is needed here. Every failure is
-// an Error: OUT_OF_MEMORY, NO_DEVICE, or CUDA with the runtime's own message.
+// an Error: OUT_OF_MEMORY, NO_DEVICE, or CUDA, with the runtime's own message and the call that was queued last (call.h).
 #pragma once
 
 #include <cstddef>
