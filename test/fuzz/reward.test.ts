@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { Random } from "../../src/data/random.js";
 import { Engine } from "../../src/engine/engine.js";
 import { inspectFolder } from "../../src/reward/model/folder.js";
-import { foreseeModel } from "../../src/reward/model/model.js";
+import { modelMemory } from "../../src/reward/model/memory.js";
 import { NativeScorer } from "../../src/reward/model/native.js";
 import { fixture } from "../helpers/files.js";
 import { modelReward, never } from "../helpers/reward-models.js";
@@ -68,7 +68,7 @@ const settingsOf = (model: string) => modelReward(model, { maxTokens: MAX_TOKENS
 
 async function read(model: string): Promise<void> {
   const folder = await inspectFolder(settingsOf(model), WHERE);
-  const { bytes } = await foreseeModel(settingsOf(model), { where: WHERE });
+  const { bytes } = modelMemory(folder, settingsOf(model), MAX_TOKENS);
   if (!Number.isFinite(bytes) || bytes <= 0) throw new Error(`a reward model of ${bytes} bytes`);
   if (folder.runtime === "onnx") return;
   const last = folder.spec.vocabSize - 1;
