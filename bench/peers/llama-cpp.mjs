@@ -3,7 +3,7 @@
 // in a folder of its own, given by --modules.
 // node bench/peers/llama-cpp.mjs --modules DIR --model FILE [--prompt N] [--tokens N] [--threads N] [--repeats N]
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { median } from "../support.mjs";
@@ -53,7 +53,7 @@ const stepSeconds = median(runs.map((run) => run.stepSeconds));
 console.log(
   JSON.stringify({
     bench: "decode",
-    model: flags.model,
+    model: basename(flags.model),
     batch: 1,
     prompt,
     tokens,
