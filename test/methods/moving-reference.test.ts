@@ -54,8 +54,8 @@ describe.each(cases)("%s", (_, one) => {
   test("adapters that the model brings: by its folder, in a dry run and in the run", async () => {
     const config = configOf(one, { model: adapters });
     const host = testHost();
-    for (const refused of [recipe.memory!(config), recipe.run(config, host)])
-      await expect(refused).rejects.toMatchObject({
+    for (const refused of [() => recipe.memory!(config), () => recipe.run(config, host)])
+      await expect(refused()).rejects.toMatchObject({
         code: "RECIPE_VALUE",
         message:
           `[recipe ${recipe.name}] ${key}: expected ${still} with the adapters in ${adapters}, since the reference of adapters is their base, ` +
