@@ -35,6 +35,9 @@ export function packSequences(sequences: readonly ArrayLike<number>[]): PackedTo
   return { ids, cuSeqlens };
 }
 
+/** Tokens of a completion that its mask [C] counts. */
+export const countedTokens = (mask: Uint8Array): number => mask.reduce((sum, counted) => sum + counted, 0);
+
 /** Prompt and completion as one sequence. */
 export function wholeSequence(of: {
   readonly prompt: ArrayLike<number>;

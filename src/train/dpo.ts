@@ -8,6 +8,7 @@ import type { DpoLoss, LossMetrics } from "../engine/types.js";
 import { type DpoRule, pairFigures } from "../objective/dpo.js";
 import { sequenceKl } from "../objective/kl.js";
 import { learningRate } from "../objective/schedule.js";
+import { countedTokens } from "../rollout/pack.js";
 import { type NoPair, type Pair, type PairRule, packPairs, pairBatch, pairOf } from "../rollout/pairs.js";
 import type { Group } from "../rollout/types.js";
 import { Diagnosis } from "./diagnosis.js";
@@ -140,7 +141,7 @@ async function klOf<P extends Numbered>(
   const reference = (await referenceLogprobs(engine, groups, settings.sampling.temperature, run.signal)).flat();
   const samples = groups.flatMap((group) => group.samples);
   const sums = samples.map(({ logprobs, mask }, s) => sequenceKl(logprobs, reference[s]!, mask, "k3"));
-  const tokens = samples.reduce((sum, { mask }) => sum + mask.reduce((n, one) => n + one, 0), 0);
+  const tokens = samples.reduce((sum, { mask }) => sum + countedTokens(mask), 0);
   return sums.reduce((sum, kl) => sum + kl, 0) / tokens;
 }
 
@@ -194,8 +195,8 @@ async function trainPairs<P extends Numbered>(work: Work<P>, step: number): Prom
  * they were drawn at the sampling's temperature and are judged at 1, as the loss judges them.
  */
 function klOfPairs({ pairs: found }: LossMetrics, beta: number, pairs: readonly Pair[]): number {
-  const counted = (mask: Uint8Array) => mask.reduce((sum, one) => sum + one, 0);
-  const tokens = pairs.reduce((sum, { chosen, rejected }) => sum + counted(chosen.mask) + counted(rejected.mask), 0);
+  const tokensOf = ({ chosen, rejected }: Pair) => countedTokens(chosen.mask) + countedTokens(rejected.mask);
+  const tokens = pairs.reduce((sum, pair) => sum + tokensOf(pair), 0);
   return (-pairs.length * (found!.chosenReward + found!.rejectedReward)) / (beta * tokens);
 }
 

@@ -6,7 +6,7 @@ import { hasSpread } from "../objective/advantage.js";
 import { type AdvantageSpec, advantages, usesGroupBaseline } from "../objective/estimators.js";
 import { klBounds, sequenceKl } from "../objective/kl.js";
 import { overlongPenalty } from "../objective/overlong.js";
-import { packSequences, wholeSequence } from "../rollout/pack.js";
+import { countedTokens, packSequences, wholeSequence } from "../rollout/pack.js";
 import type { Group, Sample } from "../rollout/types.js";
 import type { Metrics } from "./run.js";
 
@@ -98,7 +98,7 @@ function rewardTerms(
       sums.penalty += penalty;
       sums.kl += kl;
       sums.samples++;
-      sums.tokens += mask.reduce((sum, counted) => sum + counted, 0);
+      sums.tokens += countedTokens(mask);
       return penalty - loss.klCoefficient * kl;
     }),
   );
@@ -122,7 +122,7 @@ function rewardColumns(
 
 /** Tokens of completions that count, [n]. */
 const tokensOf = (groups: readonly Group<unknown>[]): readonly number[] =>
-  groups.flatMap(({ samples }) => samples.map(({ mask }) => mask.reduce((sum, counted) => sum + counted, 0)));
+  groups.flatMap(({ samples }) => samples.map(({ mask }) => countedTokens(mask)));
 
 /** Advantages [G][S] of a whole rollout from its rewards [G][K][S]; tokens [n] where samples count by them. */
 function groupAdvantages(

@@ -4,6 +4,7 @@ import type { LossSettings } from "../config/fragments.js";
 import type { EngineLike } from "../engine/like.js";
 import { type GaeRule, generalizedAdvantages, tokenRewards, whiten } from "../objective/gae.js";
 import { klBounds, sequenceKl } from "../objective/kl.js";
+import { countedTokens } from "../rollout/pack.js";
 import type { Group, Sample } from "../rollout/types.js";
 import { criticValues } from "./critic.js";
 import { mean } from "./metrics.js";
@@ -123,7 +124,7 @@ function klMetrics(
   const { klEstimator, klCoefficient } = loss;
   const bounds = klBounds(loss);
   const sums = samples.map(({ logprobs, mask }, s) => sequenceKl(logprobs, reference[s]!, mask, klEstimator, bounds));
-  const tokens = samples.reduce((sum, { mask }) => sum + mask.reduce((n, one) => n + one, 0), 0);
+  const tokens = samples.reduce((sum, { mask }) => sum + countedTokens(mask), 0);
   const total = sums.reduce((sum, kl) => sum + kl, 0);
   return { kl: total / tokens, "reward/kl": (-klCoefficient * total) / sums.length };
 }
